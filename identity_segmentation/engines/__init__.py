@@ -1,0 +1,76 @@
+"""The registry of engines: a name -> the function that makes the engine.
+
+A named engine works or raises `EngineUnavailable` with the command that fixes it; it never falls back.
+``auto`` takes the best that this machine can run, and says which and why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+
+from ..errors import EngineUnavailable, InputError
+from ..settings import Settings
+from .protocols import BoxSegmenter, FaceEngine, TextSegmenter
+
+__all__ = [
+    "BoxSegmenter",
+    "FACE_ENGINES",
+    "FaceEngine",
+    "SEGMENTERS",
+    "TextSegmenter",
+    "face_engine",
+    "segmenter",
+]
+
+logger = logging.getLogger(__name__)
+
+# name -> "module:function"; the function takes Settings. The order is the order `auto` tries them in.
+FACE_ENGINES = {
+    "insightface": "insightface_faces:create",
+    "embedded": "embedded_faces:create",
+}
+SEGMENTERS = {
+    "embedded": "embedded_masks:create",
+}
+
+
+def face_engine(name: str = "auto", settings: Settings | None = None) -> FaceEngine:
+    """Make a face engine by name.
+
+    Raises:
+        InputError: an unknown name.
+        EngineUnavailable: the named engine cannot run here; for "auto", none can.
+    """
+    return _make("face engine", FACE_ENGINES, name, settings)
+
+
+def segmenter(name: str = "auto", settings: Settings | None = None) -> BoxSegmenter:
+    """Make a segmenter by name; raises as `face_engine`."""
+    return _make("segmenter", SEGMENTERS, name, settings)
+
+
+def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | None):
+    settings = settings or Settings.from_env()
+    if name != "auto":
+        if name not in registry:
+            raise InputError(f"unknown {kind} {name!r}; expected auto, {', '.join(registry)}")
+        return _factory(registry[name])(settings)
+    reasons = []
+    for candidate, target in registry.items():
+        try:
+            engine = _factory(target)(settings)
+        except EngineUnavailable as error:
+            reasons.append(f"{candidate}: {error}")
+            continue
+        logger.info("%s: %s", kind, engine.describe())
+        for reason in reasons:
+            logger.info("  not %s", reason)
+        return engine
+    raise EngineUnavailable(f"no {kind} can run here.\n  " + "\n  ".join(reasons))
+
+
+def _factory(target: str) -> Callable:
+    module, function = target.split(":")
+    return getattr(import_module(f".{module}", __name__), function)

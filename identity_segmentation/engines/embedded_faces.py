@@ -1,0 +1,165 @@
+"""Face engine "embedded": BlazeFace detection, a face mesh for alignment, dlib's descriptor; no GPU, no hub.
+
+Detection: MediaPipe's full-range BlazeFace on the whole picture and on overlapping tiles (small faces in large
+pictures), and its short-range net for faces that fill the picture; every candidate must also convince
+the face-mesh net. Description: the mesh gives dlib's five alignment points, the chip and its mirror image are
+described and averaged, and the population's mean is taken off, which spreads the 0.90-0.98 that
+dlib descriptors of different people lie in over the whole scale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..geometry import similarity_transform, suppress_duplicates, warp_crop
+from ..settings import Settings
+from ..types import Face, as_image, unit
+from ._dlib_descriptor import CHIP, DIM, Descriptor, weights_path
+from ._nets import AnchorDetector, Net, by_size, fingerprint, sigmoid, square_crop
+
+# Face-mesh indices (viewer's left is the person's right).
+_EYE_CORNERS = ((33, 133), (362, 263))
+_NOSE_TIP, _MOUTH = 1, (61, 291)
+# dlib's five points - outer and inner corners of both eyes, base of the nose - in mesh indices, and where its
+# mean face puts them in a chip with 25 % padding (dlib, image_transforms/interpolation.h).
+_DLIB_POINTS = (263, 362, 33, 133, 2)
+_DLIB_MEAN = np.array(
+    [
+        [0.8595674595992, 0.2134981538014],
+        [0.6460604764104, 0.2289674387677],
+        [0.1205750620789, 0.2137274526848],
+        [0.3340850613712, 0.2290642403242],
+        [0.4901123135679, 0.6277975316475],
+    ]
+)
+_CHIP_POINTS = (_DLIB_MEAN + 0.25) / 1.5 * CHIP
+_MEAN_FILE = Path(__file__).parent.parent / "data" / "embedded_face_mean.json"
+
+_LEAST = 0.5  # detector score, MediaPipe's own default
+_MESH_LEAST = 0.5  # face-mesh presence, likewise
+_SMALLEST = 14  # pixels across a face below which a description means nothing
+
+
+def create(settings: Settings) -> EmbeddedFaces:
+    return EmbeddedFaces()
+
+
+class EmbeddedFaces:
+    """See the module. Thresholds: docs/figures.md, printed by benchmarks/identity.py."""
+
+    id = "embedded"
+    dim = DIM
+    threshold = 0.50
+    margin = 0.05
+    outlier = 0.35
+
+    def __init__(self, threads: int | None = None):
+        threads = threads or min(4, os.cpu_count() or 1)
+        self._full = AnchorDetector("face_full_range", (4,), 1, 6, threads)
+        self._short = AnchorDetector("face_short_range", (8, 16, 16, 16), 2, 6, threads)
+        self._mesh = Net("face_mesh", threads)
+        self._descriptor = Descriptor(threads)
+        self._mean = np.array(json.loads(_MEAN_FILE.read_text())["mean"], np.float32)
+        self.model_hash = fingerprint(weights_path(), self._mesh.path, _MEAN_FILE)
+
+    def describe(self) -> str:
+        return "embedded faces (BlazeFace + dlib descriptor) on the CPU"
+
+    def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
+        """Every face, most confident first; see `FaceEngine.faces`."""
+        image_bgr = as_image(image_bgr)
+        found = []
+        for box, points, score in self._candidates(image_bgr):
+            mesh, presence = self._fit_mesh(image_bgr, box, points)
+            if presence >= _MESH_LEAST:
+                found.append((box, mesh, score))
+        embeddings = self._embed(image_bgr, [mesh for _, mesh, _ in found]) if embed and found else None
+        return [
+            Face(box, score, None if embeddings is None else embeddings[i], _five_points(mesh))
+            for i, (box, mesh, score) in enumerate(found)
+        ]
+
+    def _candidates(self, image_bgr: np.ndarray):
+        """(box (4,), keypoints (6, 2), score) of every detection, duplicates removed, best first."""
+        boxes, points, scores = [], [], []
+        for x0, y0, x1, y1 in _tiles(*image_bgr.shape[:2]):
+            tile = image_bgr[y0:y1, x0:x1]
+            for box, keys, score in zip(*self._full(tile, _LEAST), strict=True):
+                box, keys = box + (x0, y0, x0, y0), keys + (x0, y0)
+                if not _cut_by_tile(box, (x0, y0, x1, y1), image_bgr.shape):
+                    boxes.append(box), points.append(keys), scores.append(score)
+        for box, keys, score in zip(*self._short(image_bgr, _LEAST), strict=True):
+            boxes.append(box), points.append(keys), scores.append(score)
+        keep = suppress_duplicates(np.array(boxes).reshape(-1, 4), np.array(scores))
+        for i in keep:
+            if boxes[i][2] - boxes[i][0] >= _SMALLEST:
+                yield boxes[i], points[i], float(scores[i])
+
+    def _fit_mesh(self, image_bgr: np.ndarray, box: np.ndarray, points: np.ndarray):
+        """468 mesh points (468, 2) in pixels, and the net's belief that a face is there.
+
+        Fitted twice: the second crop is centred and turned by the first fit, so that what follows hardly
+        depends on which detector found the face.
+        """
+        centre, side = (box[:2] + box[2:]) / 2, 1.5 * max(box[2] - box[0], box[3] - box[1])
+        across = points[1] - points[0]
+        for _ in range(2):
+            crop, back = square_crop(image_bgr, centre, side, np.arctan2(across[1], across[0]), self._mesh.size)
+            outputs = self._mesh(crop)
+            presence = float(sigmoid(by_size(outputs, 1)).ravel()[0])
+            mesh = by_size(outputs, 1404).reshape(468, 3)[:, :2] @ back[:, :2].T + back[:, 2]
+            centre, side = (mesh.min(0) + mesh.max(0)) / 2, 1.5 * float(np.ptp(mesh, axis=0).max())
+            across = mesh[263] - mesh[33]
+            if presence < _MESH_LEAST or side < 2:
+                break
+        return mesh, presence
+
+    def _embed(self, image_bgr: np.ndarray, meshes: list[np.ndarray]) -> np.ndarray:
+        chips = []
+        for mesh in meshes:
+            forward = similarity_transform(mesh[list(_DLIB_POINTS)], _CHIP_POINTS)
+            chip = warp_crop(image_bgr, forward, CHIP)[:, :, ::-1]
+            chips += [chip, chip[:, ::-1]]
+        descriptors = unit(self._descriptor(np.stack(chips))).reshape(-1, 2, DIM)
+        return unit(unit(descriptors.mean(axis=1)) - self._mean)
+
+
+def _five_points(mesh: np.ndarray) -> np.ndarray:
+    eyes = [mesh[list(corners)].mean(0) for corners in _EYE_CORNERS]
+    return np.array([*eyes, mesh[_NOSE_TIP], *mesh[list(_MOUTH)]], np.float32)
+
+
+def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """The whole picture; from 600 pixels two overlapping 60 % tiles; above 1,600 a grid of 800-pixel ones.
+
+    The net sees 192x192 pixels, so a tile is what decides the smallest face that is found.
+    """
+    tiles = [(0, 0, width, height)]
+    longest = max(height, width)
+    if longest >= 600:
+        part = int(longest * 0.6)
+        if width >= height:
+            tiles += [(0, 0, part, height), (width - part, 0, width, height)]
+        if height > width:
+            tiles += [(0, 0, width, part), (0, height - part, width, height)]
+    if longest > 1600:
+        size, step = 800, 560
+        xs, ys = ({*range(0, max(1, side - size), step), max(0, side - size)} for side in (width, height))
+        tiles += [(x, y, min(width, x + size), min(height, y + size)) for y in sorted(ys) for x in sorted(xs)]
+    return tiles
+
+
+def _cut_by_tile(box, tile, shape) -> bool:
+    """A box that touches a tile's inner edge is half a face; a neighbour tile has it whole."""
+    height, width = shape[:2]
+    x0, y0, x1, y1 = tile
+    return bool(
+        (x0 > 0 and box[0] < x0 + 2)
+        or (y0 > 0 and box[1] < y0 + 2)
+        or (x1 < width and box[2] > x1 - 2)
+        or (y1 < height and box[3] > y1 - 2)
+    )

@@ -1,0 +1,468 @@
+"""Segmenter "embedded": a person's pixels from their face or their box; no GPU, no hub.
+
+Two small nets look at the person: MediaPipe's pose net draws one body (whose nose must be at the face that was asked
+for), and its selfie net draws everybody. Their log-odds are mixed; every neighbour with a face of
+their own gets the same treatment, and a contested pixel goes to whoever claims it more. Where no pose is found, the measured silhouette
+of people around a face stands in, and GrabCut settles the rest. Figures: docs/figures.md, printed by
+benchmarks/masks.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import clip_box, component_with, drop_specks, fill_holes, mask_box
+from ..images import shrink_to
+from ..settings import Settings
+from ..types import Face, Segment, as_image
+from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
+
+# Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
+# the head (or the box) still has this many pixels is as good as the full picture, and faster.
+_WORKING_SIDES = (800, 1600, 3200)
+_LEAST_HEAD, _LEAST_BOX = 24, 256
+
+# Silhouette of people around a face, unit = side of the face square, y downwards from its centre: the half width where
+# half of the people are inside, and how softly that falls off. Measured on 350 hand-drawn masks.
+_PRIOR_Y = (-1.45, -1.2, -1.0, -0.75, -0.5, 0, 0.5, 0.75, 1.0, 1.25, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5)
+_PRIOR_W = (-0.35, -0.05, 0.3, 0.58, 0.65, 0.75, 0.75, 1.0, 1.25, 1.5, 1.55, 1.6, 1.5, 1.38, 1.25, 1.0, 0.87, 0.7, 0.6, 0.3, -0.3)  # fmt: skip
+_PRIOR_S = (0.22, 0.22, 0.2, 0.15, 0.15, 0.2, 0.26, 0.3, 0.35, 0.33, 0.38, 0.42, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8, 0.8)  # fmt: skip
+
+# How far around the head to look, in face sides (across, up, down): holds 99.7 % of a person's pixels on average.
+_SEARCH = (3.2, 1.8, 12.0)
+_HALF_LENGTH = (2.2, 1.8, 5.0)
+_FACE_CORE = (0.35, 0.45)  # half axes of the ellipse that is face in every head pose
+_NOSE_REACH = 0.75  # face sides between a pose's nose and the face it belongs to
+_POSE_LEAST = 0.3  # pose detector score
+_BOX_FIT = 0.15  # IoU of a body with the box below which it is not who was meant
+# What a mask is worth, by what stood behind it (share of such masks above IoU 0.8 in benchmarks/masks.py, rounded).
+_SCORE_POSE, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.5, 0.3
+
+
+def create(settings: Settings) -> EmbeddedMasks:
+    return EmbeddedMasks()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A face as the body below it is measured: centre and side of a square from brows to chin, in pixels."""
+
+    x: float
+    y: float
+    side: float
+
+    @classmethod
+    def of(cls, face: Face, factor: float = 1.0) -> Head:
+        """From the landmarks, which all detectors agree on to 5 %; from the box where there are none.
+
+        The ratios (eye distance and eye-to-mouth distance to the width of a BlazeFace box, and that
+        to the square) are medians over 66 faces.
+        """
+        if face.landmarks is not None:
+            eyes, mouth = face.landmarks[:2].mean(0), face.landmarks[3:].mean(0)
+            apart = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+            width = max(apart / 0.395, float(np.linalg.norm(mouth - eyes)) / 0.429)
+            centre = (eyes + mouth) / 2
+        else:
+            width = float(face.box[2] - face.box[0])
+            centre = np.array([face.centre[0], face.box[3] - 0.55 * width])
+        x, y = centre * factor
+        return cls(float(x), float(y), max(2.0, 0.955 * width * factor))
+
+    def ellipse(self, shape, across: float, down: float) -> np.ndarray:
+        """bool mask of an ellipse around the head, half axes in face sides."""
+        canvas = np.zeros(shape, np.uint8)
+        axes = (max(1, int(across * self.side)), max(1, int(down * self.side)))
+        cv2.ellipse(canvas, (int(self.x), int(self.y)), axes, 0, 0, 360, 1, -1)
+        return canvas > 0
+
+    def window(self, shape, across: float, up: float, down: float) -> tuple[int, int, int, int]:
+        """Integer xyxy box around the head, reaches in face sides, clipped to the image."""
+        height, width = shape
+        x0, x1 = self.x - across * self.side, self.x + across * self.side
+        y0, y1 = self.y - up * self.side, self.y + down * self.side
+        return int(max(0, x0)), int(max(0, y0)), int(min(width, np.ceil(x1))), int(min(height, np.ceil(y1)))
+
+
+def silhouette(shape: tuple[int, int], head: Head) -> np.ndarray:
+    """float32 (H, W): how probable a pixel is to be the person's, from the face's place alone."""
+    y = (np.arange(shape[0]) + 0.5 - head.y) / head.side
+    x = np.abs(np.arange(shape[1]) + 0.5 - head.x) / head.side
+    half = np.interp(y, _PRIOR_Y, _PRIOR_W, -2, -2)
+    soft = 0.45 * np.interp(y, _PRIOR_Y, _PRIOR_S)
+    # How often people reach this far down at all: sitters and cropped pictures end early.
+    present = np.interp(y, [-1, -0.75, 4, 6, 8, 10, 12], [0.7, 0.97, 0.93, 0.8, 0.65, 0.55, 0.3])
+    return (sigmoid((half[:, None] - x) / soft[:, None]) * present[:, None]).astype(np.float32)
+
+
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probability, 0.02, 0.98)
+    return np.log(clipped / (1 - clipped))
+
+
+@dataclass
+class View:
+    """The image at one working size, and what the nets said about each body at that size."""
+
+    small: np.ndarray
+    factor: float
+    bodies: dict = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.small.shape[:2]
+
+
+@dataclass
+class Encoded:
+    """An image on the way to masks; every prompt shares its views."""
+
+    image: np.ndarray
+    views: dict[int, View] = field(default_factory=dict)
+
+    def view(self, needed: float) -> View:
+        """The smallest working size that shrinks the image by no more than `needed` (a factor)."""
+        longest = max(self.image.shape[:2])
+        side = next((s for s in _WORKING_SIDES if s >= min(needed, 1.0) * longest), _WORKING_SIDES[-1])
+        if side not in self.views:
+            self.views[side] = View(*shrink_to(self.image, side))
+        return self.views[side]
+
+
+class EmbeddedMasks:
+    """See the module; the protocol is `BoxSegmenter`."""
+
+    id = "embedded"
+    uses_neighbours = True
+
+    def __init__(self, threads: int | None = None):
+        threads = threads or min(4, os.cpu_count() or 1)
+        self._people = AnchorDetector("pose_detection", (8, 16, 32, 32, 32), 2, 4, threads)
+        self._pose = Net("pose_landmark", threads)
+        self._selfie = Net("selfie", threads)
+
+    def describe(self) -> str:
+        return "embedded masks (pose and selfie nets) on the CPU"
+
+    def encode(self, image_bgr: np.ndarray) -> Encoded:
+        return Encoded(as_image(image_bgr))
+
+    def by_box(
+        self,
+        encoded: Encoded,
+        boxes: np.ndarray | Sequence[Sequence[float]],
+        faces: Sequence[Face | None] | None = None,
+        others: Sequence[Face] = (),
+    ) -> list[Segment]:
+        """One person per box; with the face known the box only says where to look. See `BoxSegmenter`."""
+        boxes = [clip_box(box, encoded.image.shape) for box in boxes]
+        faces = list(faces) if faces is not None else [None] * len(boxes)
+        if len(faces) != len(boxes):
+            raise InputError(f"expected a face (or None) for each of {len(boxes)} boxes, got {len(faces)}")
+        everyone = [f for f in faces if f is not None] + list(others)
+        segments = []
+        for box, face in zip(boxes, faces, strict=True):
+            if face is None:
+                view = encoded.view(_LEAST_BOX / float(box[3] - box[1]))
+                heads = [Head.of(f, view.factor) for f in everyone]
+                probability, score = self._person_in_box(view, box * view.factor, heads)
+            else:
+                view = encoded.view(_LEAST_HEAD / Head.of(face).side)
+                rivals = [Head.of(f, view.factor) for f in everyone if f is not face]
+                probability, score = self._person_of_face(view, Head.of(face, view.factor), rivals)
+            segments.append(self._finish(encoded.image, view, probability, score, box))
+        return segments
+
+    # ---- what the nets see
+
+    def _everybody(self, view: View, window, mirror: bool = False) -> np.ndarray:
+        """The selfie net on a window: float32 (H, W) probability that a pixel is anybody's, 0 outside.
+
+        With `mirror` the crop is seen both ways round and averaged: steadier edges.
+        """
+        x0, y0, x1, y1 = window
+        result = np.zeros(view.shape, np.float32)
+        if x1 - x0 > 7 and y1 - y0 > 7:
+            size = (self._selfie.size,) * 2
+            crop = cv2.resize(view.small[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
+            crop = crop[:, :, ::-1].astype(np.float32) / 255
+            mask = self._selfie(crop)[0][..., 0]
+            if mirror:
+                mask = (mask + self._selfie(crop[:, ::-1])[0][:, ::-1, 0]) / 2
+            result[y0:y1, x0:x1] = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+        return result
+
+    def _poses(self, image: np.ndarray, window) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Bodies found in a window of the working image: (nose (2,) in pixels, probability map (H, W))."""
+        x0, y0, x1, y1 = window
+        if x1 - x0 < 8 or y1 - y0 < 8:
+            return
+        _, keypoints, _ = self._people(image[y0:y1, x0:x1], _POSE_LEAST)
+        for points in keypoints + (x0, y0):
+            # The detector gives the middle of the hips and a point that says how far the body reaches and
+            # how it is turned; the landmark net wants a square 1.25 times that large, upright.
+            (hip_x, hip_y), (reach_x, reach_y) = points[:2]
+            side = max(8.0, 2.5 * float(np.hypot(reach_x - hip_x, reach_y - hip_y)))
+            angle = np.pi / 2 - np.arctan2(hip_y - reach_y, reach_x - hip_x)
+            size = self._pose.size
+            crop, back = square_crop(image, (hip_x, hip_y), side, angle, size)
+            outputs = self._pose(crop)
+            nose = by_size(outputs, 39 * 5)[:2].astype(np.float64) @ back[:, :2].T + back[:, 2]
+            probability = sigmoid(by_size(outputs, size * size).reshape(size, size)).astype(np.float32)
+            yield nose, cv2.warpAffine(probability, back, image.shape[1::-1], flags=cv2.INTER_LINEAR)
+
+    # ---- a person by their face
+
+    def _person_of_face(self, view: View, head: Head, rivals: list[Head]) -> tuple[np.ndarray, float]:
+        """Probability map (H, W) at working size, and a score."""
+        shape = view.shape
+        body, score = self._body(view, head, rivals), _SCORE_POSE
+        crowd = self._everybody(view, head.window(shape, *_SEARCH))
+        if body is None:
+            body, score = np.minimum(crowd, 0.2 + 0.8 * silhouette(shape, head)), _SCORE_NO_POSE
+        claims = self._claims(view, body, head, rivals)
+        weight = 0.7 if claims else 0.6
+        odds = weight * log_odds(body) + (1 - weight) * log_odds(crowd)
+        odds = self._settle(odds, body, claims, head)
+        first = self._keep_mine(sigmoid(odds), head)
+        probability = self._look_closer(view, first, head, rivals, claims)
+        if not (probability > 0.5).any():
+            return self._grabcut(view, head, rivals), _SCORE_GRABCUT
+        return probability, score
+
+    def _body(self, view: View, head: Head, rivals: list[Head]) -> np.ndarray | None:
+        """The pose net's mask of the body under `head`; None if no pose has its nose there. Kept per image."""
+        if head not in view.bodies:
+            found = (self._pose_at(view, head, rivals, window) for window in (_SEARCH, _HALF_LENGTH))
+            view.bodies[head] = next((p for p in found if p is not None), None)
+        return view.bodies[head]
+
+    def _pose_at(self, view: View, head: Head, rivals: list[Head], reach) -> np.ndarray | None:
+        window = head.window(view.shape, *reach)
+        return self._best_pose(self._without_faces(view, head, rivals), window, head)
+
+    def _best_pose(self, image: np.ndarray, window, head: Head) -> np.ndarray | None:
+        """Of the poses in a window, the one whose nose is nearest this face, if its mask covers the face."""
+        core = head.ellipse(image.shape[:2], *_FACE_CORE)
+        best, nearest = None, _NOSE_REACH
+        for nose, probability in self._poses(image, window):
+            distance = float(np.hypot(nose[0] - head.x, nose[1] - head.y)) / head.side
+            if distance < nearest and _covers(probability, core):
+                best, nearest = probability, distance
+        return best
+
+    def _without_faces(self, view: View, head: Head, rivals: list[Head]) -> np.ndarray:
+        """The working image with the other faces painted grey: a face that is not there cannot be followed."""
+        if not rivals:
+            return view.small
+        image, mine = view.small.copy(), head.ellipse(view.shape, 0.6, 0.8)
+        for rival in rivals:
+            image[rival.ellipse(view.shape, 0.6, 0.8) & ~mine] = 127
+        return image
+
+    def _claims(self, view, body, head, rivals) -> list[tuple[Head, np.ndarray]]:
+        """Neighbours whose own body could reach ours, with its mask.
+
+        A neighbour without a confirmed pose is no evidence (it may be a false face); nor is one whose mask swallowed
+        our face (we are in front), or is ours (one body, two detections).
+        """
+        core = head.ellipse(view.shape, *_FACE_CORE)
+        claims = []
+        for rival in rivals:
+            across, down = abs(rival.x - head.x), rival.y - head.y
+            if across > 5.8 * head.side + 2 * rival.side or not -3.4 * head.side < down < 13.6 * head.side:
+                continue
+            other = self._body(view, rival, [h for h in (head, *rivals) if h is not rival])
+            if other is None or _covers(other, core):
+                continue
+            both = np.count_nonzero((other > 0.5) & (body > 0.5))
+            either = np.count_nonzero((other > 0.5) | (body > 0.5))
+            if both <= 0.7 * either:
+                claims.append((rival, other))
+        return claims
+
+    @staticmethod
+    def _settle(odds: np.ndarray, body: np.ndarray, claims, head: Head) -> np.ndarray:
+        """Contested pixels go to the larger claim, with the silhouettes as tie-break; a neighbour whose face our mask
+        swallowed is in front of us and keeps everything; a neighbour's head is never ours."""
+        shape = odds.shape
+        for rival, other in claims:
+            if _covers(body, rival.ellipse(shape, *_FACE_CORE)):
+                lead = -log_odds(other)
+            else:
+                prior = log_odds(silhouette(shape, head)) - log_odds(silhouette(shape, rival))
+                lead = log_odds(body) - log_odds(other) + 0.25 * prior
+            odds = np.where(other > 0.5, np.minimum(odds, lead), odds)
+            odds[rival.ellipse(shape, 0.45, 0.65) & ~head.ellipse(shape, 0.5, 0.7)] = -4
+        return odds
+
+    def _look_closer(self, view, first: np.ndarray, head: Head, rivals, claims) -> np.ndarray:
+        """Both nets again on just the person that the first look found: 256 pixels go further, feet are in the picture,
+        passers-by are not. Beside neighbours the first look's decisions weigh half."""
+        tight = mask_box(first > 0.5)
+        if tight is None:
+            return first
+        grow = 0.05 * max(tight[2] - tight[0], tight[3] - tight[1])
+        window = _grown(tight, grow, view.shape)
+        odds = log_odds(self._everybody(view, window, mirror=True))
+        body = self._best_pose(self._without_faces(view, head, rivals), window, head)
+        if body is not None:
+            odds = 0.35 * log_odds(body) + 0.65 * odds
+        if claims:
+            odds = (odds + log_odds(first)) / 2
+            reach = 2 * int(0.35 * head.side) + 1
+            near = cv2.dilate((first > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8))
+            odds[near == 0] = -30
+        inside = np.zeros(view.shape, np.float32)
+        inside[window[1] : window[3], window[0] : window[2]] = 1
+        return self._keep_mine(sigmoid(odds) * inside, head)
+
+    @staticmethod
+    def _keep_mine(probability: np.ndarray, head: Head) -> np.ndarray:
+        """Only the connected part that holds the face, with a two-pixel rim for its soft edge."""
+        part = component_with(probability > 0.5, head.ellipse(probability.shape, 0.5, 0.7))
+        return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32)
+
+    def _grabcut(self, view: View, head: Head, rivals: list[Head]) -> np.ndarray:
+        """GrabCut (Rother et al., SIGGRAPH 2004) from the silhouette around the face: when both nets see nobody."""
+        x0, y0, x1, y1 = window = head.window(view.shape, 2.9, 1.45, 12.0)
+        crop, factor = shrink_to(view.small[y0:y1, x0:x1], 320)
+        shape = crop.shape[:2]
+
+        def local(h: Head) -> Head:
+            return Head((h.x - x0) * factor, (h.y - y0) * factor, h.side * factor)
+
+        mine = local(head)
+        mask = grabcut_person(crop, silhouette(shape, mine), mine, [local(r) for r in rivals])
+        result = np.zeros(view.shape, np.float32)
+        size = (window[2] - window[0], window[3] - window[1])
+        result[y0:y1, x0:x1] = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        return result
+
+    # ---- a person by their box
+
+    def _person_in_box(self, view: View, box: np.ndarray, heads: list[Head]) -> tuple[np.ndarray, float]:
+        """Probability map (H, W) at working size, and a score; the box is taken to be tight.
+
+        Of the bodies around, ours is the one that fills the box best; the others contest it.
+        """
+        shape, height = view.shape, box[3] - box[1]
+        crowd = self._everybody(view, _grown(box, 0.1 * height, shape), mirror=True)
+        x0, y0, x1, y1 = _grown(box, 0, shape)
+        inside = np.zeros(shape, bool)
+        inside[y0:y1, x0:x1] = True
+        bodies = [p for _, p in self._poses(view.small, _grown(box, 0.25 * height, shape))]
+        fit = [_iou(p > 0.5, inside) for p in bodies]
+        odds, score = log_odds(crowd), _SCORE_NO_POSE
+        if bodies and max(fit) >= _BOX_FIT:
+            ours = int(np.argmax(fit))
+            odds, score = 0.6 * log_odds(bodies[ours]) + 0.4 * odds, _SCORE_POSE
+            for other in (p for i, p in enumerate(bodies) if i != ours):
+                if _iou(other > 0.5, bodies[ours] > 0.5) < 0.5:
+                    lead = log_odds(bodies[ours]) - log_odds(other)
+                    odds = np.where(other > 0.5, np.minimum(odds, lead), odds)
+        for head in heads:
+            if not (box[0] < head.x < box[2] and box[1] < head.y < box[1] + 0.5 * height):
+                odds[head.ellipse(shape, 0.45, 0.65)] = -4
+        probability = sigmoid(odds) * _soft_box(shape, box, 0.02 * height)
+        if not (probability > 0.5).any():
+            return _soft_box(shape, box, 0.02 * height) * crowd, _SCORE_GRABCUT
+        part = component_with(probability > 0.5, inside)
+        return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32), score
+
+    # ---- out
+
+    def _finish(self, image, view: View, probability: np.ndarray, score: float, box: np.ndarray) -> Segment:
+        full = image.shape[:2]
+        if view.factor < 1:
+            probability = cv2.resize(probability, full[::-1], interpolation=cv2.INTER_LINEAR)
+            probability = _follow_edges(image, probability, radius=max(2, round(2 / view.factor)))
+        mask = probability > 0.5
+        area = np.count_nonzero(mask)
+        if area:
+            cleaned = drop_specks(fill_holes(mask, 0.001 * area), 0.002 * area)
+            probability = np.where(cleaned & ~mask, 1.0, np.where(mask & ~cleaned, 0.0, probability))
+            mask = cleaned
+        tight = mask_box(mask)
+        # The nets are never quite sure: stretch so that the inside is opaque and the outside clear.
+        alpha = (np.clip((probability - 0.08) / 0.84, 0, 1) * 255).round().astype(np.uint8)
+        return Segment(mask, score if area else 0.0, box if tight is None else tight, self.id, alpha)
+
+
+def grabcut_person(image: np.ndarray, prior: np.ndarray, head: Head, rivals: list[Head]) -> np.ndarray:
+    """bool mask by GrabCut, seeded with a silhouette prior (H, W), the face, the torso and the neighbours' heads."""
+    shape = image.shape[:2]
+    state = np.where(prior > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[(prior < 0.02) & (np.arange(shape[0])[:, None] < head.y + head.side)] = cv2.GC_BGD
+    torso = np.zeros(shape, np.uint8)
+    corners = ((-0.15, 0.6), (0.15, 0.6), (0.65, 1.5), (0.55, 3.2), (-0.55, 3.2), (-0.65, 1.5))
+    outline = [[head.x + a * head.side, head.y + b * head.side] for a, b in corners]
+    cv2.fillPoly(torso, [np.array(outline).astype(np.int32)], 1)
+    sure = torso > 0
+    for rival in rivals:
+        theirs = silhouette(shape, rival)
+        state[(theirs > prior) & (theirs > 0.5) & (prior < 0.6)] = cv2.GC_PR_BGD
+        state[(theirs > 0.9) & (prior < 0.3)] = cv2.GC_BGD
+        state[rival.ellipse(shape, 0.55, 0.75) & ~head.ellipse(shape, 0.6, 0.8)] = cv2.GC_BGD
+        sure &= theirs <= 0.9
+    state[sure] = cv2.GC_FGD
+    state[head.ellipse(shape, 0.38, 0.55)] = cv2.GC_FGD
+    if (state == cv2.GC_BGD).any() or (state == cv2.GC_PR_BGD).any():
+        cv2.grabCut(image, state, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    mask = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    return component_with(mask, head.ellipse(shape, 0.5, 0.7))
+
+
+def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
+    """Does a probability map hold most of a bool area? An empty area (off the picture) is not held."""
+    return bool(area.any() and (probability[area] > 0.5).mean() > 0.5)
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
+
+
+def _grown(box, by: float, shape) -> tuple[int, int, int, int]:
+    """Integer xyxy box grown on all sides, clipped to the image."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return (
+        int(max(0, x0 - by)), int(max(0, y0 - by)),
+        int(min(shape[1], np.ceil(x1 + by))), int(min(shape[0], np.ceil(y1 + by))),
+    )  # fmt: skip
+
+
+def _soft_box(shape, box, soft: float) -> np.ndarray:
+    """float32 (H, W): 1 inside the box, 0 outside, over a rim of about `soft` pixels."""
+    y, x = (np.arange(side, dtype=np.float32) + 0.5 for side in shape)
+    soft = max(float(soft), 0.5)
+    # A side that lies on the picture's own border cuts nobody off, so nothing fades there.
+    low, high = np.array(box[:2]), np.array(box[2:])
+    low[low < 1] = -np.inf
+    high[high > np.array(shape[::-1]) - 1] = np.inf
+    across = sigmoid((x - low[0]) / soft) * sigmoid((high[0] - x) / soft)
+    down = sigmoid((y - low[1]) / soft) * sigmoid((high[1] - y) / soft)
+    return (down[:, None] * across[None]).astype(np.float32)
+
+
+def _follow_edges(image: np.ndarray, probability: np.ndarray, radius: int) -> np.ndarray:
+    """Guided filter (He et al., ECCV 2010) with the grey image: an upsampled edge moves onto the picture's edge.
+
+    Only the rim between sure inside and sure outside is touched.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255
+
+    def blur(a):
+        return cv2.blur(a, (2 * radius + 1, 2 * radius + 1))
+
+    mean_i, mean_p = blur(grey), blur(probability)
+    slope = (blur(grey * probability) - mean_i * mean_p) / (blur(grey * grey) - mean_i * mean_i + 1e-4)
+    guided = np.clip(blur(slope) * grey + blur(mean_p - slope * mean_i), 0, 1)
+    rim = (mean_p > 0.02) & (mean_p < 0.98)
+    return np.where(rim, guided, probability).astype(np.float32)

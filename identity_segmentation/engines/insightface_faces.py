@@ -1,0 +1,191 @@
+"""Face engine "insightface": any InsightFace pack (SCRFD detection, ArcFace-style recognition) on ONNX Runtime.
+
+Packs are looked for under `Settings.insightface_models` and are never downloaded from here:
+InsightFace's own download has no time-out and no checksum, and a half-fetched pack fails with a bare assertion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EngineUnavailable
+from ..geometry import similarity_transform, suppress_duplicates, warp_crop
+from ..settings import Settings
+from ..types import Face, as_image, unit
+from ._nets import fingerprint
+
+# The files of the published packs: (detector, recogniser).
+_PACK_FILES = {
+    "buffalo_l": ("det_10g.onnx", "w600k_r50.onnx"),
+    "buffalo_m": ("det_2.5g.onnx", "w600k_r50.onnx"),
+    "buffalo_s": ("det_500m.onnx", "w600k_mbf.onnx"),
+    "antelopev2": ("scrfd_10g_bnkps.onnx", "glintr100.onnx"),
+}
+# Recogniser file -> (threshold, margin, outlier), calibrated by benchmarks/identity.py. 0.45 is the value the
+# first users' projects settled on for buffalo_l's w600k_r50.
+_CALIBRATED = {
+    "w600k_r50.onnx": (0.45, 0.05, 0.20),
+    "w_mobilefacenet128.onnx": (0.40, 0.10, 0.20),
+}
+# ArcFace's alignment: where the five points go in a 112-pixel chip (insightface, utils/face_align.py).
+_ARCFACE_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+_LEAST = 0.5  # SCRFD's default detection threshold
+
+
+def create(settings: Settings) -> InsightFaceEngine:
+    return InsightFaceEngine(settings.insightface_pack, settings.insightface_models)
+
+
+def find_pack(pack: str, root: str | os.PathLike) -> Path:
+    """The folder of a pack's .onnx files, given its name or the folder itself.
+
+    Raises:
+        EngineUnavailable: which file is missing, where it goes, and the command that fetches it.
+    """
+    name = Path(pack).name
+    places = [Path(pack).expanduser()] if Path(pack).expanduser().is_dir() else []
+    places += [Path(root) / "models" / pack, Path(root) / pack]
+    for place in places:
+        if any(place.glob("*.onnx")):
+            empty = [file.name for file in place.glob("*.onnx") if file.stat().st_size == 0]
+            missing = [file for file in _PACK_FILES.get(name, ()) if not (place / file).is_file()]
+            if empty or missing:
+                raise EngineUnavailable(
+                    f"InsightFace pack {name!r} in {place} is incomplete: "
+                    f"{', '.join(missing + empty)} missing or empty. {_how_to_get(name, root)}"
+                )
+            return place
+    expected = " and ".join(_PACK_FILES.get(name, ("its .onnx files",)))
+    raise EngineUnavailable(
+        f"InsightFace pack {name!r} is not here: {expected} belong in {Path(root) / 'models' / name}. "
+        f"{_how_to_get(name, root)}"
+    )
+
+
+def _how_to_get(name: str, root) -> str:
+    return (
+        "On a machine with a network: python -c \"from insightface.utils import ensure_available; "
+        f"ensure_available('models', {name!r}, root={str(root)!r})\" - then copy the folder if this machine has none"
+    )
+
+
+class InsightFaceEngine:
+    """See the module.
+
+    Args:
+        pack: name under `root`, or a folder of .onnx files.
+        root: folder that holds packs, as `FaceAnalysis(root=...)` means it.
+        providers: ONNX Runtime providers to ask for; default CUDA where it is offered, then CPU.
+
+    Raises:
+        EngineUnavailable: package or pack missing or damaged.
+    """
+
+    def __init__(
+        self,
+        pack: str = "buffalo_l",
+        root: str | os.PathLike = "insightface_models",
+        providers: list[str] | None = None,
+    ):
+        folder = find_pack(pack, root)
+        try:
+            import onnxruntime
+            from insightface.model_zoo import get_model
+        except ImportError as error:
+            raise EngineUnavailable(
+                f"the insightface engine cannot be imported ({error}); install it with: pip install 'insightface>=2.1,<3' onnxruntime"
+            ) from error
+        onnxruntime.set_default_logger_severity(3)
+        offered = onnxruntime.get_available_providers()
+        asked = providers or [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in offered]
+        models = {}
+        for file in sorted(folder.glob("*.onnx")):
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    model = get_model(str(file), providers=asked)
+            except Exception as error:  # onnxruntime and onnx raise many kinds for a damaged file
+                raise EngineUnavailable(
+                    f"{file} cannot be loaded ({type(error).__name__}: {str(error)[:200]}); delete it and fetch the pack "
+                    f"again. {_how_to_get(folder.name, root)}"
+                ) from error
+            if model is not None and model.taskname in ("detection", "recognition"):
+                models.setdefault(model.taskname, (model, file))
+        absent = {"detection", "recognition"} - models.keys()
+        if absent:
+            raise EngineUnavailable(
+                f"{folder} holds no {' and no '.join(sorted(absent))} model; expected a whole InsightFace pack. "
+                f"{_how_to_get(folder.name, root)}"
+            )
+        (self._detector, _), (self._recogniser, recogniser_file) = models["detection"], models["recognition"]
+        self._detector.prepare(0, input_size=(640, 640), det_thresh=_LEAST)
+        self.id = f"insightface/{folder.name}"
+        self.model_hash = fingerprint(recogniser_file)
+        self._input = int(self._recogniser.input_size[0])
+        first, last = self._recogniser.session.get_inputs()[0], self._recogniser.session.get_outputs()[0]
+        self._one_by_one = isinstance(first.shape[0], int)
+        self.dim = int(last.shape[-1])
+        self.threshold, self.margin, self.outlier = _CALIBRATED.get(recogniser_file.name, (0.45, 0.05, 0.20))
+        self.providers = self._recogniser.session.get_providers()
+
+    def describe(self) -> str:
+        device = "CUDA" if "CUDAExecutionProvider" in self.providers else "the CPU"
+        return f"{self.id} on {device} (ONNX Runtime: {', '.join(self.providers)})"
+
+    def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
+        """Every face, most confident first; see `FaceEngine.faces`."""
+        image_bgr = as_image(image_bgr)
+        boxes, points, scores = self._detect(image_bgr)
+        keep = suppress_duplicates(boxes, scores, iou=0.4)
+        embeddings = self._embed(image_bgr, points[keep]) if embed and keep else None
+        return [
+            Face(boxes[k], scores[k], None if embeddings is None else embeddings[i], points[k])
+            for i, k in enumerate(keep)
+        ]
+
+    def _detect(self, image_bgr: np.ndarray):
+        """Boxes (N, 4), landmarks (N, 5, 2), scores (N,): whole picture, tiles of large ones, and - SCRFD misses
+        faces that fill the frame - a padded copy when nothing was found."""
+        found = [self._run(image_bgr, 0, 0)]
+        height, width = image_bgr.shape[:2]
+        if max(height, width) > 1600:
+            for y in _starts(height):
+                for x in _starts(width):
+                    tile = image_bgr[y : y + 1000, x : x + 1000]
+                    rows = self._run(tile, x, y)
+                    low = np.array([x, y]) + 2 * (np.array([x, y]) > 0)
+                    high = np.array([x + tile.shape[1], y + tile.shape[0]])
+                    high = np.where(high < (width, height), high - 2, high + 9999)
+                    whole = (rows[0][:, :2] >= low * (low > 2)).all(1) & (rows[0][:, 2:] <= high).all(1)
+                    found.append(tuple(part[whole] for part in rows))
+        if not any(len(rows[0]) for rows in found):
+            pad = max(height, width) // 2
+            canvas = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
+            canvas[pad : pad + height, pad : pad + width] = image_bgr
+            found = [self._run(canvas, -pad, -pad)]
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    def _run(self, image_bgr: np.ndarray, x: float, y: float):
+        rows, points = self._detector.detect(image_bgr)
+        if points is None:
+            raise EngineUnavailable(f"{self.id}: the detector gives no landmarks; use a pack whose detector does (det_*.onnx, *_bnkps.onnx)")
+        valid = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])
+        rows, points = rows[valid], points[valid]
+        return rows[:, :4] + (x, y, x, y), points.reshape(-1, 5, 2) + (x, y), rows[:, 4]
+
+    def _embed(self, image_bgr: np.ndarray, points: np.ndarray) -> np.ndarray:
+        target = _ARCFACE_112 * (self._input / 112)
+        chips = [warp_crop(image_bgr, similarity_transform(p, target), self._input) for p in points]
+        if self._one_by_one:
+            return unit(np.concatenate([self._recogniser.get_feat([chip]) for chip in chips]))
+        return unit(self._recogniser.get_feat(chips))
+
+
+def _starts(side: int) -> list[int]:
+    return sorted({*range(0, max(1, side - 1000), 750), max(0, side - 1000)})

@@ -1,0 +1,97 @@
+"""What an engine must do, one protocol per ability, so that none pretends to an ability it lacks.
+
+An engine is one file and one line in the registry (`engines/__init__.py`); it passes the contract
+suite in `tests/test_engine_contract.py`. Images come in BGR; colour order, scaling, devices and dtypes are
+the engine's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..types import Face, Segment
+
+
+@runtime_checkable
+class FaceEngine(Protocol):
+    """Finds faces and says, as a unit vector, whose they might be.
+
+    Attributes:
+        id: stable name of engine and model, stored in galleries ("embedded", "insightface/buffalo_l").
+        model_hash: short hash of the recogniser's weights; embeddings of different hashes do not mix.
+        dim: length of the embeddings.
+        threshold: calibrated least cosine similarity for a name.
+        margin: calibrated least lead over the runner-up, in the same unit.
+        outlier: a reference less similar than this to the person's other references is not theirs.
+    """
+
+    id: str
+    model_hash: str
+    dim: int
+    threshold: float
+    margin: float
+    outlier: float
+
+    def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
+        """Every face, most confident first; embeddings are None with `embed=False`."""
+        ...
+
+    def describe(self) -> str:
+        """One line: model, and the device it truly runs on."""
+        ...
+
+
+@runtime_checkable
+class BoxSegmenter(Protocol):
+    """One mask per box. `encode` an image once, prompt it many times; the caller holds the state.
+
+    Attributes:
+        id: stable name of engine and model.
+        uses_neighbours: True if `by_box` itself keeps other people's pixels out, given their faces; otherwise the
+            caller prompts the neighbours too and settles contested pixels (`segmentation.separate`).
+    """
+
+    id: str
+    uses_neighbours: bool
+
+    def encode(self, image_bgr: np.ndarray) -> Any:
+        """The image's state, to be handed to `by_box`; opaque to the caller."""
+        ...
+
+    def by_box(
+        self,
+        encoded: Any,
+        boxes: np.ndarray | Sequence[Sequence[float]],
+        faces: Sequence[Face | None] | None = None,
+        others: Sequence[Face] = (),
+    ) -> list[Segment]:
+        """One segment per box, in order, at full image size.
+
+        Args:
+            encoded: what `encode` returned.
+            boxes: (N, 4) xyxy pixels.
+            faces: for each box the face of the person meant, where known; an engine may ignore it.
+            others: further faces in the picture: people who are not asked for, and whose pixels must not
+                end up in a mask; an engine may ignore them.
+        """
+        ...
+
+    def describe(self) -> str:
+        """One line: model, and the device it truly runs on."""
+        ...
+
+
+@runtime_checkable
+class TextSegmenter(Protocol):
+    """Every instance of a phrase."""
+
+    id: str
+
+    def encode(self, image_bgr: np.ndarray) -> Any: ...
+
+    def by_text(self, encoded: Any, phrase: str) -> list[Segment]:
+        """One segment per instance, best first; an empty list when there is none."""
+        ...

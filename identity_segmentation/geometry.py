@@ -1,0 +1,183 @@
+"""Boxes, similarity transforms and mask clean-up: plain geometry, no models. (Notebook section 5.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from .errors import InputError
+from .types import Face, as_box
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box in `a` (N, 4) with every box in `b` (M, 4): (N, M)."""
+    a = np.asarray(a, np.float32).reshape(-1, 4)
+    b = np.asarray(b, np.float32).reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.clip(high - low, 0, None).prod(-1)
+    area_a = (a[:, 2:] - a[:, :2]).prod(-1)
+    area_b = (b[:, 2:] - b[:, :2]).prod(-1)
+    return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
+
+
+def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The part of a box that lies in an image of `shape` (H, W, ...); `InputError` if none does."""
+    height, width = shape[:2]
+    value = as_box(box).copy()
+    value[0::2] = np.clip(value[0::2], 0, width)
+    value[1::2] = np.clip(value[1::2], 0, height)
+    if value[2] - value[0] < 1 or value[3] - value[1] < 1:
+        raise InputError(
+            f"expected a box that covers part of the {width}x{height} image, got {as_box(box).tolist()}"
+        )
+    return value
+
+
+def mask_box(mask: np.ndarray) -> np.ndarray | None:
+    """Tight xyxy box of a bool (H, W) mask, or None if the mask is empty."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+def face_to_body_bbox(
+    face: Face | Sequence[float] | np.ndarray,
+    image_shape: tuple[int, ...],
+    width_scale: float = 3.6,
+    top_scale: float = 0.5,
+    bottom_scale: float = 5.5,
+    shift: float = 0.0,
+) -> np.ndarray:
+    """The box a person's body is expected in, from their face, clipped to the image.
+
+    Args:
+        face: a `Face`, or its xyxy box in pixels.
+        image_shape: (H, W) or (H, W, 3).
+        width_scale: body width in face widths.
+        top_scale: room above the face's top, in face heights (hair, hats).
+        bottom_scale: reach below the face's bottom, in face heights. 5.5 holds a standing
+            person in a group picture; a head is about one seventh of the body's height.
+        shift: moves the box sideways, in face widths (positive = right), for people who lean.
+
+    Returns:
+        float32 (4,), xyxy in pixels.
+
+    Raises:
+        InputError: a scale that is not positive, or a face entirely outside the image.
+    """
+    for name, scale in (("width_scale", width_scale), ("bottom_scale", bottom_scale)):
+        if not scale > 0:
+            raise InputError(f"expected {name} > 0, got {scale}")
+    if top_scale < 0:
+        raise InputError(f"expected top_scale >= 0, got {top_scale}")
+    x0, y0, x1, y1 = (face.box if isinstance(face, Face) else as_box(face)).tolist()
+    width, height = x1 - x0, y1 - y0
+    centre = (x0 + x1) / 2 + shift * width
+    half = width_scale * width / 2
+    body = (centre - half, y0 - top_scale * height, centre + half, y1 + bottom_scale * height)
+    return clip_box(body, image_shape)
+
+
+def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares rotation, uniform scale and shift taking `source` (N, 2) to `target` (N, 2).
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    PAMI 1991. Returns float64 (2, 3).
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    mean_s, mean_t = source.mean(0), target.mean(0)
+    s, t = source - mean_s, target - mean_t
+    u, sigma, vt = np.linalg.svd(t.T @ s)
+    sign = np.array([1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
+    scale = (sigma * sign).sum() / max((s**2).sum(), 1e-12)
+    linear = scale * (u * sign) @ vt
+    return np.hstack([linear, (mean_t - linear @ mean_s)[:, None]])
+
+
+def warp_crop(image: np.ndarray, forward: np.ndarray, size: int) -> np.ndarray:
+    """A (size, size) crop through the affine map `forward` (2, 3), image pixels -> crop pixels.
+
+    Where the map shrinks by more than half, the region is area-averaged first: bilinear sampling alone
+    would skip pixels and alias. Outside the image is black.
+    """
+    scale = float(np.sqrt(abs(np.linalg.det(forward[:, :2]))))
+    if scale >= 0.5:
+        return cv2.warpAffine(image, forward, (size, size), flags=cv2.INTER_LINEAR)
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
+    back = cv2.invertAffineTransform(forward)
+    corners = corners @ back[:, :2].T + back[:, 2]
+    height, width = image.shape[:2]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 1, (width, height))
+    region = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if min(
+        region.shape[:2]
+    ) * scale >= 1 else region
+    grow = np.array([region.shape[1] / small.shape[1], region.shape[0] / small.shape[0]])
+    local = forward.astype(np.float64).copy()
+    local[:, 2] = forward[:, :2] @ [x0, y0] + forward[:, 2]
+    local[:, :2] = local[:, :2] * grow
+    return cv2.warpAffine(small, local, (size, size), flags=cv2.INTER_LINEAR)
+
+
+def suppress_duplicates(
+    boxes: np.ndarray, scores: np.ndarray, iou: float = 0.3, contained: bool = True
+) -> list[int]:
+    """Indices to keep, best score first: a box falls to a better one it overlaps by more than
+    `iou`, or (`contained`) whose inside holds its centre, or the other way round."""
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    kept: list[int] = []
+    for i in order:
+        centre = (boxes[i, :2] + boxes[i, 2:]) / 2
+        for k in kept:
+            if box_iou(boxes[i], boxes[k])[0, 0] > iou:
+                break
+            if contained and (
+                _inside(centre, boxes[k]) or _inside((boxes[k, :2] + boxes[k, 2:]) / 2, boxes[i])
+            ):
+                break
+        else:
+            kept.append(int(i))
+    return kept
+
+
+def _inside(point: np.ndarray, box: np.ndarray) -> bool:
+    return bool(box[0] < point[0] < box[2] and box[1] < point[1] < box[3])
+
+
+def component_with(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
+    """The connected part of a bool mask that shares most pixels with the bool `seed`; the largest
+    part where the seed touches none."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count <= 2:
+        return mask
+    hits = np.bincount(labels[seed & mask], minlength=count)
+    hits[0] = 0
+    best = int(hits.argmax()) if hits.any() else 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return labels == best
+
+
+def fill_holes(mask: np.ndarray, largest: float) -> np.ndarray:
+    """Fill holes of a bool mask smaller than `largest` pixels; bigger ones (the gap between an arm
+    and the waist) stay."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    small = np.zeros(count, bool)
+    small[1:] = stats[1:, cv2.CC_STAT_AREA] < largest
+    return mask | small[labels]
+
+
+def drop_specks(mask: np.ndarray, smallest: float) -> np.ndarray:
+    """Drop connected parts of a bool mask smaller than `smallest` pixels (the largest stays)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count <= 2:
+        return mask
+    keep = stats[:, cv2.CC_STAT_AREA] >= smallest
+    keep[0] = False
+    keep[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())] = True
+    return keep[labels]

@@ -1,0 +1,228 @@
+"""Picture files -> BGR arrays and back, safely: no bombs, no half-decoded pictures, no half-written files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from .errors import ImageError, InputError, OutputError
+from .settings import Settings
+
+PHOTO_SUFFIXES = frozenset(
+    ".jpg .jpeg .jfif .png .webp .bmp .tif .tiff .gif .heic .heif .avif".split()
+)
+# Formats Pillow may try. Leaving out the rest keeps its rarely used decoders out of reach.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+
+
+def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.ndarray:
+    """Decode a picture file as it is meant to be seen.
+
+    EXIF orientation is applied; CMYK, palette, grey and 16-bit pictures become 8-bit BGR;
+    transparency is laid over white; of an animation, the first frame.
+
+    Args:
+        path: a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, under any name.
+        max_pixels: refuse larger pictures before a pixel is decoded (default: `Settings.max_pixels`).
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+
+    Raises:
+        ImageError: the file is missing, empty, truncated, not an image, or too large.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is a folder; expected a picture file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode_image(data, str(path), max_pixels)
+
+
+def decode_image(data: bytes, source: str = "image", max_pixels: int | None = None) -> np.ndarray:
+    """`read_image` for bytes already in memory; `source` names them in errors."""
+    limit = max_pixels or Settings.max_pixels
+    if not data:
+        raise ImageError(f"{source} is empty (0 bytes); expected a picture")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        _register_heif(source)
+    Image.init()  # registers every plug-in; `formats` may name registered ones only
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own limit below speaks for the bomb warning
+            with Image.open(io.BytesIO(data), formats=formats) as picture:
+                width, height = picture.size
+                if width * height > limit:
+                    raise ImageError(
+                        f"{source} is {width}x{height} = {width * height / 1e6:.0f} megapixels; the limit is "
+                        f"{limit / 1e6:.0f} (raise it with IDSEG_MAX_PIXELS={width * height})"
+                    )
+                if ImageFile.LOAD_TRUNCATED_IMAGES:
+                    raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; unset it: it hides broken files")
+                picture.load()
+                picture = ImageOps.exif_transpose(picture)
+                return _to_bgr(picture)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{source}: refused, it would decode to an enormous picture") from error
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
+        # Pillow reports damage through all of these; each means the same to the person who sent it.
+        raise ImageError(f"{source} is damaged or truncated ({error})") from error
+
+
+def _register_heif(source: str) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(
+            f"{source} is a HEIC photo; to read it: pip install pillow-heif (or export it as JPEG)"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _to_bgr(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        # Pillow's own convert() clips 16-bit values at 255 instead of scaling them.
+        grey = np.asarray(picture, dtype=np.float32)
+        top = 65535.0 if picture.mode.startswith("I") and grey.max(initial=0) > 255 else 255.0
+        if picture.mode == "F":
+            top = max(float(grey.max(initial=0)), 1.0)
+        grey = np.clip(grey * (255.0 / top), 0, 255).astype(np.uint8)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, rgba)
+    rgb = np.asarray(picture.convert("RGB"))
+    return np.ascontiguousarray(rgb[:, :, ::-1])
+
+
+def _sniff(data: bytes) -> str:
+    head = data[:256].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
+        return "it is a web page or SVG text"
+    with contextlib.suppress(UnicodeDecodeError):
+        data[:256].decode("utf-8")
+        return "it is text"
+    return f"first bytes {data[:8].hex(' ')}"
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -> Path:
+    """Write a BGR, BGRA, grey or bool picture; the format follows the suffix.
+
+    The file appears whole or not at all: it is written beside its place, then renamed.
+
+    Raises:
+        InputError: a suffix that is not a picture's.
+        OutputError: the folder cannot be made or written to, or the disk is full.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if image.dtype == np.bool_:
+        image = image.astype(np.uint8) * 255
+    options = []
+    if suffix in (".jpg", ".jpeg"):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    elif suffix == ".png":
+        options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    elif suffix != ".webp":
+        raise InputError(f"expected a name ending in .png, .jpg or .webp, got {path.name!r}")
+    done, data = cv2.imencode(suffix, image, options)
+    if not done:
+        raise OutputError(f"{path}: OpenCV could not encode a {image.dtype} {image.shape} picture")
+    with atomic_write(path) as file:
+        file.write(data.tobytes())
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, private: bool = False) -> Iterator[io.BufferedWriter]:
+    """A binary file that gets its name only when the block ends well.
+
+    Args:
+        path: the final name; its folder is made if need be.
+        private: leave the file readable by its owner alone (embeddings are biometric data).
+
+    Raises:
+        OutputError: the folder cannot be written to, or the disk is full; no partial file is left.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not private:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+        temporary = None
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def list_photos(folder: str | os.PathLike) -> list[Path]:
+    """Picture files directly in a folder, sorted by name; dot-files are not looked at."""
+    return sorted(
+        entry
+        for entry in Path(folder).iterdir()
+        if entry.suffix.lower() in PHOTO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    )
+
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+
+
+def safe_filename(name: str) -> str:
+    """A person's or file's name as one path component, on any system, in its own script.
+
+    Separators, control and invisible characters become "_"; 한글 and ไทย stay. Never empty, never
+    hidden, never longer than 200 bytes.
+    """
+    text = unicodedata.normalize("NFC", name)
+    text = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in text)
+    text = re.sub(r'[\\/:*?"<>|\s]+', "_", text).strip("._ ")
+    while len(text.encode()) > 200:
+        text = text[:-1]
+    if not text or text.split(".")[0].lower() in _RESERVED:
+        text = f"_{text}"
+    return text
+
+
+def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """The image with its long side at most `longest` pixels, and the factor it was scaled by."""
+    factor = min(1.0, longest / max(image.shape[:2]))
+    if factor == 1.0:
+        return image, 1.0
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor

@@ -1,0 +1,418 @@
+"""A picture and a name -> that person's pixels: the one way through. (Notebook section 5.)"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from . import drawing, engines
+from .engines.protocols import BoxSegmenter, FaceEngine
+from .errors import ImageError, InputError, OutputError
+from .gallery import Gallery, add_photos, build_embeddings_db, locked, open_gallery
+from .images import atomic_write, list_photos, read_image, safe_filename, write_image
+from .matching import identify
+from .segmentation import segment_by_box, segment_matches
+from .settings import Settings
+from .types import Match, MemberResult, PhotoVerdict, Segment, Sighting, Status, as_image
+
+logger = logging.getLogger(__name__)
+
+_WORDS_LATER = (
+    "prompt_type='text' needs an engine that segments words (SAM 3), and none is installed; "
+    "use prompt_type='box', which finds the person by their face"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Everything seen in one picture: who is in it, and the masks of those asked for."""
+
+    image: np.ndarray
+    sightings: tuple[Sighting, ...]
+
+    def of(self, name: str) -> Sighting | None:
+        """The sighting of a person by display name, or None."""
+        return next((s for s in self.sightings if s.name == name), None)
+
+
+class IdentityAwareSegmentation:
+    """Show it people once; then ask for them by name.
+
+    Args:
+        face_engine: "auto", a name from `engines.FACE_ENGINES`, or an engine.
+        segmenter: "auto", a name from `engines.SEGMENTERS`, or an engine.
+        gallery: the gallery's folder, or a `Gallery`. A folder is read when it is first needed.
+        threshold: least similarity for a name; None = the face engine's calibrated value.
+        margin: least lead over the runner-up; None = the engine's, raised where the gallery's people look alike.
+        settings: everything else; default `Settings.from_env()`.
+
+    Raises:
+        EngineUnavailable: when an engine is first needed and cannot run; the message has the command that fixes it.
+    """
+
+    def __init__(
+        self,
+        face_engine: str | FaceEngine = "auto",
+        segmenter: str | BoxSegmenter = "auto",
+        gallery: str | os.PathLike | Gallery | None = None,
+        threshold: float | None = None,
+        margin: float | None = None,
+        settings: Settings | None = None,
+    ):
+        self.settings = settings or Settings.from_env()
+        self._face_engine, self._segmenter = face_engine, segmenter
+        self._gallery = gallery if gallery is not None else self.settings.gallery
+        self.threshold = self.settings.threshold if threshold is None else threshold
+        self.margin = self.settings.margin if margin is None else margin
+
+    # ---- parts, made when first needed
+
+    @cached_property
+    def face_engine(self) -> FaceEngine:
+        if not isinstance(self._face_engine, str):
+            return self._face_engine
+        return engines.face_engine(self._face_engine, self.settings)
+
+    @cached_property
+    def segmenter(self) -> BoxSegmenter:
+        if not isinstance(self._segmenter, str):
+            return self._segmenter
+        return engines.segmenter(self._segmenter, self.settings)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The people on file, loaded once; raises `GalleryError` if there is none."""
+        if not isinstance(self._gallery, Gallery):
+            self._gallery = open_gallery(self._gallery, self.face_engine)
+        return self._gallery
+
+    @property
+    def engine_ids(self) -> str:
+        return f"{self.face_engine.id} + {self.segmenter.id}"
+
+    # ---- people
+
+    def build_gallery(
+        self, dataset: str | os.PathLike | None = None, progress: Callable[[int, int, str], None] | None = None
+    ) -> Gallery:
+        """Build or update the gallery from a folder of photos; see `build_embeddings_db`."""
+        folder = self._gallery.folder if isinstance(self._gallery, Gallery) else self._gallery
+        self._gallery = build_embeddings_db(dataset or self.settings.dataset, self.face_engine, folder, progress)
+        return self._gallery
+
+    def add_person(self, name: str, photos: Sequence[str | os.PathLike]) -> list[PhotoVerdict]:
+        """Add a person by hand, or more photos of one; saved if the gallery has a folder. See `add_photos`."""
+        folder = self._gallery.folder if isinstance(self._gallery, Gallery) else Path(self._gallery)
+        if folder is None:
+            self._gallery, verdicts = add_photos(self.gallery, self.face_engine, name, photos)
+            return verdicts
+        with locked(folder):
+            if any(folder.glob("gen-*.json")):
+                current = open_gallery(folder, self.face_engine)
+            else:
+                engine = self.face_engine
+                current = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
+            changed, verdicts = add_photos(current, self.face_engine, name, photos)
+            self._gallery = changed.save(folder)
+        return verdicts
+
+    # ---- pictures
+
+    def identify(self, image_bgr: np.ndarray) -> list[Match]:
+        """Every face, named or not; see `matching.identify`."""
+        return identify(as_image(image_bgr), self.face_engine, self.gallery, self.threshold, self.margin)
+
+    def look(self, image_bgr: np.ndarray, names: Sequence[str] | None = None) -> Look:
+        """Identify everyone and draw the masks of `names` (display names; None = everyone with a name)."""
+        matches = self.identify(image_bgr)
+        return Look(image_bgr, tuple(segment_matches(image_bgr, matches, self.segmenter, names)))
+
+    def segment_by_box(self, image_bgr: np.ndarray, box: Sequence[float]) -> Segment:
+        """The person in a box; see `segmentation.segment_by_box`."""
+        return segment_by_box(image_bgr, box, self.segmenter, self.face_engine)
+
+    def segment_member(
+        self, image_bgr: np.ndarray, member_name: str, similarity_threshold: float | None = None
+    ) -> MemberResult:
+        """One person's pixels, by name or alias.
+
+        Returns:
+            ``overlay, cutout, annotated, mask, status``; a person who is not there is a status.
+
+        Raises:
+            UnknownPerson: nobody in the gallery answers to that name; the nearest names are suggested.
+        """
+        person = self.gallery.find(member_name)
+        asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
+        look = asked.look(image_bgr, [person.name])
+        return render_member(look, person.name, self.colour_of, asked._status(look, person.name))
+
+    def segment_image(
+        self,
+        image_path: str | os.PathLike | np.ndarray,
+        member_name: str,
+        prompt_type: str = "box",
+        similarity_threshold: float | None = None,
+    ) -> MemberResult:
+        """`segment_member` on a file (or a BGR array).
+
+        Args:
+            prompt_type: "box" finds the person by their face and segments their body.
+
+        Raises:
+            InputError: an unknown prompt_type, or one that no installed engine serves.
+            ImageError: the file cannot be decoded.
+        """
+        if prompt_type in ("text", "words"):
+            raise InputError(_WORDS_LATER)
+        if prompt_type != "box":
+            raise InputError(f"expected prompt_type 'box', got {prompt_type!r}")
+        image = image_path if isinstance(image_path, np.ndarray) else read_image(image_path, self.settings.max_pixels)
+        return self.segment_member(image, member_name, similarity_threshold)
+
+    def colour_of(self, name: str) -> tuple[int, int, int]:
+        """A person's colour, (b, g, r)."""
+        return self.gallery.find(name).colour_bgr
+
+    def _with_threshold(self, threshold: float) -> IdentityAwareSegmentation:
+        return IdentityAwareSegmentation(
+            self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings
+        )
+
+    def _status(self, look: Look, name: str) -> Status:
+        """How the search for one person in a picture ended."""
+        matches = [s.match for s in look.sightings]
+        engine = self.engine_ids
+        if not matches:
+            return Status("no_face", f"no face was found in this picture, so {name} cannot be looked for", engine=engine)
+        sighting = look.of(name)
+        if sighting is None:
+            nearest = [m for m in matches if m.nearest == name and m.name is None]
+            others = [m.name for m in matches if m.name]
+            message = f"{name} is not among the {len(matches)} faces of this picture"
+            if len(matches) == 1:
+                message = f"the one face in this picture is not {name}'s"
+            if others:
+                message += f"; found: {', '.join(others)}"
+            if not nearest:
+                return Status("not_found", message, engine=engine)
+            best = max(nearest, key=lambda m: m.similarity)
+            message += (
+                f"; a face comes near (similarity {best.similarity:.2f}, margin {best.margin:.2f}), "
+                "but the evidence is too thin to call it that"
+            )
+            return Status("not_found", message, best.similarity, best.margin, best.runner_up, engine)
+        match = sighting.match
+        evidence = (match.similarity, match.margin, match.runner_up, engine)
+        if sighting.segment is None or not sighting.segment.area:
+            return Status("unsure", f"{name} was recognised, but no body could be made out", *evidence)
+        if match.basis == "group":
+            message = (
+                f"{name} by elimination: everyone in the gallery is in this picture, and only this face is left "
+                f"(similarity {match.similarity:.2f})"
+            )
+            return Status("unsure", message, *evidence)
+        message = f"{name}, similarity {match.similarity:.2f}"
+        if match.runner_up:
+            message += f", {match.margin:+.2f} ahead of {match.runner_up}"
+        twins = [m for m in matches if m.name is None and m.nearest == name and m.similarity >= match.similarity - 0.1]
+        if twins:
+            message += f"; {len(twins)} more face(s) look the same (a mirror?) and are left alone"
+        return Status("ok", message, *evidence)
+
+
+def render_member(
+    look: Look, name: str, colour_of: Callable[[str], tuple[int, int, int]], status: Status
+) -> MemberResult:
+    """The pictures of one person, from what was seen."""
+    sighting = look.of(name)
+    mine = [sighting] if sighting is not None else []
+    segment = sighting.segment if sighting is not None else None
+    mask = segment.mask if segment is not None else np.zeros(look.image.shape[:2], bool)
+    return MemberResult(
+        drawing.overlay(look.image, mine, colour_of),
+        drawing.cutout(look.image, segment),
+        drawing.annotate(look.image, mine or _unnamed(look), colour_of),
+        mask,
+        status,
+    )
+
+
+def _unnamed(look: Look) -> list[Sighting]:
+    return [replace(s, segment=None) for s in look.sightings]
+
+
+# ---- folders
+
+
+def segment_folder(
+    pipeline: IdentityAwareSegmentation,
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    names: Sequence[str] | None = None,
+    crop: bool = False,
+) -> Iterator[tuple[Path, list[dict] | None, str]]:
+    """Segment people in every picture of a folder, one picture after the other; see `segment_to_files`.
+
+    A picture that is finished - same bytes, same question, same gallery - is not done again; a picture
+    that cannot be read is reported and passed over.
+
+    Yields:
+        (picture, its records or None, "done" | "kept" | what went wrong).
+    """
+    pictures = list_photos(folder)
+    stems = [p.stem for p in pictures]
+    for path in pictures:
+        # Two pictures of one stem (a.jpg, a.png) must not share a folder of results.
+        label = path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix[1:]}"
+        target = Path(output) / safe_filename(label)
+        try:
+            question = _question(pipeline, path, names, crop)
+            finished = _finished(target, question)
+            if finished is not None:
+                yield path, finished, "kept"
+                continue
+            yield path, segment_to_files(pipeline, path, target, names, crop, question), "done"
+        except ImageError as error:
+            yield path, None, str(error)
+
+
+def segment_to_files(
+    pipeline: IdentityAwareSegmentation,
+    path: str | os.PathLike,
+    target: str | os.PathLike,
+    names: Sequence[str] | None = None,
+    crop: bool = False,
+    question: str | None = None,
+) -> list[dict]:
+    """Segment people in one picture and write the results into a folder.
+
+    Files, for each person found: ``NAME_overlay.jpg``, ``NAME_cutout.png``, ``NAME_mask.png``; for the
+    picture ``annotated.jpg``, and ``result.json``, written last, with the returned records.
+
+    Args:
+        names: display names or aliases; None = everyone who is in the picture and the gallery.
+        crop: cut the cutout to the person's box.
+        question: what was asked, as `_question` puts it; stored so that a later run can tell.
+
+    Returns:
+        One record per person asked for (or found), as documented in docs/json.md.
+    """
+    path, target = Path(path), Path(target)
+    people = [pipeline.gallery.find(n).name for n in names] if names is not None else None
+    look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people)
+    shown = people if people is not None else [s.name for s in look.sightings if s.name]
+    files = {"annotated": str(write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of)))}
+    records, taken = [], set()
+    for name in shown:
+        status = pipeline._status(look, name)
+        sighting = look.of(name)
+        record = {
+            "image": str(path), "person": name, "status": status.code, "message": status.message,
+            "similarity": _number(status.similarity), "margin": _number(status.margin),
+            "runner_up": status.runner_up, "engine": status.engine,
+            "box": None, "face_box": None, "score": None, "mask_area": 0, "files": dict(files),
+        }  # fmt: skip
+        if sighting is not None and sighting.segment is not None and sighting.segment.area:
+            segment, match = sighting.segment, sighting.match
+            stem = _unused(safe_filename(name), taken)
+            record |= {
+                "box": _numbers(segment.box), "face_box": _numbers(match.face.box),
+                "score": _number(segment.score), "mask_area": segment.area,
+            }  # fmt: skip
+            record["files"] |= {
+                "overlay": str(write_image(target / f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of))),
+                "cutout": str(write_image(target / f"{stem}_cutout.png", drawing.cutout(look.image, segment, crop))),
+                "mask": str(write_image(target / f"{stem}_mask.png", segment.mask)),
+            }
+        records.append(record)
+    content = {"question": question or _question(pipeline, path, names, crop), "people": records}
+    with atomic_write(target / "result.json") as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    return records
+
+
+def _question(pipeline, path: Path, names, crop: bool) -> str:
+    """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
+    digest = hashlib.sha256(path.read_bytes())
+    gallery = pipeline.gallery
+    people = sorted(gallery.find(n).id for n in names) if names is not None else None
+    known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
+    knobs = [people, crop, pipeline.engine_ids, pipeline.threshold, pipeline.margin, gallery.model_hash, known]
+    digest.update(json.dumps(knobs).encode())
+    digest.update(gallery.means.tobytes())
+    return digest.hexdigest()
+
+
+def _finished(target: Path, question: str) -> list[dict] | None:
+    try:
+        content = json.loads((target / "result.json").read_bytes())
+        same = content["question"] == question
+        records = content["people"]
+        return records if same and all(Path(f).is_file() for r in records for f in r["files"].values()) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _unused(stem: str, taken: set[str]) -> str:
+    """The stem, or the stem with a number: two names may look the same as file names."""
+    candidate, number = stem, 2
+    while candidate.casefold() in taken:
+        candidate, number = f"{stem}-{number}", number + 1
+    taken.add(candidate.casefold())
+    return candidate
+
+
+def match_record(match: Match) -> dict:
+    """One face for JSON: name (null for a stranger), similarity, margin, runner_up, box, and what the name rests on."""
+    return {
+        "name": match.name, "similarity": _number(match.similarity), "margin": _number(match.margin),
+        "runner_up": match.runner_up, "box": _numbers(match.face.box), "nearest": match.nearest,
+        "basis": match.basis, "score": _number(match.face.score),
+    }  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def _numbers(values) -> list[float]:
+    return [round(float(v), 1) for v in values]
+
+
+def check_writable(folder: str | os.PathLike) -> Path:
+    """Make a folder for results and prove it can be written to, before any work is done.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    folder = Path(folder)
+    probe = folder / ".idseg-write-test"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: results cannot be written there ({error.strerror}); choose another folder with --out"
+        ) from error
+    return folder
+
+
+__all__ = [
+    "IdentityAwareSegmentation",
+    "Look",
+    "check_writable",
+    "match_record",
+    "render_member",
+    "segment_folder",
+    "segment_to_files",
+]

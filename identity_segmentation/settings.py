@@ -1,0 +1,66 @@
+"""Every default in one place; the command line, the web page and the notebook read it.
+
+Each field can be set by an environment variable: ``IDSEG_`` and the field's name in capitals
+(``IDSEG_FACE_ENGINE=insightface``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults shared by all surfaces.
+
+    Attributes:
+        dataset: folder of reference photos, one folder per person.
+        gallery: folder the built gallery is kept in.
+        output: folder results are written to.
+        face_engine: "auto", "insightface", "embedded".
+        segmenter: "auto", "embedded" (SAM 3 adapters register here too).
+        threshold: least similarity for a name, on the face engine's scale; None = the engine's own.
+        margin: least lead over the runner-up; None = the engine's own, raised by the gallery where
+            its people look alike; 0 = one plain threshold.
+        insightface_models: folder that holds InsightFace packs.
+        insightface_pack: a pack's name under that folder, or a folder of .onnx files.
+        max_pixels: largest picture decoded, in pixels (a 100-megapixel photo is about 300 MB).
+    """
+
+    dataset: str = "Dataset"
+    gallery: str = "gallery"
+    output: str = "outputs"
+    face_engine: str = "auto"
+    segmenter: str = "auto"
+    threshold: float | None = None
+    margin: float | None = None
+    insightface_models: str = "insightface_models"
+    insightface_pack: str = "buffalo_l"
+    max_pixels: int = 120_000_000
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides) -> Settings:
+        """Defaults, then ``IDSEG_*`` variables, then the overrides that are not None."""
+        environ = os.environ if environ is None else environ
+        values = {}
+        for entry in fields(cls):
+            text = environ.get(f"IDSEG_{entry.name.upper()}")
+            if text:
+                values[entry.name] = _parse(entry.name, entry.type, text)
+        values.update({k: v for k, v in overrides.items() if v is not None})
+        return cls(**values)
+
+
+def _parse(name: str, kind: str, text: str):
+    try:
+        if kind.startswith("float"):
+            return float(text)
+        if kind.startswith("int"):
+            return int(text)
+    except ValueError as error:
+        raise InputError(f"IDSEG_{name.upper()} is {text!r}; expected a number") from error
+    return text
