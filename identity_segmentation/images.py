@@ -10,6 +10,7 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -91,13 +92,13 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
 
 
 def _register_heif(source: str) -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageError(
-            f"{source} is a HEIC photo; to read it: pip install pillow-heif (or export it as JPEG)"
-        ) from error
-    pillow_heif.register_heif_opener()
+    for name in ("pi_heif", "pillow_heif"):
+        try:
+            import_module(name).register_heif_opener()
+            return
+        except ImportError:
+            continue
+    raise ImageError(f"{source} is a HEIC photo; to read it: pip install pi-heif (or export it as JPEG)")
 
 
 def _to_bgr(picture: Image.Image) -> np.ndarray:
