@@ -125,7 +125,11 @@ def main() -> None:
                  f"{r['accepted']}/{r['asked']}", r["wrong"], f"{r['let_in']}/{r['strangers']}")
             )  # fmt: skip
             bar = max(engine.threshold + engine.margin, gallery.look_alike_bar())
-            for label, margin in (("threshold alone", 0.0), ("threshold + fixed margin", engine.margin), ("look-alike bar", None)):
+            for label, margin in (
+                ("threshold alone", 0.0),
+                ("threshold + fixed margin", engine.margin),
+                ("look-alike bar", None),
+            ):
                 q = evaluate(gallery, engine, "blend", margin)
                 rule_rows.append(
                     (name, engine.id, label, f"{engine.threshold:.2f}" + (f", {bar:.2f}" if margin is None else ""),
@@ -139,13 +143,35 @@ def main() -> None:
                 )  # fmt: skip
             groups += group_rows(name, gallery, engine, data)
     print("### Single faces, at the defaults\n")
-    print(table(("set", "engine", "people", "references", "leave-one-out top-1", "pair AUC", "named right", "named wrong", "strangers named"), main_rows))
+    print(
+        table(
+            (
+                "set",
+                "engine",
+                "people",
+                "references",
+                "leave-one-out top-1",
+                "pair AUC",
+                "named right",
+                "named wrong",
+                "strangers named",
+            ),
+            main_rows,
+        )
+    )
     print("\n### Rules\n")
-    print(table(("set", "engine", "rule", "threshold, bar", "named right", "named wrong", "strangers named"), rule_rows))
+    print(
+        table(("set", "engine", "rule", "threshold, bar", "named right", "named wrong", "strangers named"), rule_rows)
+    )
     print("\n### Scoring: mean of the references, best three, or the average of both\n")
     print(table(("set", "engine", "scoring", "top-1", "named right", "named wrong", "strangers named"), scoring_rows))
     print("\n### Group pictures\n")
-    print(table(("engine", "picture", "faces", "right", "wrong", "by group", "right without the rules", "least similarity"), groups))
+    print(
+        table(
+            ("engine", "picture", "faces", "right", "wrong", "by group", "right without the rules", "least similarity"),
+            groups,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -57,10 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--gallery", metavar="DIR", help="folder of the people on file (default: gallery)")
     group.add_argument("--face-engine", metavar="NAME", help="auto, insightface or embedded (default: auto)")
     group.add_argument("--segmenter", metavar="NAME", help="auto or embedded (default: auto)")
-    group.add_argument("--threshold", type=float, metavar="X", help="least similarity for a name (default: the engine's)")
-    group.add_argument("--margin", type=float, metavar="X", help="least lead over the runner-up; 0 turns the look-alike rule off")
-    group.add_argument("--insightface-models", metavar="DIR", help="folder of InsightFace packs (default: insightface_models)")
-    group.add_argument("--insightface-pack", metavar="NAME", help="pack name, or a folder of .onnx files (default: buffalo_l)")
+    group.add_argument(
+        "--threshold", type=float, metavar="X", help="least similarity for a name (default: the engine's)"
+    )
+    group.add_argument(
+        "--margin", type=float, metavar="X", help="least lead over the runner-up; 0 turns the look-alike rule off"
+    )
+    group.add_argument(
+        "--insightface-models", metavar="DIR", help="folder of InsightFace packs (default: insightface_models)"
+    )
+    group.add_argument(
+        "--insightface-pack", metavar="NAME", help="pack name, or a folder of .onnx files (default: buffalo_l)"
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="say which engines were chosen, and why")
 
     parser = argparse.ArgumentParser(
@@ -75,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     people = verbs.add_parser("people", help="build and edit the gallery").add_subparsers(
         title="commands", required=True, metavar="COMMAND"
     )
-    verb = _verb(people, common, "build", _people_build, "learn everyone in a folder of photos, one sub-folder per person")
+    verb = _verb(
+        people, common, "build", _people_build, "learn everyone in a folder of photos, one sub-folder per person"
+    )
     verb.add_argument("dataset", nargs="?", help="the folder (default: Dataset)")
     verb.add_argument("--json", action="store_true", help="the verdict on every photo as JSON")
     verb = _verb(people, common, "list", _people_list, "who is on file")
@@ -83,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = _verb(people, common, "add", _people_add, "add a person, or more photos of one")
     verb.add_argument("name")
     verb.add_argument("photos", nargs="+", metavar="PHOTO")
-    verb = _verb(people, common, "remove", _people_remove, "delete a person: embeddings, hashes and every older copy of them")
+    verb = _verb(
+        people, common, "remove", _people_remove, "delete a person: embeddings, hashes and every older copy of them"
+    )
     verb.add_argument("name")
     verb = _verb(people, common, "rename", _people_rename, "give a person another display name")
     verb.add_argument("name")
@@ -174,7 +186,13 @@ def _people_list(arguments) -> int:
     gallery = Gallery.load(_settings(arguments).gallery)
     if arguments.json:
         rows = [
-            {"name": p.name, "aliases": list(p.aliases), "colour": p.colour, "folder": p.folder, "references": len(p.references)}
+            {
+                "name": p.name,
+                "aliases": list(p.aliases),
+                "colour": p.colour,
+                "folder": p.folder,
+                "references": len(p.references),
+            }
             for p in gallery.people
         ]
         _print_json({"engine": gallery.engine_id, "people": rows})

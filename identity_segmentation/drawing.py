@@ -69,10 +69,10 @@ def overlay(
         result = result * (1 - alpha) + alpha * np.array(_colour(sighting, colour_of), np.float32)
     result = result.round().astype(np.uint8)
     for sighting in drawn:
-        contours, _ = cv2.findContours(
-            sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        contours, _ = cv2.findContours(sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(
+            result, contours, -1, _colour(sighting, colour_of), max(1, _line_width(result.shape) // 2), cv2.LINE_AA
         )
-        cv2.drawContours(result, contours, -1, _colour(sighting, colour_of), max(1, _line_width(result.shape) // 2), cv2.LINE_AA)
     return result
 
 

@@ -439,7 +439,9 @@ class Gallery:
             raise ValueError("its manifest does not match its hash")
         manifest = json.loads(text)
         if manifest["schema_version"] > SCHEMA_VERSION:
-            raise GalleryError(f"written by a newer version (schema {manifest['schema_version']}); upgrade this package")
+            raise GalleryError(
+                f"written by a newer version (schema {manifest['schema_version']}); upgrade this package"
+            )
         data = (folder / f"{stem}.safetensors").read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["tensors_sha256"]:
             raise ValueError("its embeddings do not match their hash")
@@ -771,8 +773,13 @@ def _find_outliers(kept: list[_Photo], engine: FaceEngine) -> None:
 
 
 def _find_conflicts(by_member: list[tuple[Member, list[_Photo]]]) -> None:
-    """The same face of the same picture under two names is evidence for neither."""
+    """The same face of the same picture under two names is evidence for neither - unless the other photos of one of
+    the two have already shown that it is not theirs."""
     used = [(m, p) for m, photos in by_member for p in photos if p.verdict in ("used", "several_faces")]
+    for member, photo in ((m, p) for m, photos in by_member for p in photos if p.verdict == "outlier"):
+        for other, twin in used:
+            if other.folder != member.folder and _same_picture(photo, twin):
+                photo.detail += f" It is also filed under {other.name} ({twin.source})."
     for i, (member, photo) in enumerate(used):
         for other, twin in used[i + 1 :]:
             if other.folder == member.folder or not _same_picture(photo, twin):
@@ -814,9 +821,7 @@ def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float
         aliases = member.aliases or (earlier.aliases if earlier else ())
         colour = member.colour or (earlier.colour if earlier else None)
         identifier = earlier.id if earlier else uuid.uuid4().hex
-        people.append(
-            Person(identifier, name, tuple(aliases), _colour(colour, len(people)), member.folder, references)
-        )
+        people.append(Person(identifier, name, tuple(aliases), _colour(colour, len(people)), member.folder, references))
         blocks.append(np.stack([p.embedding for p in used]))
     if old:
         for index, person in enumerate(old.people):
@@ -826,10 +831,7 @@ def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float
             elif person.folder not in {m.folder for m, _ in by_member}:
                 notes.append(f"{person.name}: the folder {person.folder!r} is gone, removed from the gallery")
     if not people:
-        raise InputError(
-            "no usable face in any photo; nothing was written.\n"
-            + BuildReport(tuple(verdicts)).table()
-        )
+        raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(tuple(verdicts)).table())
     every = [p for _, photos in by_member for p in photos]
     reused = sum(p.reused for p in every)
     report = BuildReport(tuple(verdicts), len(every) - reused, reused, seconds, tuple(notes))

@@ -30,9 +30,7 @@ def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.nd
     value[0::2] = np.clip(value[0::2], 0, width)
     value[1::2] = np.clip(value[1::2], 0, height)
     if value[2] - value[0] < 1 or value[3] - value[1] < 1:
-        raise InputError(
-            f"expected a box that covers part of the {width}x{height} image, got {as_box(box).tolist()}"
-        )
+        raise InputError(f"expected a box that covers part of the {width}x{height} image, got {as_box(box).tolist()}")
     return value
 
 
@@ -115,9 +113,11 @@ def warp_crop(image: np.ndarray, forward: np.ndarray, size: int) -> np.ndarray:
     x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, (width - 1, height - 1))
     x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 1, (width, height))
     region = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
-    small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if min(
-        region.shape[:2]
-    ) * scale >= 1 else region
+    small = (
+        cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        if min(region.shape[:2]) * scale >= 1
+        else region
+    )
     grow = np.array([region.shape[1] / small.shape[1], region.shape[0] / small.shape[0]])
     local = forward.astype(np.float64).copy()
     local[:, 2] = forward[:, :2] @ [x0, y0] + forward[:, 2]
@@ -125,9 +125,7 @@ def warp_crop(image: np.ndarray, forward: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(small, local, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def suppress_duplicates(
-    boxes: np.ndarray, scores: np.ndarray, iou: float = 0.3, contained: bool = True
-) -> list[int]:
+def suppress_duplicates(boxes: np.ndarray, scores: np.ndarray, iou: float = 0.3, contained: bool = True) -> list[int]:
     """Indices to keep, best score first: a box falls to a better one it overlaps by more than
     `iou`, or (`contained`) whose inside holds its centre, or the other way round."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
@@ -138,9 +136,7 @@ def suppress_duplicates(
         for k in kept:
             if box_iou(boxes[i], boxes[k])[0, 0] > iou:
                 break
-            if contained and (
-                _inside(centre, boxes[k]) or _inside((boxes[k, :2] + boxes[k, 2:]) / 2, boxes[i])
-            ):
+            if contained and (_inside(centre, boxes[k]) or _inside((boxes[k, :2] + boxes[k, 2:]) / 2, boxes[i])):
                 break
         else:
             kept.append(int(i))

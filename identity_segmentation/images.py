@@ -20,9 +20,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from .errors import ImageError, InputError, OutputError
 from .settings import Settings
 
-PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .jfif .png .webp .bmp .tif .tiff .gif .heic .heif .avif".split()
-)
+PHOTO_SUFFIXES = frozenset(".jpg .jpeg .jfif .png .webp .bmp .tif .tiff .gif .heic .heif .avif".split())
 # Formats Pillow may try. Leaving out the rest keeps its rarely used decoders out of reach.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
@@ -83,7 +81,7 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
     except UnidentifiedImageError as error:
         raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{source}: refused, it would decode to an enormous picture") from error
+        raise ImageError(f"{source}: refused, it would decode to an enormous picture ({error})") from error
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:

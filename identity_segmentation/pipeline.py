@@ -192,7 +192,9 @@ class IdentityAwareSegmentation:
         matches = [s.match for s in look.sightings]
         engine = self.engine_ids
         if not matches:
-            return Status("no_face", f"no face was found in this picture, so {name} cannot be looked for", engine=engine)
+            return Status(
+                "no_face", f"no face was found in this picture, so {name} cannot be looked for", engine=engine
+            )
         sighting = look.of(name)
         if sighting is None:
             nearest = [m for m in matches if m.nearest == name and m.name is None]
@@ -310,7 +312,11 @@ def segment_to_files(
     people = [pipeline.gallery.find(n).name for n in names] if names is not None else None
     look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people)
     shown = people if people is not None else [s.name for s in look.sightings if s.name]
-    files = {"annotated": str(write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of)))}
+    files = {
+        "annotated": str(
+            write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of))
+        )
+    }
     records, taken = [], set()
     for name in shown:
         status = pipeline._status(look, name)
@@ -329,7 +335,11 @@ def segment_to_files(
                 "score": _number(segment.score), "mask_area": segment.area,
             }  # fmt: skip
             record["files"] |= {
-                "overlay": str(write_image(target / f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of))),
+                "overlay": str(
+                    write_image(
+                        target / f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of)
+                    )
+                ),
                 "cutout": str(write_image(target / f"{stem}_cutout.png", drawing.cutout(look.image, segment, crop))),
                 "mask": str(write_image(target / f"{stem}_mask.png", segment.mask)),
             }

@@ -22,9 +22,7 @@ from .errors import InputError
 def as_image(image_bgr: np.ndarray) -> np.ndarray:
     """Return the array itself if it is a BGR image, else raise `InputError` saying what it is."""
     if not isinstance(image_bgr, np.ndarray):
-        raise InputError(
-            f"expected an image as a uint8 array of shape (H, W, 3), got {type(image_bgr).__name__}"
-        )
+        raise InputError(f"expected an image as a uint8 array of shape (H, W, 3), got {type(image_bgr).__name__}")
     if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
         raise InputError(
             "expected an image as a uint8 array of shape (H, W, 3) in BGR order, "
@@ -146,9 +144,7 @@ class Segment:
         object.__setattr__(self, "box", as_box(self.box))
         object.__setattr__(self, "score", float(self.score))
         if self.alpha is not None and (self.alpha.dtype != np.uint8 or self.alpha.shape != mask.shape):
-            raise InputError(
-                f"expected alpha as uint8 {mask.shape}, got {self.alpha.dtype} {self.alpha.shape}"
-            )
+            raise InputError(f"expected alpha as uint8 {mask.shape}, got {self.alpha.dtype} {self.alpha.shape}")
 
     @property
     def area(self) -> int:
@@ -258,9 +254,7 @@ class BuildReport:
         if not self.verdicts:
             return "no photos"
         width = min(60, max(len(v.photo) for v in self.verdicts))
-        lines = [
-            f"{v.photo:<{width}}  {v.verdict:<13}  {v.detail}".rstrip() for v in self.verdicts
-        ]
+        lines = [f"{v.photo:<{width}}  {v.verdict:<13}  {v.detail}".rstrip() for v in self.verdicts]
         people: dict[str, list[PhotoVerdict]] = {}
         for verdict in self.verdicts:
             people.setdefault(verdict.person, []).append(verdict)

@@ -39,7 +39,10 @@ def check_packages():
 def check_gpu():
     try:
         names = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         found = names.returncode == 0 and names.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
@@ -85,7 +88,11 @@ def check_extras():
     from identity_segmentation.drawing import FONT_HINT, missing_scripts
 
     missing = missing_scripts()
-    yield (NOTE if missing else OK), "fonts", f"none for {', '.join(missing)}; {FONT_HINT}" if missing else "Korean and Thai names can be drawn"
+    yield (
+        (NOTE if missing else OK),
+        "fonts",
+        f"none for {', '.join(missing)}; {FONT_HINT}" if missing else "Korean and Thai names can be drawn",
+    )
     heic = version("pi-heif") or version("pillow-heif")
     yield (OK if heic else NOTE), "HEIC photos", heic or "not read; pip install pi-heif"
     free = shutil.disk_usage(".").free / 1e9

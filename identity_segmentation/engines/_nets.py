@@ -33,10 +33,22 @@ NETS = {
         "mediapipe/modules/face_detection/face_detection_short_range.tflite",
         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     ),
-    "face_mesh": ("mediapipe/modules/face_landmark/face_landmark.tflite", "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"),
-    "pose_detection": ("mediapipe/modules/pose_detection/pose_detection.tflite", "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c"),
-    "pose_landmark": ("mediapipe/modules/pose_landmark/pose_landmark_full.tflite", "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"),
-    "selfie": ("mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c"),
+    "face_mesh": (
+        "mediapipe/modules/face_landmark/face_landmark.tflite",
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    ),
+    "pose_detection": (
+        "mediapipe/modules/pose_detection/pose_detection.tflite",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    ),
+    "pose_landmark": (
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+    "selfie": (
+        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    ),
 }
 
 FETCH_COMMAND = "idseg fetch-nets"
@@ -98,11 +110,7 @@ def fetch_nets(folder: Path | None = None) -> list[Path]:
     from ..images import atomic_write
 
     folder = folder or nets_folder()
-    missing = {
-        inside: digest
-        for inside, digest in NETS.values()
-        if not _is_intact(folder / Path(inside).name, digest)
-    }
+    missing = {inside: digest for inside, digest in NETS.values() if not _is_intact(folder / Path(inside).name, digest)}
     if not missing:
         return []
     written = []
@@ -249,8 +257,6 @@ def square_crop(image_bgr: np.ndarray, centre, side: float, angle: float, size: 
 
     cos, sin = np.cos(angle) * side / size, np.sin(angle) * side / size
     half = size / 2
-    back = np.array(
-        [[cos, -sin, centre[0] - (cos - sin) * half], [sin, cos, centre[1] - (sin + cos) * half]]
-    )
+    back = np.array([[cos, -sin, centre[0] - (cos - sin) * half], [sin, cos, centre[1] - (sin + cos) * half]])
     crop = warp_crop(image_bgr, cv2.invertAffineTransform(back), size)
     return crop[:, :, ::-1].astype(np.float32) / 255.0, back

@@ -39,8 +39,8 @@ _DLIB_MEAN = np.array(
 _CHIP_POINTS = (_DLIB_MEAN + 0.25) / 1.5 * CHIP
 _MEAN_FILE = Path(__file__).parent.parent / "data" / "embedded_face_mean.json"
 
-_LEAST = 0.5  # detector score, MediaPipe's own default
-_MESH_LEAST = 0.5  # face-mesh presence, likewise
+_LEAST = 0.35  # detector score: low, as the mesh net turns down what is no face (it says 0.00 or 1.00)
+_MESH_LEAST = 0.5  # face-mesh presence, MediaPipe's own default
 _SMALLEST = 14  # pixels across a face below which a description means nothing
 
 

@@ -71,7 +71,7 @@ def find_pack(pack: str, root: str | os.PathLike) -> Path:
 
 def _how_to_get(name: str, root) -> str:
     return (
-        "On a machine with a network: python -c \"from insightface.utils import ensure_available; "
+        'On a machine with a network: python -c "from insightface.utils import ensure_available; '
         f"ensure_available('models', {name!r}, root={str(root)!r})\" - then copy the folder if this machine has none"
     )
 
@@ -174,7 +174,9 @@ class InsightFaceEngine:
     def _run(self, image_bgr: np.ndarray, x: float, y: float):
         rows, points = self._detector.detect(image_bgr)
         if points is None:
-            raise EngineUnavailable(f"{self.id}: the detector gives no landmarks; use a pack whose detector does (det_*.onnx, *_bnkps.onnx)")
+            raise EngineUnavailable(
+                f"{self.id}: the detector gives no landmarks; use a pack whose detector does (det_*.onnx, *_bnkps.onnx)"
+            )
         valid = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])
         rows, points = rows[valid], points[valid]
         return rows[:, :4] + (x, y, x, y), points.reshape(-1, 5, 2) + (x, y), rows[:, 4]

