@@ -2,9 +2,9 @@
 
     python benchmarks/identity.py [--data DIR] [--sets ive bbt ...]
 
-Leave-one-out: each reference in turn is taken out of the gallery and asked for. Strangers: each person in turn is taken out,
-and their references must be given no name. AUC: a pair of photos of one person against a pair of
-photos of two people. Single faces: the one-to-one rule has nothing to work on here, so the group pictures show it.
+Leave-one-out: each reference in turn is taken out of the gallery and asked for. Strangers: each person in turn is
+taken out, and their references must be given no name. AUC: a pair of photos of one person against a pair of photos
+of two people. On single faces the one-to-one rule has nothing to work on; the group pictures show it.
 """
 
 from __future__ import annotations

@@ -229,8 +229,8 @@ def _people_remove(arguments) -> int:
     print(f"{person.name} is gone from the gallery and from its older generations")
     if person.folder:
         _say(
-            f"the photos in the data set's folder {person.folder!r} are yours and were not touched; while they are there, the "
-            "next build learns this person again"
+            f"the photos in the data set's folder {person.folder!r} are yours and were not touched; while they are "
+            "there, the next build learns this person again"
         )
     return 0
 

@@ -1,13 +1,12 @@
 """`idseg demo`: the main job on real faces, with pictures that installed packages carry and nothing downloaded.
 
-Six people of InsightFace's example picture and the astronaut of scikit-image are learnt from one photo each; then everyone is
-looked for in altered pictures: mirrored, shrunk and recompressed, relit, and recomposed with a stranger. The names are made up, in
-three scripts, to show that they are data.
+Six people of InsightFace's example picture and the astronaut of scikit-image are learnt from one photo each; then
+everyone is looked for in altered pictures: mirrored, shrunk and recompressed, relit, and recomposed with a stranger.
+The names are made up, in three scripts, to show that they are data.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from . import drawing
+from .engines._nets import package_folder
 from .errors import InputError
 from .gallery import PALETTE, build_embeddings_db
 from .images import atomic_write, decode_image, read_image, safe_filename, shrink_to, write_image
@@ -37,7 +37,7 @@ class _Query:
 
 
 def run_demo(output: Path) -> int:
-    """Build, identify, segment, write and print; returns 0 if nobody was called by a wrong name and everyone was named."""
+    """Build, identify, segment, write and print; returns 0 if everyone was given the right name, and only they."""
     started = time.perf_counter()
     group, astronaut, stranger = _pictures()
     pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=output / "gallery")
@@ -63,6 +63,21 @@ def run_demo(output: Path) -> int:
     return int(wrong > 0)
 
 
+def write_example(folder: str | Path) -> tuple[str, str]:
+    """Write the demo's people and altered pictures as a data set and an input folder, for `main.ipynb`.
+
+    Returns:
+        (data set folder, input folder).
+    """
+    folder = Path(folder)
+    group, astronaut, stranger = _pictures()
+    pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=folder / "gallery")
+    _write_dataset(pipeline, folder / "Dataset", group, astronaut)
+    for number, query in enumerate(_queries(group, astronaut, stranger), 1):
+        write_image(folder / "Input" / f"{number}_{query.label}.jpg", query.image)
+    return str(folder / "Dataset"), str(folder / "Input")
+
+
 def _pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (
         read_image(_packaged("insightface", "data/images/t1.jpg")),
@@ -72,13 +87,13 @@ def _pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _packaged(package: str, inside: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    path = Path(list(spec.submodule_search_locations)[0]) / inside if spec else None
-    if path is None or not path.is_file():
+    folder = package_folder(package)
+    if folder is None or not (folder / inside).is_file():
         raise InputError(
-            f"the demo uses {inside} of the package {package}, which is not here; pip install --force-reinstall {package}"
+            f"the demo uses {inside} of the package {package}, which is not here; "
+            f"pip install --force-reinstall {package}"
         )
-    return path
+    return folder / inside
 
 
 def _write_dataset(pipeline, folder: Path, group: np.ndarray, astronaut: np.ndarray) -> None:
@@ -108,11 +123,12 @@ def _queries(group, astronaut, stranger) -> list[_Query]:
     warm = np.stack([curve * 0.8, curve * 0.95, curve], -1).round().astype(np.uint8)
     relit = cv2.merge([cv2.LUT(group[..., c], warm[:, c]) for c in range(3)])
     height = group.shape[0]
+    frame = (height // 4, height - height // 2 - height // 4, 0, 0)
     panels = [
         group[:, 850:][:, ::-1],  # the two on the right, mirrored
         _fit(astronaut[:, ::-1], height),
-        cv2.copyMakeBorder(_fit(stranger, height // 2), height // 4, height - height // 2 - height // 4, 0, 0, cv2.BORDER_REFLECT_101),
-    ]  # fmt: skip
+        cv2.copyMakeBorder(_fit(stranger, height // 2), *frame, cv2.BORDER_REFLECT_101),
+    ]
     return [
         _Query("mirrored", np.ascontiguousarray(group[:, ::-1]), _NAMES[::-1]),
         _Query("recompressed", decode_image(encoded.tobytes()), _NAMES),

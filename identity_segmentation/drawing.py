@@ -51,7 +51,7 @@ def annotate(
             cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
         if sighting.match is not None:
             x0, y0, x1, y1 = (round(float(v)) for v in sighting.match.face.box)
-            cv2.rectangle(result, (x0, y0), (x1, y1), colour, width, cv2.LINE_AA)
+            cv2.rectangle(result, (x0, y0), (x1, y1), colour, width)
     if labels:
         tags = [(s.match.face.box, _label(s.match), _colour(s, colour_of)) for s in sightings if s.match]
         result = draw_labels(result, tags)

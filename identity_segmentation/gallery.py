@@ -1,9 +1,9 @@
 """Folders of reference photos -> the people on file: names, embeddings, where each came from. (Notebook section 2.)
 
-On disk a gallery is a folder of immutable generations: ``gen-000007.json`` (who, from what, by
-which engine) beside ``gen-000007.safetensors`` (the embeddings), and ``CURRENT``, which names the live one and is replaced
-in one step. A broken generation is passed over for the last good one; nothing is ever
-unpickled. Faces are biometric data: the folder is readable by its owner alone.
+On disk a gallery is a folder of immutable generations: ``gen-000007.json`` (who, from what, by which engine) beside
+``gen-000007.safetensors`` (the embeddings), and ``CURRENT``, which names the live one and is replaced in one step. A
+broken generation is passed over for the last good one; nothing is ever unpickled. Faces are biometric data: the folder
+is readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -135,7 +136,7 @@ class Gallery:
         if sum(counts) != len(self.references):
             raise GalleryError(f"{sum(counts)} references are listed, {len(self.references)} embeddings are there")
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-        means = [unit(self.references[a:b].mean(axis=0)) for a, b in zip(starts, starts[1:], strict=False)]
+        means = [unit(self.references[a:b].mean(axis=0)) for a, b in pairwise(starts)]
         dim = self.references.shape[1] if self.references.ndim == 2 else 0
         object.__setattr__(self, "_starts", starts)
         object.__setattr__(self, "means", np.stack(means) if means else np.zeros((0, dim), np.float32))
@@ -196,7 +197,8 @@ class Gallery:
                 differ = f"the face engine {self.engine_id!r}, and {engine.id!r} is in use"
             raise GalleryMismatch(
                 f"this gallery was built with {differ}; their numbers do not mix. Use --face-engine "
-                f"{self.engine_id.split('/')[0]}, or rebuild with: idseg people build --face-engine {engine.id.split('/')[0]}"
+                f"{self.engine_id.split('/')[0]}, or rebuild with: "
+                f"idseg people build --face-engine {engine.id.split('/')[0]} --gallery ANOTHER_FOLDER"
             )
 
     # ---- comparing
@@ -425,8 +427,8 @@ class Gallery:
                 )  # fmt: skip
             return gallery
         raise GalleryCorrupt(
-            f"the gallery in {folder} is damaged ({'; '.join(faults)}). Its photos are untouched: move {folder} away and "
-            f"rebuild it with: idseg people build --gallery {folder}"
+            f"the gallery in {folder} is damaged ({'; '.join(faults)}). Its photos are untouched: move {folder} away "
+            f"and rebuild it with: idseg people build --gallery {folder}"
         )
 
     @classmethod
@@ -603,7 +605,8 @@ def build_embeddings_db(
 def _people_folders(folder: Path) -> list[tuple[Member, list[Path]]]:
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is not there; expected a folder with one sub-folder of photos per person ({folder}/Jang_Wonyoung/1.jpg)"
+            f"{folder} is not there; expected a folder with one sub-folder of photos per person "
+            f"({folder}/Jang_Wonyoung/1.jpg)"
         )
     members = read_members(folder)
     found = []
@@ -615,7 +618,8 @@ def _people_folders(folder: Path) -> list[tuple[Member, list[Path]]]:
                 found.append((members.get(key) or Member(key, normal_name(key)), photos))
     if not found:
         raise InputError(
-            f"no photos in {folder}; put some of each person in a sub-folder of their own ({folder}/Jang_Wonyoung/1.jpg)"
+            f"no photos in {folder}; put some of each person in a sub-folder of their own "
+            f"({folder}/Jang_Wonyoung/1.jpg)"
         )
     return found
 
@@ -794,7 +798,7 @@ def _find_conflicts(by_member: list[tuple[Member, list[_Photo]]]) -> None:
 def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float) -> Gallery:
     gallery = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
     before = {p.folder: p for p in old.people if p.folder} if old else {}
-    verdicts, rows, notes = [], [], []
+    verdicts, rows, notes, lone = [], [], [], []
     people, blocks = [], []
     for member, photos in by_member:
         used = [p for p in photos if p.verdict in ("used", "several_faces")]
@@ -804,8 +808,6 @@ def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float
             name = earlier.name  # renamed by hand, and members.toml does not say otherwise
         for photo in photos:
             verdicts.append(PhotoVerdict(name, photo.source, photo.verdict, photo.detail))
-            if photo.verdict == "several_faces":
-                note = photo.detail
             rows.append(
                 {"folder": member.folder, "source": photo.source, "sha256": photo.sha256,
                  "verdict": photo.verdict, "detail": photo.detail}
@@ -814,7 +816,7 @@ def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float
             notes.append(f"{name}: no usable photo, not in the gallery")
             continue
         if len(used) == 1:
-            notes.append(f"{name}: one photo only; three or more make names far more certain")
+            lone.append(name)
         references = tuple(
             Reference(p.source, p.sha256, p.look, p.detail if p.verdict == "several_faces" else "") for p in used
         )
@@ -830,6 +832,8 @@ def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float
                 blocks.append(old.person_references(index))
             elif person.folder not in {m.folder for m, _ in by_member}:
                 notes.append(f"{person.name}: the folder {person.folder!r} is gone, removed from the gallery")
+    if lone:
+        notes.append(f"one photo only, and three or more make names far more certain: {', '.join(lone)}")
     if not people:
         raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(tuple(verdicts)).table())
     every = [p for _, photos in by_member for p in photos]

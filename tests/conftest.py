@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import FakeFaces, FakeMasks
+
+from identity_segmentation.engines._nets import package_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("IDSEG_DATA") or ROOT.parent / "shared" / "data")
@@ -29,7 +30,7 @@ def data() -> Path:
 
 
 def packaged(package: str, inside: str) -> Path:
-    return Path(list(importlib.util.find_spec(package).submodule_search_locations)[0]) / inside
+    return package_folder(package) / inside
 
 
 @pytest.fixture(scope="session")

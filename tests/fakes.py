@@ -1,7 +1,7 @@
 """Engines that see drawn pictures, so that tests can make their own people with known answers.
 
-A "face" is a solid 24-pixel square whose colour says who it is; its embedding is a fixed function of the colour, so that
-alike colours are alike people. A "body" is everything of the face's colour.
+A "face" is a solid 24-pixel square whose colour says who it is; its embedding is a fixed function of the colour, so
+that alike colours are alike people. A "body" is everything of the face's colour.
 """
 
 from __future__ import annotations

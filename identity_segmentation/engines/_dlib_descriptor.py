@@ -9,12 +9,12 @@ graph. `tests/test_embedded_faces.py` checks the graph against a plain numpy run
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import EngineUnavailable
+from ._nets import package_folder
 
 CHIP = 150  # the network's input, in pixels
 DIM = 128
@@ -29,11 +29,10 @@ def weights_path() -> Path:
 
     The package is located, not imported: its `__init__` needs the long-gone `pkg_resources`.
     """
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is not None and spec.submodule_search_locations:
-        path = Path(list(spec.submodule_search_locations)[0]) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
-        if path.is_file():
-            return path
+    folder = package_folder("face_recognition_models")
+    path = folder / "models" / "dlib_face_recognition_resnet_model_v1.dat" if folder else None
+    if path is not None and path.is_file():
+        return path
     raise EngineUnavailable(
         "the embedded face engine needs the weights in face_recognition_models; install them with: "
         "pip install face_recognition_models"

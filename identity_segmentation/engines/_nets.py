@@ -9,12 +9,13 @@ fills, and inside an installed ``mediapipe``. Nothing here downloads.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import sys
 import threading
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,20 +60,24 @@ def nets_folder() -> Path:
     return Path(os.environ.get("IDSEG_NETS") or Path(sys.prefix) / "share" / "identity_segmentation")
 
 
-@lru_cache(maxsize=1)
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, located without importing it; None if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
 def _mediapipe_root() -> Path | None:
-    spec = importlib.util.find_spec("mediapipe")  # located, never imported
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(list(spec.submodule_search_locations)[0]).parent
+    folder = package_folder("mediapipe")
+    return folder.parent if folder else None
 
 
 def find_net(name: str) -> Path:
     """Path of a net's file; `EngineUnavailable`, with the command that fetches it, if there is none."""
     inside, _ = NETS[name]
     places = [nets_folder() / Path(inside).name]
-    if _mediapipe_root():
-        places.append(_mediapipe_root() / inside)
+    root = _mediapipe_root()
+    if root:
+        places.append(root / inside)
     for place in places:
         if place.is_file():
             return place
@@ -141,6 +146,27 @@ def _is_intact(path: Path, digest: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
+@contextlib.contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """LiteRT announces its CPU delegate on the process's standard error, once per net, and has no switch for it.
+
+    Its errors are exceptions and come through.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all, as under pythonw
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class Net:
     """One LiteRT interpreter: float32 (H, W, C) in, a list of output arrays without the batch axis out.
 
@@ -156,8 +182,9 @@ class Net:
             ) from error
         self.path = find_net(name)
         self._lock = threading.Lock()
-        self._interpreter = Interpreter(str(self.path), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _without_native_chatter():
+            self._interpreter = Interpreter(str(self.path), num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
         self.size = int(self._input["shape"][1])

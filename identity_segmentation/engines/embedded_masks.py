@@ -1,9 +1,9 @@
 """Segmenter "embedded": a person's pixels from their face or their box; no GPU, no hub.
 
 Two small nets look at the person: MediaPipe's pose net draws one body (whose nose must be at the face that was asked
-for), and its selfie net draws everybody. Their log-odds are mixed; every neighbour with a face of
-their own gets the same treatment, and a contested pixel goes to whoever claims it more. Where no pose is found, the measured silhouette
-of people around a face stands in, and GrabCut settles the rest. Figures: docs/figures.md, printed by
+for), and its selfie net draws everybody. Their log-odds are mixed; every neighbour with a face of their own gets the
+same treatment, and a contested pixel goes to whoever claims it more. Where no pose is found, the measured silhouette of
+people around a face stands in, and where both nets see nobody, GrabCut. Figures: docs/figures.md, printed by
 benchmarks/masks.py.
 """
 
@@ -28,11 +28,16 @@ from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 _WORKING_SIDES = (800, 1600, 3200)
 _LEAST_HEAD, _LEAST_BOX = 24, 256
 
-# Silhouette of people around a face, unit = side of the face square, y downwards from its centre: the half width where
-# half of the people are inside, and how softly that falls off. Measured on 350 hand-drawn masks.
-_PRIOR_Y = (-1.45, -1.2, -1.0, -0.75, -0.5, 0, 0.5, 0.75, 1.0, 1.25, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12.5)
-_PRIOR_W = (-0.35, -0.05, 0.3, 0.58, 0.65, 0.75, 0.75, 1.0, 1.25, 1.5, 1.55, 1.6, 1.5, 1.38, 1.25, 1.0, 0.87, 0.7, 0.6, 0.3, -0.3)  # fmt: skip
-_PRIOR_S = (0.22, 0.22, 0.2, 0.15, 0.15, 0.2, 0.26, 0.3, 0.35, 0.33, 0.38, 0.42, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8, 0.8)  # fmt: skip
+# Silhouette of people around a face, measured on 350 hand-drawn masks. Unit: the side of the face square; y runs down
+# from its centre. Rows: y, the half width inside which half of the people are, how softly that falls off.
+_PRIOR = np.array(
+    [
+        (-1.45, -0.35, 0.22), (-1.2, -0.05, 0.22), (-1.0, 0.3, 0.2), (-0.75, 0.58, 0.15), (-0.5, 0.65, 0.15),
+        (0, 0.75, 0.2), (0.5, 0.75, 0.26), (0.75, 1.0, 0.3), (1.0, 1.25, 0.35), (1.25, 1.5, 0.33), (2, 1.55, 0.38),
+        (3, 1.6, 0.42), (4, 1.5, 0.5), (5, 1.38, 0.6), (6, 1.25, 0.65), (7, 1.0, 0.7), (8, 0.87, 0.75), (9, 0.7, 0.8),
+        (10, 0.6, 0.8), (11, 0.3, 0.8), (12.5, -0.3, 0.8),
+    ]
+)  # fmt: skip
 
 # How far around the head to look, in face sides (across, up, down): holds 99.7 % of a person's pixels on average.
 _SEARCH = (3.2, 1.8, 12.0)
@@ -94,8 +99,9 @@ def silhouette(shape: tuple[int, int], head: Head) -> np.ndarray:
     """float32 (H, W): how probable a pixel is to be the person's, from the face's place alone."""
     y = (np.arange(shape[0]) + 0.5 - head.y) / head.side
     x = np.abs(np.arange(shape[1]) + 0.5 - head.x) / head.side
-    half = np.interp(y, _PRIOR_Y, _PRIOR_W, -2, -2)
-    soft = 0.45 * np.interp(y, _PRIOR_Y, _PRIOR_S)
+    down, width, softness = _PRIOR.T
+    half = np.interp(y, down, width, -2, -2)
+    soft = 0.45 * np.interp(y, down, softness)
     # How often people reach this far down at all: sitters and cropped pictures end early.
     present = np.interp(y, [-1, -0.75, 4, 6, 8, 10, 12], [0.7, 0.97, 0.93, 0.8, 0.65, 0.55, 0.3])
     return (sigmoid((half[:, None] - x) / soft[:, None]) * present[:, None]).astype(np.float32)

@@ -100,7 +100,8 @@ class InsightFaceEngine:
             from insightface.model_zoo import get_model
         except ImportError as error:
             raise EngineUnavailable(
-                f"the insightface engine cannot be imported ({error}); install it with: pip install 'insightface>=2.1,<3' onnxruntime"
+                f"the insightface engine cannot be imported ({error}); install it with: "
+                "pip install 'insightface>=2.1,<3' onnxruntime"
             ) from error
         onnxruntime.set_default_logger_severity(3)
         offered = onnxruntime.get_available_providers()
@@ -112,8 +113,8 @@ class InsightFaceEngine:
                     model = get_model(str(file), providers=asked)
             except Exception as error:  # onnxruntime and onnx raise many kinds for a damaged file
                 raise EngineUnavailable(
-                    f"{file} cannot be loaded ({type(error).__name__}: {str(error)[:200]}); delete it and fetch the pack "
-                    f"again. {_how_to_get(folder.name, root)}"
+                    f"{file} cannot be loaded ({type(error).__name__}: {str(error)[:200]}); delete it and fetch the "
+                    f"pack again. {_how_to_get(folder.name, root)}"
                 ) from error
             if model is not None and model.taskname in ("detection", "recognition"):
                 models.setdefault(model.taskname, (model, file))

@@ -1,0 +1,86 @@
+"""What `main.ipynb` needs to show its results: pictures inline, the machine's report, the folders' first contents."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from . import drawing
+from .engines.protocols import FaceEngine
+from .errors import InputError
+from .gallery import Gallery
+from .images import list_photos
+from .matching import identify
+from .types import Sighting
+
+
+def has_photos(dataset: str | os.PathLike) -> bool:
+    """Does a data set have at least one photo in one person's folder?"""
+    root = Path(dataset)
+    return root.is_dir() and any(list_photos(folder) for folder in root.iterdir() if folder.is_dir())
+
+
+def first_picture(folder: str | os.PathLike) -> Path:
+    """The first picture of a folder, by name; `InputError` if it has none."""
+    pictures = list_photos(folder) if Path(folder).is_dir() else []
+    if not pictures:
+        raise InputError(f"no pictures in {folder}; put one there, or set INPUT_DIR in section 1")
+    return pictures[0]
+
+
+def report() -> None:
+    """Print what this machine can run; each engine line says what it would take to have it."""
+    from .engines import FACE_ENGINES, SEGMENTERS, face_engine, segmenter
+    from .errors import EngineUnavailable
+
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    level = logging.getLogger(__package__).level
+    logging.getLogger(__package__).setLevel(logging.ERROR)
+    try:
+        for kind, names, make in (("faces", FACE_ENGINES, face_engine), ("masks", SEGMENTERS, segmenter)):
+            for name in names:
+                try:
+                    print(f"  {kind}: {make(name).describe()}")
+                except EngineUnavailable as error:
+                    print(f"  {kind}: {name} is not ready. {error}")
+    finally:
+        logging.getLogger(__package__).setLevel(level)
+
+
+def show(*images: np.ndarray, title: str = "", height: float = 5.0) -> None:
+    """Show BGR, BGRA or bool pictures side by side; transparency on a checkerboard."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(images), figsize=(height * sum(i.shape[1] / i.shape[0] for i in images), height))
+    for axis, image in zip(np.atleast_1d(axes), images, strict=True):
+        axis.imshow(_displayable(image), cmap="gray")
+        axis.axis("off")
+    figure.tight_layout()
+    if title.isascii():  # Matplotlib's own font has no Hangul or Thai; the picture's labels are drawn by us
+        figure.suptitle(title)
+    plt.show()
+    plt.close(figure)
+
+
+def _displayable(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 2:
+        return image
+    if image.shape[2] == 3:
+        return image[:, :, ::-1]
+    y, x = np.indices(image.shape[:2]) // 16
+    board = np.where((x + y) % 2, 225, 170)[..., None]
+    alpha = image[..., 3:] / 255.0
+    return (image[..., 2::-1] * alpha + board * (1 - alpha)).astype(np.uint8)
+
+
+def show_faces(
+    image_bgr: np.ndarray, face_analyzer: FaceEngine, embeddings_db: Gallery, threshold: float | None = None
+) -> None:
+    """Show a picture with everyone boxed and named, strangers in grey."""
+    matches = identify(image_bgr, face_analyzer, embeddings_db, threshold)
+    sightings = [Sighting(m, evidence="face") for m in matches]
+    show(drawing.annotate(image_bgr, sightings, lambda name: embeddings_db.find(name).colour_bgr))
