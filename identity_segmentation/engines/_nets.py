@@ -197,6 +197,7 @@ class Net:
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
+    """The logistic function, without overflow."""
     return 1.0 / (1.0 + np.exp(-np.clip(values, -60, 60)))
 
 

@@ -45,9 +45,10 @@ _HALF_LENGTH = (2.2, 1.8, 5.0)
 _FACE_CORE = (0.35, 0.45)  # half axes of the ellipse that is face in every head pose
 _NOSE_REACH = 0.75  # face sides between a pose's nose and the face it belongs to
 _POSE_LEAST = 0.3  # pose detector score
+_BOX_TO_POSE = 1.1  # side of the square the pose net gets for a tight box, in the box's longer side
 _BOX_FIT = 0.15  # IoU of a body with the box below which it is not who was meant
 # What a mask is worth, by what stood behind it (share of such masks above IoU 0.8 in benchmarks/masks.py, rounded).
-_SCORE_POSE, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.5, 0.3
+_SCORE_POSE, _SCORE_BOX, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.7, 0.3, 0.2
 
 
 def create(settings: Settings) -> EmbeddedMasks:
@@ -108,6 +109,7 @@ def silhouette(shape: tuple[int, int], head: Head) -> np.ndarray:
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
+    """Log-odds of probabilities, held within 2 % of certainty: no net may outvote all the others."""
     clipped = np.clip(probability, 0.02, 0.98)
     return np.log(clipped / (1 - clipped))
 
@@ -214,14 +216,20 @@ class EmbeddedMasks:
             # The detector gives the middle of the hips and a point that says how far the body reaches and
             # how it is turned; the landmark net wants a square 1.25 times that large, upright.
             (hip_x, hip_y), (reach_x, reach_y) = points[:2]
-            side = max(8.0, 2.5 * float(np.hypot(reach_x - hip_x, reach_y - hip_y)))
+            side = 2.5 * float(np.hypot(reach_x - hip_x, reach_y - hip_y))
             angle = np.pi / 2 - np.arctan2(hip_y - reach_y, reach_x - hip_x)
-            size = self._pose.size
-            crop, back = square_crop(image, (hip_x, hip_y), side, angle, size)
-            outputs = self._pose(crop)
-            nose = by_size(outputs, 39 * 5)[:2].astype(np.float64) @ back[:, :2].T + back[:, 2]
-            probability = sigmoid(by_size(outputs, size * size).reshape(size, size)).astype(np.float32)
-            yield nose, cv2.warpAffine(probability, back, image.shape[1::-1], flags=cv2.INTER_LINEAR)
+            nose, probability, _ = self._draw_body(image, (hip_x, hip_y), side, angle)
+            yield nose, probability
+
+    def _draw_body(self, image: np.ndarray, centre, side: float, angle: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """The pose net on a turned square: nose (2,) in pixels, probability map (H, W), belief that a body is there."""
+        size = self._pose.size
+        crop, back = square_crop(image, centre, max(side, 8.0), angle, size)
+        outputs = self._pose(crop)
+        nose = by_size(outputs, 39 * 5)[:2].astype(np.float64) @ back[:, :2].T + back[:, 2]
+        probability = sigmoid(by_size(outputs, size * size).reshape(size, size)).astype(np.float32)
+        whole = cv2.warpAffine(probability, back, image.shape[1::-1], flags=cv2.INTER_LINEAR)
+        return nose, whole, float(by_size(outputs, 1).ravel()[0])
 
     # ---- a person by their face
 
@@ -356,29 +364,34 @@ class EmbeddedMasks:
     def _person_in_box(self, view: View, box: np.ndarray, heads: list[Head]) -> tuple[np.ndarray, float]:
         """Probability map (H, W) at working size, and a score; the box is taken to be tight.
 
-        Of the bodies around, ours is the one that fills the box best; the others contest it.
+        Two opinions on our body: the pose net drawn straight from the box, and the detected body that fills
+        the box best. The other bodies contest it.
         """
-        shape, height = view.shape, box[3] - box[1]
-        crowd = self._everybody(view, _grown(box, 0.1 * height, shape), mirror=True)
+        shape, height = view.shape, float(box[3] - box[1])
+        odds = log_odds(self._everybody(view, _grown(box, 0.1 * height, shape), mirror=True))
         x0, y0, x1, y1 = _grown(box, 0, shape)
         inside = np.zeros(shape, bool)
         inside[y0:y1, x0:x1] = True
+        centre, side = (box[:2] + box[2:]) / 2, _BOX_TO_POSE * float(max(box[2:] - box[:2]))
+        _, drawn, presence = self._draw_body(view.small, centre, side, 0.0)
+        ours = [drawn] if presence > _POSE_LEAST else []
         bodies = [p for _, p in self._poses(view.small, _grown(box, 0.25 * height, shape))]
         fit = [_iou(p > 0.5, inside) for p in bodies]
-        odds, score = log_odds(crowd), _SCORE_NO_POSE
         if bodies and max(fit) >= _BOX_FIT:
-            ours = int(np.argmax(fit))
-            odds, score = 0.6 * log_odds(bodies[ours]) + 0.4 * odds, _SCORE_POSE
-            for other in (p for i, p in enumerate(bodies) if i != ours):
-                if _iou(other > 0.5, bodies[ours] > 0.5) < 0.5:
-                    lead = log_odds(bodies[ours]) - log_odds(other)
-                    odds = np.where(other > 0.5, np.minimum(odds, lead), odds)
+            ours.append(bodies.pop(int(np.argmax(fit))))
+        score = _SCORE_NO_POSE
+        if ours:
+            mine = np.mean([log_odds(p) for p in ours], axis=0)
+            odds, score = 0.6 * mine + 0.4 * odds, _SCORE_BOX
+            for other in bodies:
+                if _iou(other > 0.5, mine > 0) < 0.5:
+                    odds = np.where(other > 0.5, np.minimum(odds, mine - log_odds(other)), odds)
         for head in heads:
             if not (box[0] < head.x < box[2] and box[1] < head.y < box[1] + 0.5 * height):
                 odds[head.ellipse(shape, 0.45, 0.65)] = -4
         probability = sigmoid(odds) * _soft_box(shape, box, 0.02 * height)
         if not (probability > 0.5).any():
-            return _soft_box(shape, box, 0.02 * height) * crowd, _SCORE_GRABCUT
+            return probability.astype(np.float32), 0.0
         part = component_with(probability > 0.5, inside)
         return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32), score
 

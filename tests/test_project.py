@@ -1,0 +1,234 @@
+"""The project holds its own lines: imports point one way, names are pinned, the notebook runs, the demo is right."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import identity_segmentation
+
+PACKAGE = ROOT / "identity_segmentation"
+ENGINE_LIBRARIES = ["torch", "onnxruntime", "onnx", "insightface", "ai_edge_litert", "gradio", "matplotlib"]
+# A module may import from its own layer or from those before it.
+LAYERS = [
+    {"errors", "settings"},
+    {"types"},
+    {"geometry", "images"},
+    {"engines"},
+    {"gallery", "segmentation"},
+    {"matching", "drawing"},
+    {"pipeline"},
+    {"demo", "notebook"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+
+
+def _layer(module: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if module.split(".")[0] in layer)
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            inside = path.parent != PACKAGE
+            if node.level == 1 and inside:
+                yield "engines"
+            elif node.module:
+                yield node.module
+            else:
+                yield from (alias.name for alias in node.names if not alias.name.startswith("__"))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    own = "engines" if path.parent != PACKAGE else path.stem
+    for module in _imports(path):
+        assert _layer(module) <= _layer(own), f"{own} must not import {module}"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = [
+        "numpy",
+        "cv2",
+        "scipy",
+        "torch",
+        "onnxruntime",
+        "insightface",
+        "ai_edge_litert",
+        "PIL",
+        "gradio",
+        "matplotlib",
+    ]
+    code = f"import sys, identity_segmentation; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_importing_every_module_loads_no_engine():
+    modules = [p.stem for p in PACKAGE.glob("*.py") if p.stem != "__main__"]
+    heavy = ENGINE_LIBRARIES
+    code = (
+        f"import sys, importlib\nfor m in {modules}: importlib.import_module('identity_segmentation.' + m)\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_public_names_are_these_and_all_are_documented():
+    assert sorted(identity_segmentation.__all__) == sorted(
+        [
+            "__version__",
+            "IdentityAwareSegmentation",
+            "Settings",
+            "Gallery",
+            "build_embeddings_db",
+            "add_photos",
+            "open_gallery",
+            "identify",
+            "identify_all_members",
+            "match_faces",
+            "face_to_body_bbox",
+            "segment_by_box",
+            "segment_matches",
+            "annotate",
+            "overlay",
+            "cutout",
+            "read_image",
+            "write_image",
+            "face_engine",
+            "segmenter",
+            "Face",
+            "Match",
+            "Segment",
+            "Sighting",
+            "Status",
+            "MemberResult",
+            "IdentitySegmentationError",
+            "EngineUnavailable",
+            "GalleryError",
+            "ImageError",
+            "InputError",
+            "OutputError",
+            "UnknownPerson",
+        ]
+    )
+    for name in identity_segmentation.__all__:
+        assert getattr(identity_segmentation, name) is not None
+        if name != "__version__":
+            assert getattr(identity_segmentation, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = identity_segmentation.nonsense
+
+
+def test_every_module_and_public_function_says_what_it_does():
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            if (
+                isinstance(node, ast.FunctionDef | ast.ClassDef)
+                and not node.name.startswith("_")
+                and node.name != "create"
+            ):
+                assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+def test_nothing_unpickles():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+        text = path.read_text("utf-8")
+        assert "import pickle" not in text and "allow_pickle=True" not in text and "torch.load" not in text, path
+
+
+def test_the_version_is_said_once():
+    assert f'version = "{identity_segmentation.__version__}"' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def test_requirements_txt_holds_the_full_set_its_users_expect():
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    for name in [
+        "torch",
+        "torchvision",
+        "sam3>=0.1.4,<0.2",
+        "insightface",
+        "onnxruntime-gpu",
+        "opencv-python",
+        "numpy",
+        "scipy",
+        "gradio",
+    ]:
+        assert any(line.startswith(name) for line in text.splitlines()), name
+    for name in ("huggingface_hub", "tqdm"):
+        assert name in text
+
+
+def test_the_members_file_names_the_six_and_their_spellings_do_not_collide():
+    from identity_segmentation.gallery import name_key, read_members
+
+    members = read_members(ROOT / "Dataset")
+    assert {m.folder: m.name for m in members.values()} == {
+        "An_Yujin": "Yujin", "Jang_Wonyoung": "Wonyoung", "Kim_Gaeul": "Gaeul",
+        "Kim_Jiwon": "Liz", "Lee_Hyunseo": "Leeseo", "Naoi_Rei": "Rei",
+    }  # fmt: skip
+    spellings = [name_key(a) for m in members.values() for a in (m.name, *m.aliases)]
+    assert len(spellings) == len(set(spellings))
+    assert len({m.colour for m in members.values()}) == 6
+    assert {"원영", "วอนยอง"} <= set(members["Jang_Wonyoung"].aliases)
+
+
+def test_the_notebook_is_committed_without_outputs():
+    for cell in json.loads((ROOT / "main.ipynb").read_text("utf-8"))["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    book = nbformat.read(ROOT / "main.ipynb", 4)
+    titles = [c.source.splitlines()[0] for c in book.cells if c.cell_type == "markdown" and c.source.startswith("## ")]
+    assert titles[:5] == [
+        "## 1 Environment Setup", "## 2 Face Embedding Database", "## 3 Identity Matching",
+        "## 4 Segmentation Engine", "## 5 Integration Pipeline",
+    ]  # fmt: skip
+    # Functions read the globals when they are called: changing one afterwards changes the next answer.
+    book.cells.append(
+        nbformat.v4.new_code_cell("SIMILARITY_THRESHOLD = 0.9999\nsegment_member(image_bgr, member_name).status.code")
+    )
+    nbclient.NotebookClient(
+        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    code = [c for c in book.cells if c.cell_type == "code"]
+    pictures = sum("image/png" in o.get("data", {}) for c in code for o in c.outputs)
+    assert pictures == 3
+    assert "'not_found'" in code[-1].outputs[0]["data"]["text/plain"]
+    assert "similarity" in "".join(o.get("text", "") for o in code[-3].outputs)
+
+
+def test_the_demo_names_everyone_and_leaves_its_pictures(tmp_path, capsys):
+    from identity_segmentation.demo import run_demo
+
+    assert run_demo(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "0 wrong or missing names" in out and "WRONG" not in out
+    assert (tmp_path / "contact_sheet.jpg").stat().st_size > 50_000
+    assert len(list((tmp_path / "mirrored").glob("*_cutout.png"))) == 6
+
+
+def test_the_scripts_compile_and_verify_says_ready():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "verify_setup.py"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0 and "ready" in done.stdout.splitlines()[-1], done.stdout
+    assert subprocess.run(["bash", "-n", ROOT / "scripts" / "setup.sh"]).returncode == 0
+
+
+def test_the_project_speaks_of_the_project_alone():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.rglob("*.py")]:
+        text = path.read_text("utf-8")
+        for word in ("shared/DESIGN", "EMBEDDED_FACTS", "STYLE.md", "this issue", "the issue "):
+            assert word not in text, f"{path}: {word}"
