@@ -2,8 +2,8 @@
 
     python benchmarks/embedding_mean.py [--data DIR] > identity_segmentation/data/embedded_face_mean.json
 
-One vector per person, so that nobody counts twice: the named sets but `ive` (which the figures rest on), then every face of
-at least 24 pixels in the clothing, COCO and pedestrian pictures. Taking the mean off spreads similarities of
+One vector per person, so that nobody counts twice: the named sets but `ive` (which the figures rest on), then every
+face of at least 24 pixels in the clothing, COCO and pedestrian pictures. Taking the mean off spreads similarities of
 different people over the whole scale.
 """
 

@@ -190,7 +190,7 @@ def _people_list(arguments) -> int:
                 "name": p.name,
                 "aliases": list(p.aliases),
                 "colour": p.colour,
-                "folder": p.folder,
+                "folders": list(p.folders),
                 "references": len(p.references),
             }
             for p in gallery.people
@@ -227,10 +227,11 @@ def _people_remove(arguments) -> int:
     before, _ = _edit(arguments, lambda gallery: gallery.without(arguments.name), purge=True)
     person = before.find(arguments.name)
     print(f"{person.name} is gone from the gallery and from its older generations")
-    if person.folder:
+    if person.folders:
+        folders = ", ".join(map(repr, person.folders))
         _say(
-            f"the photos in the data set's folder {person.folder!r} are yours and were not touched; while they are "
-            "there, the next build learns this person again"
+            f"the photos in {folders} of the data set are yours and were not touched; while they are there, the next "
+            "build learns this person again"
         )
     return 0
 

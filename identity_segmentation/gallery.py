@@ -68,20 +68,22 @@ class Reference:
     sha256: str
     look: int  # 64-bit difference hash of the picture: finds re-encoded and resized copies
     note: str = ""
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
 class Person:
     """One person: a stable id, a display name, other names they answer to, a colour, and their references.
 
-    `folder` is the data set's folder they were built from, or None if they were added by hand.
+    `folders` are the data set's folders they were built from: none for a person added by hand, several for people who
+    were merged or whose folders `members.toml` gives one name.
     """
 
     id: str
     name: str
     aliases: tuple[str, ...] = ()
     colour: str = PALETTE[0]
-    folder: str | None = None
+    folders: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
 
     @property
@@ -270,7 +272,6 @@ class Gallery:
         sources: Sequence[Reference],
         aliases: Iterable[str] = (),
         colour: str | None = None,
-        folder: str | None = None,
     ) -> Gallery:
         """Add a person, or add references to the one who already has that very name."""
         name = normal_name(name)
@@ -286,7 +287,7 @@ class Gallery:
             people.append(
                 Person(
                     uuid.uuid4().hex, name, tuple(normal_name(a) for a in aliases),
-                    _colour(colour, len(people)), folder, tuple(sources),
+                    _colour(colour, len(people)), (), tuple(sources),
                 )
             )  # fmt: skip
             blocks.append(embeddings)
@@ -297,7 +298,7 @@ class Gallery:
         gone = self.find(name)
         kept = [i for i, p in enumerate(self.people) if p.id != gone.id]
         smaller = self._with([self.people[i] for i in kept], [self.person_references(i) for i in kept])
-        photos = tuple(p for p in self.photos if p["folder"] != gone.folder)
+        photos = tuple(p for p in self.photos if p["folder"] not in gone.folders)
         return replace(smaller, photos=photos, report=None)
 
     def renamed(self, name: str, new_name: str) -> Gallery:
@@ -325,6 +326,7 @@ class Gallery:
         joined = replace(
             first,
             aliases=(*first.aliases, second.name, *second.aliases),
+            folders=first.folders + second.folders,
             references=first.references + second.references,
         )
         block = np.concatenate([self.person_references(i), self.person_references(j)])
@@ -453,7 +455,7 @@ class Gallery:
             raise ValueError(str(error)) from error
         people = tuple(
             Person(
-                **{**row, "aliases": tuple(row["aliases"]),
+                **{**row, "aliases": tuple(row["aliases"]), "folders": tuple(row["folders"]),
                    "references": tuple(Reference(**r) for r in row["references"])}
             )
             for row in manifest["people"]
@@ -589,20 +591,21 @@ def build_embeddings_db(
         GalleryLocked: another build is under way.
     """
     folder = Path(folder)
-    people = _people_folders(folder)
+    found = _people_folders(folder)
     if gallery is None:
-        return _build(folder, people, face_engine, None, progress)
+        return _build(folder, _grouped(found, None), face_engine, None, progress)
     with locked(gallery):
         old = None
         if any(Path(gallery).glob("gen-*.json")):
             old = Gallery.load(gallery)
             old.check_engine(face_engine)
-        new = _build(folder, people, face_engine, old, progress)
+        new = _build(folder, _grouped(found, old), face_engine, old, progress)
         gone = old is not None and {p.id for p in old.people} - {p.id for p in new.people}
         return replace(new.save(gallery, purge=bool(gone)), report=new.report)
 
 
-def _people_folders(folder: Path) -> list[tuple[Member, list[Path]]]:
+def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]:
+    """(sub-folder's name in NFC, its entry in members.toml, its photos) for every sub-folder that has photos."""
     if not folder.is_dir():
         raise InputError(
             f"{folder} is not there; expected a folder with one sub-folder of photos per person "
@@ -615,7 +618,7 @@ def _people_folders(folder: Path) -> list[tuple[Member, list[Path]]]:
             key = unicodedata.normalize("NFC", entry.name)
             photos = list_photos(entry)
             if photos:
-                found.append((members.get(key) or Member(key, normal_name(key)), photos))
+                found.append((key, members.get(key), photos))
     if not found:
         raise InputError(
             f"no photos in {folder}; put some of each person in a sub-folder of their own "
@@ -624,37 +627,137 @@ def _people_folders(folder: Path) -> list[tuple[Member, list[Path]]]:
     return found
 
 
-def _build(folder, people, engine, old: Gallery | None, progress) -> Gallery:
+@dataclass
+class _Group:
+    """One person's folders in a build: several if they were merged by hand or members.toml names them alike."""
+
+    earlier: Person | None
+    folders: list[str] = field(default_factory=list)
+    members: list[Member | None] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """members.toml's name, or the one given by hand, or the folder's."""
+        stated = next((m.name for m in self.members if m), None)
+        return stated or (self.earlier.name if self.earlier else normal_name(self.folders[0]))
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        spellings: list[str] = []
+        for folder, member in zip(self.folders, self.members, strict=True):
+            if member:
+                spellings += [member.name, *member.aliases]
+            elif len(self.folders) > 1:
+                spellings.append(normal_name(folder))
+        if self.earlier and not any(self.members):
+            spellings += self.earlier.aliases
+        unique = {name_key(spelling): spelling for spelling in reversed(spellings)}
+        unique.pop(name_key(self.name), None)
+        return tuple(reversed(unique.values()))
+
+    @property
+    def colour(self) -> str | None:
+        stated = next((m.colour for m in self.members if m and m.colour), None)
+        return stated or (self.earlier.colour if self.earlier else None)
+
+
+def _grouped(found: list[tuple[str, Member | None, list[Path]]], old: Gallery | None) -> list[_Group]:
+    """Bring the folders of one person together: those the gallery knows as theirs, and those of one name."""
+    by_folder = {f: p for p in old.people for f in p.folders} if old else {}
+    by_name = {name_key(p.name): p for p in old.people} if old else {}
+    groups: dict[str, _Group] = {}
+    for folder, member, paths in found:
+        name = member.name if member else normal_name(folder)
+        earlier = by_folder.get(folder) or by_name.get(name_key(name))
+        group = groups.setdefault(earlier.id if earlier else name_key(name), _Group(earlier))
+        group.folders.append(folder)
+        group.members.append(member)
+        group.paths += paths
+    return list(groups.values())
+
+
+def _build(folder, groups: list[_Group], engine, old: Gallery | None, progress) -> Gallery:
     started = time.perf_counter()
-    known = _known_photos(old)
-    total, done = sum(len(photos) for _, photos in people), 0
-    by_member: list[tuple[Member, list[_Photo]]] = []
+    known, unchanged = _known_photos(old), _unchanged_groups(folder, groups, old)
+    total, done = sum(len(group.paths) for group in groups), 0
+    judged: list[tuple[_Group, list[_Photo]]] = []
     with ThreadPoolExecutor(1) as reader:  # the next photo is decoded while this one is looked at
-        for member, paths in people:
-            loads = [reader.submit(_load_photo, path, folder, known) for path in paths[:2]]
-            photos = []
+        for group, kept in zip(groups, unchanged, strict=True):
+            photos = kept or []
+            waiting = [
+                reader.submit(_load_photo, path, folder, known) for path in (group.paths[:2] if not kept else [])
+            ]
             try:
-                for number in range(len(paths)):
-                    photo, image = loads[number].result()
-                    if number + 2 < len(paths):
-                        loads.append(reader.submit(_load_photo, paths[number + 2], folder, known))
-                    loads[number] = None
+                while waiting:
+                    photo, image = waiting.pop(0).result()
+                    ahead = len(photos) + 2
+                    if ahead < len(group.paths):
+                        waiting.append(reader.submit(_load_photo, group.paths[ahead], folder, known))
                     if image is not None:
                         photo.faces = engine.faces(image)
                     photos.append(photo)
-                    done += 1
                     if progress:
-                        progress(done, total, member.name)
-            except BaseException:
-                for load in loads:
-                    if load is not None:
-                        load.cancel()
-                raise
-            by_member.append((member, photos))
-    for _, photos in by_member:
-        _judge(photos, engine)
-    _find_conflicts(by_member)
-    return _assemble(by_member, engine, old, time.perf_counter() - started)
+                        progress(done + len(photos), total, group.name)
+            finally:
+                for load in waiting:
+                    load.cancel()
+            done += len(group.paths)
+            if not kept:
+                _judge(photos, engine)
+            judged.append((group, photos))
+    _find_conflicts(judged)
+    return _assemble(judged, engine, old, time.perf_counter() - started)
+
+
+def _unchanged_groups(folder: Path, groups: list[_Group], old: Gallery | None) -> list[list[_Photo] | None]:
+    """For each group its photos as the last build left them, if not a byte of any has changed; else None.
+
+    Verdicts that depend on more than the photos themselves (conflicts; what could not be read) are never taken over.
+    """
+    if old is None:
+        return [None] * len(groups)
+    embeddings = _embeddings(old)
+    rows: dict[str, dict[str, dict]] = {}
+    for row in old.photos:
+        rows.setdefault(row["folder"], {})[row["source"]] = row
+    result: list[list[_Photo] | None] = []
+    for group in groups:
+        before = {source: row for name in group.folders for source, row in rows.get(name, {}).items()}
+        same_folders = group.earlier is not None and set(group.folders) == set(group.earlier.folders)
+        result.append(_unchanged(folder, group.paths, before, embeddings) if same_folders else None)
+    return result
+
+
+def _unchanged(folder: Path, paths: list[Path], before: dict[str, dict], embeddings) -> list[_Photo] | None:
+    if {path.relative_to(folder).as_posix() for path in paths} != before.keys():
+        return None
+    photos = []
+    for path in paths:
+        row = before[path.relative_to(folder).as_posix()]
+        key = (row["source"], row["sha256"])
+        used = row["verdict"] in ("used", "several_faces")
+        if row["verdict"] in ("conflict", "unreadable") or (used and key not in embeddings):
+            return None
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                return None
+        except OSError:
+            return None
+        reference, vector = embeddings[key] if used else (None, None)
+        look = reference.look if reference else 0
+        photos.append(_Photo(*key, look, [], vector, row["verdict"], row["detail"], reused=True))
+    return photos
+
+
+def _embeddings(gallery: Gallery) -> dict[tuple[str, str], tuple[Reference, np.ndarray]]:
+    """(source, sha256) -> reference and embedding, of everything that came from the data set."""
+    return {
+        (reference.source, reference.sha256): (reference, vector)
+        for index, person in enumerate(gallery.people)
+        for reference, vector in zip(person.references, gallery.person_references(index), strict=True)
+        if not reference.by_hand
+    }
 
 
 def _known_photos(old: Gallery | None) -> dict[tuple[str, str], _Photo]:
@@ -662,18 +765,14 @@ def _known_photos(old: Gallery | None) -> dict[tuple[str, str], _Photo]:
     face is the person's depends on their other photos, and the other faces were not kept."""
     if old is None:
         return {}
-    embeddings = {}
-    for index, person in enumerate(old.people):
-        for reference, vector in zip(person.references, old.person_references(index), strict=True):
-            embeddings[reference.source, reference.sha256] = (reference, vector)
-    known = {}
+    embeddings, known = _embeddings(old), {}
     for row in old.photos:
         key = (row["source"], row["sha256"])
         if row["verdict"] == "used" and key in embeddings:
             reference, vector = embeddings[key]
             known[key] = _Photo(*key, reference.look, embedding=vector, reused=True)
-        elif row["verdict"] in ("no_face", "unreadable"):
-            known[key] = _Photo(*key, verdict=row["verdict"], detail=row["detail"], reused=True)
+        elif row["verdict"] == "no_face":
+            known[key] = _Photo(*key, verdict="no_face", reused=True)
     return known
 
 
@@ -776,69 +875,80 @@ def _find_outliers(kept: list[_Photo], engine: FaceEngine) -> None:
         photo.detail = f"similarity {own[worst]:.2f} to this person's other photos; somebody else?"
 
 
-def _find_conflicts(by_member: list[tuple[Member, list[_Photo]]]) -> None:
+def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
     """The same face of the same picture under two names is evidence for neither - unless the other photos of one of
     the two have already shown that it is not theirs."""
-    used = [(m, p) for m, photos in by_member for p in photos if p.verdict in ("used", "several_faces")]
-    for member, photo in ((m, p) for m, photos in by_member for p in photos if p.verdict == "outlier"):
+    used = [(g, p) for g, photos in judged for p in photos if p.verdict in ("used", "several_faces")]
+    for group, photo in ((g, p) for g, photos in judged for p in photos if p.verdict == "outlier" and not p.reused):
         for other, twin in used:
-            if other.folder != member.folder and _same_picture(photo, twin):
+            if other is not group and _same_picture(photo, twin):
                 photo.detail += f" It is also filed under {other.name} ({twin.source})."
-    for i, (member, photo) in enumerate(used):
+    for i, (group, photo) in enumerate(used):
         for other, twin in used[i + 1 :]:
-            if other.folder == member.folder or not _same_picture(photo, twin):
+            if other is group or not _same_picture(photo, twin):
                 continue
             if float(photo.embedding @ twin.embedding) < 0.9:
                 continue  # one group picture, two people, each with their own face
             photo.verdict = twin.verdict = "conflict"
             photo.detail = f"the same face is filed under {other.name} ({twin.source}); used for neither"
-            twin.detail = f"the same face is filed under {member.name} ({photo.source}); used for neither"
+            twin.detail = f"the same face is filed under {group.name} ({photo.source}); used for neither"
 
 
-def _assemble(by_member, engine: FaceEngine, old: Gallery | None, seconds: float) -> Gallery:
-    gallery = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
-    before = {p.folder: p for p in old.people if p.folder} if old else {}
+def _assemble(judged, engine: FaceEngine, old: Gallery | None, seconds: float) -> Gallery:
+    """Photos with verdicts -> a gallery: people keep their id, and what was added to them by hand."""
     verdicts, rows, notes, lone = [], [], [], []
     people, blocks = [], []
-    for member, photos in by_member:
-        used = [p for p in photos if p.verdict in ("used", "several_faces")]
-        earlier = before.get(member.folder)
-        name = member.name
-        if earlier and member.name == normal_name(member.folder):
-            name = earlier.name  # renamed by hand, and members.toml does not say otherwise
+    for group, photos in judged:
+        name, earlier = group.name, group.earlier
+        if earlier and earlier.name != name:
+            notes.append(f"{earlier.name} is called {name} again, as members.toml says")
         for photo in photos:
             verdicts.append(PhotoVerdict(name, photo.source, photo.verdict, photo.detail))
+            folder = unicodedata.normalize("NFC", photo.source.split("/")[0])
             rows.append(
-                {"folder": member.folder, "source": photo.source, "sha256": photo.sha256,
+                {"folder": folder, "source": photo.source, "sha256": photo.sha256,
                  "verdict": photo.verdict, "detail": photo.detail}
             )  # fmt: skip
-        if not used:
+        used = [p for p in photos if p.verdict in ("used", "several_faces")]
+        references = [
+            Reference(p.source, p.sha256, p.look, p.detail if p.verdict == "several_faces" else "") for p in used
+        ]
+        vectors = [p.embedding for p in used]
+        if earlier:
+            theirs = old.person_references(old.people.index(earlier))
+            for reference, vector in zip(earlier.references, theirs, strict=True):
+                if reference.by_hand:
+                    references.append(reference)
+                    vectors.append(vector)
+        if not references:
             notes.append(f"{name}: no usable photo, not in the gallery")
             continue
-        if len(used) == 1:
+        if len(references) == 1:
             lone.append(name)
-        references = tuple(
-            Reference(p.source, p.sha256, p.look, p.detail if p.verdict == "several_faces" else "") for p in used
-        )
-        aliases = member.aliases or (earlier.aliases if earlier else ())
-        colour = member.colour or (earlier.colour if earlier else None)
         identifier = earlier.id if earlier else uuid.uuid4().hex
-        people.append(Person(identifier, name, tuple(aliases), _colour(colour, len(people)), member.folder, references))
-        blocks.append(np.stack([p.embedding for p in used]))
-    if old:
-        for index, person in enumerate(old.people):
-            if person.folder is None:
-                people.append(person)
-                blocks.append(old.person_references(index))
-            elif person.folder not in {m.folder for m, _ in by_member}:
-                notes.append(f"{person.name}: the folder {person.folder!r} is gone, removed from the gallery")
+        colour = _colour(group.colour, len(people))
+        people.append(Person(identifier, name, group.aliases, colour, tuple(group.folders), tuple(references)))
+        blocks.append(np.stack(vectors))
+    placed = {p.id for p in people} | {g.earlier.id for g, _ in judged if g.earlier}
+    for index, person in enumerate(old.people if old else ()):
+        if person.id in placed:
+            continue
+        by_hand = [i for i, r in enumerate(person.references) if r.by_hand]
+        if person.folders:
+            gone = ", ".join(map(repr, person.folders))
+            kept = "; the photos added by hand stay" if by_hand else ", removed from the gallery"
+            notes.append(f"{person.name}: the folder {gone} is gone{kept}")
+        if by_hand:
+            people.append(replace(person, folders=(), references=tuple(person.references[i] for i in by_hand)))
+            blocks.append(old.person_references(index)[by_hand])
     if lone:
         notes.append(f"one photo only, and three or more make names far more certain: {', '.join(lone)}")
     if not people:
         raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(tuple(verdicts)).table())
-    every = [p for _, photos in by_member for p in photos]
+    every = [p for _, photos in judged for p in photos]
     reused = sum(p.reused for p in every)
     report = BuildReport(tuple(verdicts), len(every) - reused, reused, seconds, tuple(notes))
+    gallery = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
     return replace(gallery._with(people, blocks), photos=tuple(rows), report=report)
 
 
@@ -876,5 +986,5 @@ def add_photos(
     used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
     if not used:
         raise InputError(f"no photo of {label!r} could be used.\n" + BuildReport(tuple(verdicts)).table())
-    sources = [Reference(p.source, p.sha256, p.look, p.detail) for p in used]
+    sources = [Reference(p.source, p.sha256, p.look, p.detail, by_hand=True) for p in used]
     return gallery.with_person(label, np.stack([p.embedding for p in used]), sources), verdicts

@@ -83,7 +83,7 @@ def test_add_rename_alias_merge_and_remove(idseg, home):
 
 def test_removing_says_that_the_photos_are_the_users(idseg):
     status, out, err = idseg("people", "remove", "Bo")
-    assert status == 0 and "Bo is gone" in out and "'Bo' are yours and were not touched" in err
+    assert status == 0 and "Bo is gone" in out and "the photos in 'Bo' of the data set are yours" in err
 
 
 def test_adding_a_bad_photo_beside_a_good_one_is_status_4(idseg, home):

@@ -28,6 +28,7 @@ from identity_segmentation.errors import (
     UnknownPerson,
 )
 from identity_segmentation.gallery import Reference, locked, normal_name
+from identity_segmentation.images import decode_image
 
 
 def photo(folder, name, *people, **options):
@@ -218,6 +219,78 @@ def test_a_person_whose_folder_is_gone_is_purged_and_one_added_by_hand_stays(dat
     again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
     assert again.names == ["Bo", "Cy", "Di"] and "Ada: the folder 'Ada' is gone" in again.report.table()
     assert not any(gone.encode() in p.read_bytes() for p in (tmp_path / "g").iterdir())
+
+
+def test_photos_added_by_hand_survive_the_next_build(dataset, tmp_path, fake_faces):
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    more = photo(tmp_path, "more.png", (near(PEOPLE["Ada"], 11), 250, 130))
+    add_photos(built, fake_faces, "Ada", [more])[0].save(tmp_path / "g")
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert len(again.find("Ada").references) == 5
+    shutil.rmtree(dataset / "Ada")
+    last = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert len(last.find("Ada").references) == 1 and "added by hand stay" in last.report.table()
+
+
+def test_a_folder_for_someone_added_by_hand_joins_them(dataset, tmp_path, fake_faces):
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    picture = photo(tmp_path, "di.png", (PEOPLE["Di"], 60, 60))
+    added = add_photos(built, fake_faces, "Di", [picture])[0].save(tmp_path / "g")
+    photo(dataset / "Di", "1.png", (near(PEOPLE["Di"], 5), 90, 70))
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert again.find("Di").id == added.find("Di").id and len(again.find("Di").references) == 2
+
+
+def test_people_merged_by_hand_stay_merged(dataset, tmp_path, fake_faces):
+    photo(dataset / "Ada_2", "1.png", (near(PEOPLE["Ada"], 13), 290, 205))
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").merged("Ada", "Ada_2").save(tmp_path / "g")
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert again.names == ["Ada", "Bo", "Cy"] and again.find("Ada_2").name == "Ada"
+    assert len(again.find("Ada").references) == 5 and again.report.embedded == 0
+
+
+def test_two_folders_of_one_name_are_one_person(dataset, fake_faces):
+    photo(dataset / "Ada_2", "1.png", (near(PEOPLE["Ada"], 13), 290, 205))
+    (dataset / "members.toml").write_text(
+        '[[member]]\nfolder = "Ada"\nname = "A"\n[[member]]\nfolder = "Ada_2"\nname = "a"\naliases = ["Second"]\n'
+    )
+    gallery = build_embeddings_db(dataset, fake_faces)
+    assert gallery.names == ["A", "Bo", "Cy"] and len(gallery.find("Second").references) == 5
+
+
+def test_members_toml_has_the_last_word_on_a_name_and_it_is_said(dataset, tmp_path, fake_faces):
+    (dataset / "members.toml").write_text('[[member]]\nfolder = "Ada"\nname = "Wonyoung"\n')
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").renamed("Wonyoung", "W").save(tmp_path / "g")
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert again.names[0] == "Wonyoung" and "W is called Wonyoung again" in again.report.table()
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again(dataset, tmp_path, fake_faces, monkeypatch):
+    import identity_segmentation.gallery as module
+    from identity_segmentation.errors import ImageError
+
+    def refuse(data, source):
+        raise ImageError("pip install something")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "decode_image", refuse)
+        with pytest.raises(InputError):
+            build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+        patch.setattr(module, "decode_image", lambda d, s: refuse(d, s) if s == "3.png" else decode_image(d, s))
+        first = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+        assert verdicts(first)["Ada/3.png"] == "unreadable"
+    assert verdicts(build_embeddings_db(dataset, fake_faces, tmp_path / "g"))["Ada/3.png"] == "used"
+
+
+def test_an_unchanged_folder_is_not_looked_at_even_if_photos_in_it_were_turned_down(dataset, tmp_path, fake_faces):
+    photo(dataset / "Ada", "crowd.png", (PEOPLE["Di"], 60, 60), (near(PEOPLE["Ada"], 3), 200, 60))
+    photo(dataset / "Ada", "someone_else.png", ((10, 250, 250), 130, 90))
+    shutil.copy(dataset / "Ada" / "0.png", dataset / "Ada" / "copy.png")
+    first = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    calls = fake_faces.calls
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert fake_faces.calls == calls and verdicts(again) == verdicts(first)
+    assert again.report.table().splitlines()[:10] == first.report.table().splitlines()[:10]
 
 
 def test_a_rename_by_hand_survives_the_next_build(dataset, tmp_path, fake_faces):
