@@ -34,6 +34,10 @@ _WHERE = {
     "write_image": "images",
     "face_engine": "engines",
     "segmenter": "engines",
+    "SimpleTracker": "tracking",
+    "TemporalSmoother": "smoothing",
+    "VideoReader": "video",
+    "VideoReport": "render",
     "Face": "types",
     "Match": "types",
     "Segment": "types",
@@ -47,6 +51,7 @@ _WHERE = {
     "InputError": "errors",
     "OutputError": "errors",
     "UnknownPerson": "errors",
+    "VideoError": "errors",
 }
 
 __all__ = ["__version__", *_WHERE]

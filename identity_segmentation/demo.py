@@ -21,6 +21,7 @@ from .errors import InputError
 from .gallery import PALETTE, build_embeddings_db
 from .images import atomic_write, decode_image, read_image, safe_filename, shrink_to, write_image
 from .pipeline import IdentityAwareSegmentation, Look
+from .settings import Settings
 from .types import Sighting
 
 _NAMES = ("Mina", "준호", "ดาว", "Leo", "Nora", "하나")  # left to right in the example picture
@@ -36,16 +37,23 @@ class _Query:
     truth: tuple[str | None, ...]
 
 
-def run_demo(output: Path) -> int:
+def run_demo(
+    output: Path,
+    face_engine: str = "embedded",
+    segmenter: str = "embedded",
+    gallery_folder: str | None = None,
+    settings: Settings | None = None,
+) -> int:
     """Build, identify, segment, write and print; returns 0 if everyone was given the right name, and only they."""
     started = time.perf_counter()
     group, astronaut, stranger = _pictures()
-    pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=output / "gallery")
+    folder = Path(gallery_folder or output / "demo-gallery")
+    pipeline = IdentityAwareSegmentation(face_engine, segmenter, folder, settings=settings)
     print(f"faces: {pipeline.face_engine.describe()}")
     print(f"masks: {pipeline.segmenter.describe()}")
-    _write_dataset(pipeline, output / "Dataset", group, astronaut)
-    gallery = build_embeddings_db(output / "Dataset", pipeline.face_engine, output / "gallery")
-    pipeline = IdentityAwareSegmentation(pipeline.face_engine, pipeline.segmenter, gallery)
+    _write_dataset(pipeline, output / "demo-dataset", group, astronaut)
+    gallery = build_embeddings_db(output / "demo-dataset", pipeline.face_engine, folder)
+    pipeline = IdentityAwareSegmentation(pipeline.face_engine, pipeline.segmenter, gallery, settings=settings)
     print(f"\nlearnt {len(gallery)} people from one photo each:\n{gallery.report.table()}\n")
 
     looks, wrong = [], 0
@@ -71,7 +79,7 @@ def write_example(folder: str | Path) -> tuple[str, str]:
     """
     folder = Path(folder)
     group, astronaut, stranger = _pictures()
-    pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=folder / "gallery")
+    pipeline = IdentityAwareSegmentation("embedded", "embedded", gallery=folder / "demo-gallery")
     _write_dataset(pipeline, folder / "Dataset", group, astronaut)
     for number, query in enumerate(_queries(group, astronaut, stranger), 1):
         write_image(folder / "Input" / f"{number}_{query.label}.jpg", query.image)

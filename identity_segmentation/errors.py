@@ -2,7 +2,8 @@
 
     IdentitySegmentationError
     |-- InputError            a file or value we were given cannot be used
-    |   `-- ImageError        an image that is unreadable, truncated, foreign or too large
+    |   |-- ImageError        an image that is unreadable, truncated, foreign or too large
+    |   `-- VideoError        a video that is unreadable, has no frames, or is damaged beyond use
     |-- EngineUnavailable     an engine that was named cannot run; the message has the command that fixes it
     |-- GalleryError          the gallery on disk, or what was asked of it
     |   |-- GalleryMismatch   built by another face engine or model
@@ -27,6 +28,10 @@ class InputError(IdentitySegmentationError, ValueError):
 
 class ImageError(InputError):
     """An image file that is empty, truncated, not an image, or too large to decode safely."""
+
+
+class VideoError(InputError):
+    """A video file that is not one, has no frames, or is damaged beyond use."""
 
 
 class EngineUnavailable(IdentitySegmentationError):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 import tomllib
 import unicodedata
@@ -38,7 +39,7 @@ from .errors import (
     OutputError,
     UnknownPerson,
 )
-from .images import atomic_write, decode_image, list_photos, shrink_to
+from .images import atomic_write, decode_image, list_photos, shown_path, shrink_to
 from .types import BuildReport, Face, PhotoVerdict, unit
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ class Person:
     """One person: a stable id, a display name, other names they answer to, a colour, and their references.
 
     `folders` are the data set's folders they were built from: none for a person added by hand, several for people who
-    were merged or whose folders `members.toml` gives one name.
+    were merged or whose folders `members.toml` gives one name. The fields `hand_...` keep what was said by hand, apart
+    from what the data set says: a name, further names, and folders that were merged.
     """
 
     id: str
@@ -85,6 +87,9 @@ class Person:
     colour: str = PALETTE[0]
     folders: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    hand_name: str | None = None
+    hand_aliases: tuple[str, ...] = ()
+    hand_folders: tuple[str, ...] = ()
 
     @property
     def colour_bgr(self) -> tuple[int, int, int]:
@@ -101,7 +106,7 @@ def normal_name(name: str) -> str:
     # Zero-width joiners matter in some scripts' shaping; the rest of Cc and Cf only hides differences.
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c in "\u200c\u200d")
     text = " ".join(text.split())
-    if not text or len(text) > 100:
+    if not name_key(text) or len(text) > 100:
         raise InputError(f"expected a name of 1 to 100 visible characters, got {name[:120]!r}")
     return text
 
@@ -219,15 +224,20 @@ class Gallery:
         scores = embeddings @ self.means.T if len(self) else np.zeros((len(embeddings), 0), np.float32)
         if scoring == "mean" or not scores.size:
             return scores
-        if len(self) <= _EXHAUSTIVE:
-            columns = range(len(self))
-        else:
-            columns = np.unique(np.argpartition(-scores, _SHORTLIST, axis=1)[:, :_SHORTLIST])
+        shortlist = None
+        columns = range(len(self))
+        if len(self) > _EXHAUSTIVE:
+            shortlist = np.argpartition(-scores, _SHORTLIST, axis=1)[:, :_SHORTLIST]
+            columns = np.unique(shortlist)
+        exact = np.full(scores.shape, np.nan, np.float32)
         for person in columns:
-            cosines = embeddings @ self.person_references(person).T
+            rows = slice(None) if shortlist is None else np.flatnonzero((shortlist == person).any(axis=1))
+            cosines = embeddings[rows] @ self.person_references(person).T
             best = np.sort(cosines, axis=1)[:, -_BEST_OF:].mean(axis=1)
-            scores[:, person] = best if scoring == "best" else (scores[:, person] + best) / 2
-        return scores
+            exact[rows, person] = best if scoring == "best" else (scores[rows, person] + best) / 2
+        # A mean alone is on another scale: whoever is not on a face's shortlist stays below those who are.
+        floor = np.nanmin(exact, axis=1, keepdims=True)
+        return np.where(np.isnan(exact), np.minimum(scores, floor), exact)
 
     def search(self, embeddings: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """The `k` most similar people for each embedding: [(name, similarity), ...], best first."""
@@ -287,7 +297,7 @@ class Gallery:
             people.append(
                 Person(
                     uuid.uuid4().hex, name, tuple(normal_name(a) for a in aliases),
-                    _colour(colour, len(people)), (), tuple(sources),
+                    _colour(colour, [p.colour for p in people]), (), tuple(sources),
                 )
             )  # fmt: skip
             blocks.append(embeddings)
@@ -304,18 +314,20 @@ class Gallery:
     def renamed(self, name: str, new_name: str) -> Gallery:
         """The person under a new display name; the old one is dropped unless it is an alias."""
         person = self.find(name)
-        return self._with_people(replace(person, name=normal_name(new_name)))
+        name = normal_name(new_name)
+        return self._with_people(replace(person, name=name, hand_name=name))
 
     def with_aliases(self, name: str, aliases: Iterable[str]) -> Gallery:
         """The person's aliases replaced."""
         person = self.find(name)
         unique = {name_key(a): normal_name(a) for a in aliases}
         unique.pop(name_key(person.name), None)
-        return self._with_people(replace(person, aliases=tuple(unique.values())))
+        names = tuple(unique.values())
+        return self._with_people(replace(person, aliases=names, hand_aliases=names))
 
     def with_colour(self, name: str, colour: str) -> Gallery:
         """The person's colour replaced; `colour` is "#RRGGBB"."""
-        return self._with_people(replace(self.find(name), colour=_colour(colour, 0)))
+        return self._with_people(replace(self.find(name), colour=_colour(colour, ())))
 
     def merged(self, keep: str, other: str) -> Gallery:
         """`other`'s references and names become `keep`'s."""
@@ -327,6 +339,10 @@ class Gallery:
             first,
             aliases=(*first.aliases, second.name, *second.aliases),
             folders=first.folders + second.folders,
+            hand_aliases=(*first.hand_aliases, second.name, *second.hand_aliases),
+            hand_folders=tuple(
+                dict.fromkeys(first.folders + second.folders + first.hand_folders + second.hand_folders)
+            ),
             references=first.references + second.references,
         )
         block = np.concatenate([self.person_references(i), self.person_references(j)])
@@ -361,11 +377,12 @@ class Gallery:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":
+            # A folder of the user's own that was there before keeps its mode; the files are private in any case.
+            if os.name == "posix" and {p.name for p in folder.iterdir()} <= {".lock"}:
                 folder.chmod(0o700)
         except OSError as error:
             raise OutputError(f"{folder}: the gallery cannot be written there ({error.strerror})") from error
-        number = max([0, *(_generation_number(p) for p in folder.glob("gen-*.json"))]) + 1
+        number = max([0, *(n for n, _ in _generations(folder))]) + 1
         stem = f"gen-{number:06d}"
         tensors = to_safetensors({"references": np.ascontiguousarray(self.references)})
         manifest = {
@@ -384,13 +401,12 @@ class Gallery:
         ):
             with atomic_write(folder / name, private=True) as file:
                 file.write(data)
-        keep = 1 if purge else _KEPT_GENERATIONS
-        for old in sorted(folder.glob("gen-*.json"), reverse=True)[keep:]:
-            old.unlink(missing_ok=True)
-        alive = {p.stem for p in folder.glob("gen-*.json")}
-        for tensor_file in folder.glob("gen-*.safetensors"):
-            if tensor_file.stem not in alive:
-                tensor_file.unlink(missing_ok=True)
+        for old, _ in _generations(folder)[1 if purge else _KEPT_GENERATIONS :]:
+            for suffix in (".json", ".safetensors"):
+                (folder / f"gen-{old:06d}{suffix}").unlink(missing_ok=True)
+        if purge:
+            for leftover in folder.glob(".writing-*.part"):  # of a run that was killed
+                leftover.unlink(missing_ok=True)
         return replace(self, folder=folder)
 
     @classmethod
@@ -402,7 +418,19 @@ class Gallery:
             GalleryCorrupt: there is, but no generation of it is intact.
         """
         folder = Path(folder)
-        stems = sorted((p.stem for p in folder.glob("gen-*.json")), reverse=True)
+        for attempt in range(5):
+            try:
+                return cls._load(folder)
+            except GalleryCorrupt:
+                # A save may have replaced the generation between our looking and our reading.
+                if attempt == 4:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def _load(cls, folder: Path) -> Gallery:
+        stems = [stem for _, stem in _generations(folder)]
         if not stems:
             raise GalleryError(
                 f"no gallery in {folder}; put photos in Dataset/<name>/ and run: idseg people build --gallery {folder}"
@@ -456,6 +484,7 @@ class Gallery:
         people = tuple(
             Person(
                 **{**row, "aliases": tuple(row["aliases"]), "folders": tuple(row["folders"]),
+                   "hand_aliases": tuple(row["hand_aliases"]), "hand_folders": tuple(row["hand_folders"]),
                    "references": tuple(Reference(**r) for r in row["references"])}
             )
             for row in manifest["people"]
@@ -467,14 +496,19 @@ class Gallery:
         )  # fmt: skip
 
 
-def _generation_number(path: Path) -> int:
-    digits = path.stem.removeprefix("gen-")
-    return int(digits) if digits.isdigit() else 0
+def _generations(folder: Path) -> list[tuple[int, str]]:
+    """(number, stem) of the generations in a folder, newest first; other files are nobody's business."""
+    found = [re.fullmatch(r"gen-(\d{6,})", p.stem) for p in folder.glob("gen-*.json")]
+    return sorted(((int(m[1]), m[0]) for m in found if m), reverse=True)
 
 
-def _colour(colour: str | None, index: int) -> str:
+def _colour(colour: str | None, taken: Iterable[str]) -> str:
+    """A colour checked, or the first of the palette that nobody has."""
     if colour is None:
-        return PALETTE[index % len(PALETTE)]
+        taken = list(taken)
+        return next((c for c in PALETTE if c not in taken), PALETTE[len(taken) % len(PALETTE)])
+    if not isinstance(colour, str):
+        raise InputError(f"expected a colour as #RRGGBB, got {colour!r}")
     text = colour.strip().upper()
     if len(text) != 7 or text[0] != "#" or any(c not in "0123456789ABCDEF" for c in text[1:]):
         raise InputError(f"expected a colour as #RRGGBB, got {colour!r}")
@@ -535,17 +569,29 @@ def read_members(dataset: str | os.PathLike) -> dict[str, Member]:
     if not path.is_file():
         return {}
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("member", [])
-        members = {}
-        for entry in entries:
-            folder = unicodedata.normalize("NFC", entry["folder"])
-            aliases = tuple(normal_name(a) for a in entry.get("aliases", []))
-            members[folder] = Member(folder, normal_name(entry["name"]), aliases, entry.get("colour"))
-        return members
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected [[member]] tables with folder, name and, if wanted, aliases and colour ({error})"
-        ) from error
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    shape = (
+        f"{path}: expected [[member]] tables with folder, name and, if wanted, aliases (a list) and colour (#RRGGBB)"
+    )
+    entries = content.pop("member", [])
+    if content or not isinstance(entries, list):
+        raise InputError(f"{shape}; got {', '.join(content) or 'member'!r} at the top")
+    members: dict[str, Member] = {}
+    for entry in entries:
+        aliases = entry.get("aliases", []) if isinstance(entry, dict) else None
+        known = isinstance(entry, dict) and entry.keys() <= {"folder", "name", "aliases", "colour"}
+        texts = [entry.get("folder"), entry.get("name"), *aliases] if known and isinstance(aliases, list) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{shape}; got {entry!r}")
+        folder = unicodedata.normalize("NFC", entry["folder"])
+        if folder in members:
+            raise InputError(f"{path}: the folder {folder!r} has two entries; keep one")
+        colour = None if entry.get("colour") is None else _colour(entry["colour"], ())
+        names = tuple(normal_name(alias) for alias in aliases)
+        members[folder] = Member(folder, normal_name(entry["name"]), names, colour)
+    return members
 
 
 @dataclass
@@ -560,6 +606,7 @@ class _Photo:
     verdict: str = ""
     detail: str = ""
     reused: bool = False
+    names_others: bool = False  # the detail speaks of somebody else, so it is not stored
 
 
 def build_embeddings_db(
@@ -619,6 +666,13 @@ def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]
             photos = list_photos(entry)
             if photos:
                 found.append((key, members.get(key), photos))
+            if any(p.is_dir() and list_photos(p) for p in entry.iterdir() if not p.name.startswith(".")):
+                logger.warning("%s has photos in folders of its own, which are not looked at", entry)
+    loose = len(list_photos(folder))
+    if loose:
+        logger.warning("%d photo(s) lie directly in %s and are nobody's; put them in a person's folder", loose, folder)
+    for name in members.keys() - {key for key, _, _ in found}:
+        logger.info("%s names the folder %r, which is not there or has no photos", folder / "members.toml", name)
     if not found:
         raise InputError(
             f"no photos in {folder}; put some of each person in a sub-folder of their own "
@@ -631,30 +685,31 @@ def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]
 class _Group:
     """One person's folders in a build: several if they were merged by hand or members.toml names them alike."""
 
-    earlier: Person | None
+    earlier: Person | None = None
     folders: list[str] = field(default_factory=list)
     members: list[Member | None] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """members.toml's name, or the one given by hand, or the folder's."""
+        """What members.toml says, or what was said by hand, or the folder's name."""
         stated = next((m.name for m in self.members if m), None)
-        return stated or (self.earlier.name if self.earlier else normal_name(self.folders[0]))
+        by_hand = self.earlier.hand_name if self.earlier else None
+        return stated or by_hand or normal_name(self.folders[0])
 
     @property
     def aliases(self) -> tuple[str, ...]:
         spellings: list[str] = []
         for folder, member in zip(self.folders, self.members, strict=True):
-            if member:
-                spellings += [member.name, *member.aliases]
-            elif len(self.folders) > 1:
+            spellings += [member.name, *member.aliases] if member else []
+            if len(self.folders) > 1 and not member:
                 spellings.append(normal_name(folder))
-        if self.earlier and not any(self.members):
-            spellings += self.earlier.aliases
-        unique = {name_key(spelling): spelling for spelling in reversed(spellings)}
+        spellings += self.earlier.hand_aliases if self.earlier else ()
+        unique: dict[str, str] = {}
+        for spelling in spellings:
+            unique.setdefault(name_key(spelling), spelling)
         unique.pop(name_key(self.name), None)
-        return tuple(reversed(unique.values()))
+        return tuple(unique.values())
 
     @property
     def colour(self) -> str | None:
@@ -663,18 +718,56 @@ class _Group:
 
 
 def _grouped(found: list[tuple[str, Member | None, list[Path]]], old: Gallery | None) -> list[_Group]:
-    """Bring the folders of one person together: those the gallery knows as theirs, and those of one name."""
-    by_folder = {f: p for p in old.people for f in p.folders} if old else {}
-    by_name = {name_key(p.name): p for p in old.people} if old else {}
+    """Bring the folders of one person together, and find who they were in the last build.
+
+    Folders belong together if the data set gives them one name, or if they were merged by hand. A group is an
+    earlier person by its folders; one without any may be somebody added by hand who answers to the name.
+
+    Raises:
+        GalleryError: two people would answer to one name. Said before a single photo is looked at.
+    """
     groups: dict[str, _Group] = {}
+    key_of: dict[str, str] = {}
+    people = list(old.people) if old else []
     for folder, member, paths in found:
-        name = member.name if member else normal_name(folder)
-        earlier = by_folder.get(folder) or by_name.get(name_key(name))
-        group = groups.setdefault(earlier.id if earlier else name_key(name), _Group(earlier))
+        merged = next((p for p in people if folder in p.hand_folders), None)
+        sibling = next((key_of[f] for f in (merged.hand_folders if merged else ()) if f in key_of), None)
+        key = sibling or name_key(member.name if member else normal_name(folder))
+        key_of[folder] = key
+        group = groups.setdefault(key, _Group())
         group.folders.append(folder)
         group.members.append(member)
         group.paths += paths
+    claimed: set[str] = set()
+    for group in groups.values():
+        shared = [(len(set(p.folders) & set(group.folders)), p) for p in people if p.id not in claimed]
+        overlap, person = max(shared, key=lambda pair: pair[0], default=(0, None))
+        if overlap:
+            group.earlier = person
+            claimed.add(person.id)
+    for group in groups.values():
+        if group.earlier is None:
+            spellings = {name_key(n) for n in (group.name, *group.aliases)}
+            by_hand = (p for p in people if not p.folders and p.id not in claimed)
+            group.earlier = next((p for p in by_hand if {name_key(n) for n in (p.name, *p.aliases)} & spellings), None)
+            if group.earlier:
+                claimed.add(group.earlier.id)
+    _check_names(groups.values(), [p for p in people if not p.folders and p.id not in claimed])
     return list(groups.values())
+
+
+def _check_names(groups: Iterable[_Group], others: Iterable[Person]) -> None:
+    owners: dict[str, tuple[str, str]] = {}
+    rows = [(g.name, g.aliases, f"the folder {', '.join(g.folders)}") for g in groups]
+    rows += [(p.name, p.aliases, "added by hand") for p in others]
+    for name, aliases, origin in rows:
+        for spelling in (name, *aliases):
+            other = owners.setdefault(name_key(spelling), (name, origin))
+            if other != (name, origin):
+                raise GalleryError(
+                    f"{spelling!r} would name both {other[0]!r} ({other[1]}) and {name!r} ({origin}); change one of "
+                    "them in members.toml, rename a person (idseg people rename), or merge the two (idseg people merge)"
+                )
 
 
 def _build(folder, groups: list[_Group], engine, old: Gallery | None, progress) -> Gallery:
@@ -730,14 +823,14 @@ def _unchanged_groups(folder: Path, groups: list[_Group], old: Gallery | None) -
 
 
 def _unchanged(folder: Path, paths: list[Path], before: dict[str, dict], embeddings) -> list[_Photo] | None:
-    if {path.relative_to(folder).as_posix() for path in paths} != before.keys():
+    if {shown_path(path.relative_to(folder)) for path in paths} != before.keys():
         return None
     photos = []
     for path in paths:
-        row = before[path.relative_to(folder).as_posix()]
+        row = before[shown_path(path.relative_to(folder))]
         key = (row["source"], row["sha256"])
         used = row["verdict"] in ("used", "several_faces")
-        if row["verdict"] in ("conflict", "unreadable") or (used and key not in embeddings):
+        if row["verdict"] in ("conflict", "unreadable") or row["again"] or (used and key not in embeddings):
             return None
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
@@ -777,7 +870,7 @@ def _known_photos(old: Gallery | None) -> dict[tuple[str, str], _Photo]:
 
 
 def _load_photo(path: Path, folder: Path, known) -> tuple[_Photo, np.ndarray | None]:
-    source = path.relative_to(folder).as_posix()
+    source = shown_path(path.relative_to(folder))
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -833,6 +926,31 @@ def _judge(photos: list[_Photo], engine: FaceEngine) -> None:
         photo.verdict = photo.verdict or "used"
 
 
+def _judge_against(photos: list[_Photo], own: list[_Photo], engine: FaceEngine) -> None:
+    """Judge new photos by those a person already has, which newcomers cannot out-vote."""
+    vectors = [photo.embedding for photo in own]
+    mean, kept = unit(np.mean(vectors, axis=0)), list(own)
+    for photo in photos:
+        if photo.verdict:
+            continue
+        if not photo.faces:
+            photo.verdict = "no_face"
+            continue
+        photo.embedding = photo.faces[0].embedding
+        if len(photo.faces) > 1:
+            _pick_faces([photo], vectors)
+        twin = next((k for k in kept if _same_picture(photo, k)), None)
+        similarity = float(photo.embedding @ mean)
+        if twin:
+            photo.verdict, photo.detail = "duplicate", f"same picture as {Path(twin.source).name}"
+        elif similarity < engine.outlier:
+            photo.verdict = "outlier"
+            photo.detail = f"similarity {similarity:.2f} to this person's photos on file; somebody else?"
+        else:
+            photo.verdict = photo.verdict or "used"
+            kept.append(photo)
+
+
 def _pick_faces(crowded: list[_Photo], singles: list[np.ndarray]) -> None:
     """In each photo with several faces, the one nearest the person's other photos."""
     for photo in crowded:
@@ -883,6 +1001,7 @@ def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
         for other, twin in used:
             if other is not group and _same_picture(photo, twin):
                 photo.detail += f" It is also filed under {other.name} ({twin.source})."
+                photo.names_others = True
     for i, (group, photo) in enumerate(used):
         for other, twin in used[i + 1 :]:
             if other is group or not _same_picture(photo, twin):
@@ -890,6 +1009,7 @@ def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
             if float(photo.embedding @ twin.embedding) < 0.9:
                 continue  # one group picture, two people, each with their own face
             photo.verdict = twin.verdict = "conflict"
+            photo.names_others = twin.names_others = True
             photo.detail = f"the same face is filed under {other.name} ({twin.source}); used for neither"
             twin.detail = f"the same face is filed under {group.name} ({photo.source}); used for neither"
 
@@ -900,14 +1020,15 @@ def _assemble(judged, engine: FaceEngine, old: Gallery | None, seconds: float) -
     people, blocks = [], []
     for group, photos in judged:
         name, earlier = group.name, group.earlier
-        if earlier and earlier.name != name:
-            notes.append(f"{earlier.name} is called {name} again, as members.toml says")
+        if earlier and earlier.hand_name and name_key(earlier.hand_name) != name_key(name):
+            notes.append(f"{earlier.hand_name} is called {name}, as members.toml says")
         for photo in photos:
             verdicts.append(PhotoVerdict(name, photo.source, photo.verdict, photo.detail))
             folder = unicodedata.normalize("NFC", photo.source.split("/")[0])
             rows.append(
                 {"folder": folder, "source": photo.source, "sha256": photo.sha256,
-                 "verdict": photo.verdict, "detail": photo.detail}
+                 "verdict": photo.verdict, "detail": "" if photo.names_others else photo.detail,
+                 "again": photo.names_others}
             )  # fmt: skip
         used = [p for p in photos if p.verdict in ("used", "several_faces")]
         references = [
@@ -917,7 +1038,8 @@ def _assemble(judged, engine: FaceEngine, old: Gallery | None, seconds: float) -
         if earlier:
             theirs = old.person_references(old.people.index(earlier))
             for reference, vector in zip(earlier.references, theirs, strict=True):
-                if reference.by_hand:
+                hand = _Photo(reference.source, reference.sha256, reference.look, embedding=vector)
+                if reference.by_hand and not any(_same_picture(hand, p) for p in used):
                     references.append(reference)
                     vectors.append(vector)
         if not references:
@@ -926,8 +1048,14 @@ def _assemble(judged, engine: FaceEngine, old: Gallery | None, seconds: float) -
         if len(references) == 1:
             lone.append(name)
         identifier = earlier.id if earlier else uuid.uuid4().hex
-        colour = _colour(group.colour, len(people))
-        people.append(Person(identifier, name, group.aliases, colour, tuple(group.folders), tuple(references)))
+        taken = [p.colour for p in people] + [g.colour for g, _ in judged if g.colour]
+        people.append(
+            Person(
+                identifier, name, group.aliases, _colour(group.colour, taken), tuple(group.folders), tuple(references),
+                earlier.hand_name if earlier else None, earlier.hand_aliases if earlier else (),
+                earlier.hand_folders if earlier else (),
+            )
+        )  # fmt: skip
         blocks.append(np.stack(vectors))
     placed = {p.id for p in people} | {g.earlier.id for g, _ in judged if g.earlier}
     for index, person in enumerate(old.people if old else ()):
@@ -970,18 +1098,27 @@ def add_photos(
     loaded = []
     for path in map(Path, photos):
         photo, image = _load_photo(path, path.parent, {})
-        photo.source = path.name
+        photo.source = shown_path(path.name)
         if image is not None:
             photo.faces = engine.faces(image)
         loaded.append(photo)
-    existing = []
-    if person:
-        vectors = gallery.person_references(gallery.people.index(person))
-        existing = [
-            _Photo(r.source, r.sha256, r.look, embedding=v, reused=True)
-            for r, v in zip(person.references, vectors, strict=True)
-        ]
-    _judge(existing + loaded, engine)
+    on_file = [
+        (owner, _Photo(r.source, r.sha256, r.look, embedding=v))
+        for index, owner in enumerate(gallery.people)
+        for r, v in zip(owner.references, gallery.person_references(index), strict=True)
+    ]
+    own = [photo for owner, photo in on_file if person and owner.id == person.id]
+    if own:
+        _judge_against(loaded, own, engine)
+    else:
+        _judge(loaded, engine)
+    for photo in loaded:
+        for owner, twin in on_file:
+            if photo.embedding is None or (person and owner.id == person.id) or not _same_picture(photo, twin):
+                continue
+            if photo.verdict in ("used", "several_faces") and float(photo.embedding @ twin.embedding) > 0.9:
+                photo.verdict = "conflict"
+                photo.detail = f"the same face is on file as {owner.name}; not used"
     verdicts = [PhotoVerdict(label, p.source, p.verdict, p.detail) for p in loaded]
     used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
     if not used:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import tempfile
+import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
 
 def decode_image(data: bytes, source: str = "image", max_pixels: int | None = None) -> np.ndarray:
     """`read_image` for bytes already in memory; `source` names them in errors."""
-    limit = max_pixels or Settings.max_pixels
+    limit = max_pixels or Settings.from_env().max_pixels
     if not data:
         raise ImageError(f"{source} is empty (0 bytes); expected a picture")
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
@@ -68,7 +69,7 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit below speaks for the bomb warning
-            with Image.open(io.BytesIO(data), formats=formats) as picture:
+            with _OwnLimit(), Image.open(io.BytesIO(data), formats=formats) as picture:
                 width, height = picture.size
                 if width * height > limit:
                     raise ImageError(
@@ -82,13 +83,25 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
                 return _to_bgr(picture)
     except UnidentifiedImageError as error:
         raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{source}: refused, it would decode to an enormous picture ({error})") from error
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
         # Pillow reports damage through all of these; each means the same to the person who sent it.
         raise ImageError(f"{source} is damaged or truncated ({error})") from error
+
+
+class _OwnLimit:
+    """Lift Pillow's fixed size limit while our own, which can be set, is in force."""
+
+    _lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+        self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+
+    def __exit__(self, *_):
+        Image.MAX_IMAGE_PIXELS = self._before
+        self._lock.release()
 
 
 def _register_heif(source: str) -> None:
@@ -148,9 +161,12 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
         options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
     elif suffix != ".webp":
         raise InputError(f"expected a name ending in .png, .jpg or .webp, got {path.name!r}")
-    done, data = cv2.imencode(suffix, image, options)
+    try:
+        done, data = cv2.imencode(suffix, image, options)
+    except cv2.error:  # a side too long for the format
+        done = False
     if not done:
-        raise OutputError(f"{path}: OpenCV could not encode a {image.dtype} {image.shape} picture")
+        raise InputError(f"{path}: OpenCV could not encode a {image.dtype} {image.shape} picture")
     with atomic_write(path) as file:
         file.write(data.tobytes())
     return path
@@ -202,6 +218,11 @@ def list_photos(folder: str | os.PathLike) -> list[Path]:
 
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+
+
+def shown_path(path: str | os.PathLike) -> str:
+    """A path as text that can be stored and printed, with forward slashes; bytes that are no UTF-8 as \\x.."""
+    return os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def safe_filename(name: str) -> str:

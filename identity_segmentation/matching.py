@@ -57,14 +57,20 @@ def match_faces(
     if not scores.shape[1]:
         return [Match(face, None, 0.0, 0.0, None) for face in faces]
     given = _assign(scores, threshold)
-    bar = max(threshold + engine_margin, gallery.look_alike_bar(scoring)) if margin is None else None
+    bar, least_lead = None, margin
+    if margin is None:
+        measured = gallery.look_alike_bar(scoring)
+        bar = max(threshold + engine_margin, measured)
+        # Nobody is who they look less like; where no bar could be measured, the engine's margin stands in.
+        least_lead = 0.0 if np.isfinite(measured) else engine_margin
     matches = []
     for row, (face, person) in enumerate(zip(faces, given, strict=True)):
         nearest = int(scores[row].argmax()) if person is None else person
         similarity = float(scores[row, nearest])
         rival = _runner_up(scores[row], nearest)
         lead = similarity if rival is None else similarity - float(scores[row, rival])
-        earned = person is not None and (similarity + lead >= bar if bar is not None else lead >= margin)
+        ahead = rival is None or lead >= least_lead
+        earned = person is not None and ahead and (bar is None or similarity + lead >= bar)
         matches.append(
             Match(
                 face,
@@ -111,12 +117,14 @@ def _runner_up(row: np.ndarray, winner: int) -> int | None:
 def _read_as_group(matches, scores, given, gallery: Gallery, engine_margin: float) -> list[Match]:
     """Where the picture shows everyone in the gallery, give the names that only the whole reading earns.
 
-    A name is earned when every other way of placing all the people costs at least the engine's margin in
-    total similarity.
+    A name is earned when every other way of placing all the people costs at least the engine's margin in total
+    similarity. At least a third of the names must stand on their own, and there may be no face too many: a picture of as
+    many strangers is no picture of the group.
     """
     people = scores.shape[1]
     everyone = sorted(p for p in given if p is not None) == list(range(people))
-    if people < _GROUP_LEAST or not everyone or all(m.name for m in matches):
+    earned = sum(m.name is not None for m in matches)
+    if people < _GROUP_LEAST or not everyone or len(matches) > people or earned < people / 3 or earned == people:
         return matches
     rows = [row for row, person in enumerate(given) if person is not None]
     best = sum(float(scores[row, given[row]]) for row in rows)

@@ -61,7 +61,7 @@ def show(*images: np.ndarray, title: str = "", height: float = 5.0) -> None:
         axis.axis("off")
     figure.tight_layout()
     if title.isascii():  # Matplotlib's own font has no Hangul or Thai; the picture's labels are drawn by us
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)  # a name may hold dollar signs
     plt.show()
     plt.close(figure)
 

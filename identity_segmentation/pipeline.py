@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,15 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from . import drawing, engines
+from . import __version__, drawing, engines
+from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine
 from .errors import ImageError, InputError, OutputError
 from .gallery import Gallery, add_photos, build_embeddings_db, locked, open_gallery
-from .images import atomic_write, list_photos, read_image, safe_filename, write_image
+from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
+from .render import RenderSettings, VideoReport, render
 from .segmentation import segment_by_box, segment_matches
 from .settings import Settings
+from .tracking import TrackName
 from .types import Match, MemberResult, PhotoVerdict, Segment, Sighting, Status, as_image
+from .video import format_for
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +52,8 @@ class IdentityAwareSegmentation:
     """Show it people once; then ask for them by name.
 
     Args:
-        face_engine: "auto", a name from `engines.FACE_ENGINES`, or an engine.
-        segmenter: "auto", a name from `engines.SEGMENTERS`, or an engine.
+        face_engine: "auto", a name from `engines.FACE_ENGINES`, or an engine; None = what the settings say ("auto").
+        segmenter: "auto", a name from `engines.SEGMENTERS`, or an engine; None likewise.
         gallery: the gallery's folder, or a `Gallery`. A folder is read when it is first needed.
         threshold: least similarity for a name; None = the face engine's calibrated value.
         margin: least lead over the runner-up; None = the engine's, raised where the gallery's people look alike.
@@ -60,15 +65,16 @@ class IdentityAwareSegmentation:
 
     def __init__(
         self,
-        face_engine: str | FaceEngine = "auto",
-        segmenter: str | BoxSegmenter = "auto",
+        face_engine: str | FaceEngine | None = None,
+        segmenter: str | BoxSegmenter | None = None,
         gallery: str | os.PathLike | Gallery | None = None,
         threshold: float | None = None,
         margin: float | None = None,
         settings: Settings | None = None,
     ):
         self.settings = settings or Settings.from_env()
-        self._face_engine, self._segmenter = face_engine, segmenter
+        self._face_engine = face_engine or self.settings.face_engine
+        self._segmenter = segmenter or self.settings.segmenter
         self._gallery = gallery if gallery is not None else self.settings.gallery
         self.threshold = self.settings.threshold if threshold is None else threshold
         self.margin = self.settings.margin if margin is None else margin
@@ -178,6 +184,77 @@ class IdentityAwareSegmentation:
         image = image_path if isinstance(image_path, np.ndarray) else read_image(image_path, self.settings.max_pixels)
         return self.segment_member(image, member_name, similarity_threshold)
 
+    # ---- videos
+
+    def process_video(
+        self,
+        input_path: str | os.PathLike,
+        output_path: str | os.PathLike,
+        target_member: str | Sequence[str] = "all",
+        frame_sampling: int = 5,
+        view: str = "annotated",
+        everyone_but: Sequence[str] = (),
+        background: str = "#00B140",
+        aspect: tuple[int, int] = (9, 16),
+        smoothing: int = 5,
+        masks: bool = False,
+        fresh: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> VideoReport:
+        """A video of the people asked for, all frames of the source, its sound kept.
+
+        Run again after a kill to go on; run again with other people or another view to render alone, without a second
+        analysis. See `analysis.analyse` and `render.render`.
+
+        Args:
+            target_member: a name, several, or "all".
+            frame_sampling: every n-th frame is looked at and segmented; 1 = all.
+            view: one of `render.VIEWS`.
+            everyone_but: names taken out of `target_member`.
+            background: "#RRGGBB" behind a cutout in a format without transparency.
+            aspect: (width, height) of the crop view.
+            smoothing: frames of motion-compensated smoothing; 1 = none.
+            masks: also write `OUTPUT.masks.jsonl`, COCO RLE per frame and person.
+            fresh: throw away an earlier analysis, corrections by hand included.
+            progress: called with ("analyse" | "render", frames done, frames in all).
+            cancel: set it to stop within a frame; what is finished is kept.
+
+        Raises:
+            InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
+        """
+        source, output = Path(input_path), Path(output_path)
+        if output.exists() and source.exists() and output.resolve() == source.resolve():
+            raise InputError(f"the output {output} is the input; choose another name")
+        if output.suffix:
+            format_for(output)
+        members = list(self.gallery.names) if target_member == "all" else target_member
+        members = [members] if isinstance(members, str) else members
+        left_out = {self.gallery.find(n).name for n in everyone_but}
+        wanted = [n for n in dict.fromkeys(self.gallery.find(m).name for m in members) if n not in left_out]
+        if not wanted:
+            raise InputError("nobody is left to look for; name at least one person")
+        check_writable(output.parent)
+        step = progress or (lambda stage, done, total: None)
+        path = output.with_name(f"{output.name}.analysis.jsonl")
+        found = analyse(
+            source, self.face_engine, self.gallery, path, frame_sampling, fresh,
+            lambda done, total: step("analyse", done, total), cancel,
+        )  # fmt: skip
+        settings = RenderSettings(view, background, aspect, smoothing, masks)
+        return render(
+            source, output, found, self.track_names(found), wanted, self.segmenter, self.colour_of, settings,
+            lambda done, total: step("render", done, total), cancel,
+        )  # fmt: skip
+
+    def track_names(self, found: Analysis) -> dict[int, TrackName]:
+        """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
+        engine = self.face_engine
+        threshold = engine.threshold if self.threshold is None else self.threshold
+        if self.margin is not None:
+            return found.names(threshold, None, self.margin)
+        return found.names(threshold, max(threshold + engine.margin, self.gallery.look_alike_bar()))
+
     def colour_of(self, name: str) -> tuple[int, int, int]:
         """A person's colour, (b, g, r)."""
         return self.gallery.find(name).colour_bgr
@@ -218,8 +295,8 @@ class IdentityAwareSegmentation:
             return Status("unsure", f"{name} was recognised, but no body could be made out", *evidence)
         if match.basis == "group":
             message = (
-                f"{name} by elimination: everyone in the gallery is in this picture, and only this face is left "
-                f"(similarity {match.similarity:.2f})"
+                f"{name} by elimination: everyone in the gallery seems to be in this picture, and only all the faces "
+                f"together say which is whose (similarity {match.similarity:.2f})"
             )
             return Status("unsure", message, *evidence)
         message = f"{name}, similarity {match.similarity:.2f}"
@@ -270,21 +347,52 @@ def segment_folder(
     Yields:
         (picture, its records or None, "done" | "kept" | what went wrong).
     """
-    pictures = list_photos(folder)
-    stems = [p.stem for p in pictures]
-    for path in pictures:
-        # Two pictures of one stem (a.jpg, a.png) must not share a folder of results.
-        label = path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix[1:]}"
-        target = Path(output) / safe_filename(label)
+    taken: set[str] = set()
+    for path in list_photos(folder):
+        target = results_folder(output, path, taken)
         try:
             question = _question(pipeline, path, names, crop)
             finished = _finished(target, question)
             if finished is not None:
-                yield path, finished, "kept"
+                yield path, [record | {"image": shown_path(path)} for record in finished], "kept"
                 continue
             yield path, segment_to_files(pipeline, path, target, names, crop, question), "done"
-        except ImageError as error:
+        except InputError as error:
             yield path, None, str(error)
+
+
+def results_folder(output: str | os.PathLike, picture: str | os.PathLike, taken: set[str] | None = None) -> Path:
+    """The folder for one picture's results: named like the picture, and never another picture's.
+
+    Args:
+        output: folder of all results.
+        picture: the picture's path.
+        taken: names given out in this run, casefolded; the new one is added.
+    """
+    taken = set() if taken is None else taken
+    stem, number = safe_filename(shown_path(Path(picture).stem)), 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        number += 1
+        if name.casefold() in taken:
+            continue
+        source = _read_result(Path(output) / name).get("source")
+        if source is None or source == _source(picture):
+            taken.add(name.casefold())
+            return Path(output) / name
+
+
+def _source(picture: str | os.PathLike) -> str:
+    return shown_path(Path(picture).absolute())
+
+
+def _read_result(target: Path) -> dict:
+    """`result.json` of a folder of results; an empty dict if there is none that can be read."""
+    try:
+        content = json.loads((target / "result.json").read_bytes())
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def segment_to_files(
@@ -312,6 +420,7 @@ def segment_to_files(
     people = [pipeline.gallery.find(n).name for n in names] if names is not None else None
     look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people)
     shown = people if people is not None else [s.name for s in look.sightings if s.name]
+    before = _listed_files(_read_result(target))
     files = {
         "annotated": str(
             write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of))
@@ -322,14 +431,14 @@ def segment_to_files(
         status = pipeline._status(look, name)
         sighting = look.of(name)
         record = {
-            "image": str(path), "person": name, "status": status.code, "message": status.message,
+            "image": shown_path(path), "person": name, "status": status.code, "message": status.message,
             "similarity": _number(status.similarity), "margin": _number(status.margin),
             "runner_up": status.runner_up, "engine": status.engine,
             "box": None, "face_box": None, "score": None, "mask_area": 0, "files": dict(files),
         }  # fmt: skip
         if sighting is not None and sighting.segment is not None and sighting.segment.area:
             segment, match = sighting.segment, sighting.match
-            stem = _unused(safe_filename(name), taken)
+            stem = unused_name(safe_filename(name), taken)
             record |= {
                 "box": _numbers(segment.box), "face_box": _numbers(match.face.box),
                 "score": _number(segment.score), "mask_area": segment.area,
@@ -344,35 +453,58 @@ def segment_to_files(
                 "mask": str(write_image(target / f"{stem}_mask.png", segment.mask)),
             }
         records.append(record)
-    content = {"question": question or _question(pipeline, path, names, crop), "people": records}
+    asked = question or _question(pipeline, path, names, crop)
+    content = {"question": asked, "source": _source(path), "people": records, "annotated": files["annotated"]}
     with atomic_write(target / "result.json") as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    # What an earlier answer wrote and this one does not would look current; only files of our own list go.
+    for stale in before - _listed_files(content):
+        if Path(stale).parent == target:
+            Path(stale).unlink(missing_ok=True)
     return records
+
+
+def _listed_files(content: dict) -> set[str]:
+    try:
+        return (
+            {content["annotated"], *(f for r in content["people"] for f in r["files"].values())} if content else set()
+        )
+    except (KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _question(pipeline, path: Path, names, crop: bool) -> str:
     """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
-    digest = hashlib.sha256(path.read_bytes())
+    try:
+        digest = hashlib.sha256(path.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from error
     gallery = pipeline.gallery
     people = sorted(gallery.find(n).id for n in names) if names is not None else None
     known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
-    knobs = [people, crop, pipeline.engine_ids, pipeline.threshold, pipeline.margin, gallery.model_hash, known]
+    knobs = [
+        __version__,
+        people,
+        crop,
+        pipeline.engine_ids,
+        pipeline.threshold,
+        pipeline.margin,
+        gallery.model_hash,
+        known,
+    ]
     digest.update(json.dumps(knobs).encode())
     digest.update(gallery.means.tobytes())
     return digest.hexdigest()
 
 
 def _finished(target: Path, question: str) -> list[dict] | None:
-    try:
-        content = json.loads((target / "result.json").read_bytes())
-        same = content["question"] == question
-        records = content["people"]
-        return records if same and all(Path(f).is_file() for r in records for f in r["files"].values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    content = _read_result(target)
+    files = _listed_files(content)
+    same = bool(files) and content.get("question") == question
+    return content["people"] if same and all(Path(f).is_file() for f in files) else None
 
 
-def _unused(stem: str, taken: set[str]) -> str:
+def unused_name(stem: str, taken: set[str]) -> str:
     """The stem, or the stem with a number: two names may look the same as file names."""
     candidate, number = stem, 2
     while candidate.casefold() in taken:
@@ -424,5 +556,7 @@ __all__ = [
     "match_record",
     "render_member",
     "segment_folder",
+    "results_folder",
     "segment_to_files",
+    "unused_name",
 ]

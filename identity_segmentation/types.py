@@ -168,11 +168,13 @@ class Sighting:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One video frame: its index, exact time in seconds, and image."""
+    """One video frame: its index, exact time in seconds, image, and time stamp in units of the stream's time base
+    (0 for the first frame)."""
 
     index: int
     time_s: float
     image: np.ndarray
+    pts: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ def home(tmp_path_factory, group, embedded_faces):
     faces = sorted(embedded_faces.faces(group, embed=False), key=lambda f: f.centre[0])
     for name, face in zip(("Ada", "Bo", "원영"), faces, strict=False):
         write_image(root / "Dataset" / name / "1.png", _portrait(group, face))
+    for name, face in zip(("zoe", "yan"), faces[3:], strict=False):
+        write_image(root / "more" / f"{name}.png", _portrait(group, face))
     (root / "Dataset" / "members.toml").write_text(
         '[[member]]\nfolder = "원영"\nname = "Wonyoung"\naliases = ["원영"]\n', "utf-8"
     )
@@ -69,7 +71,7 @@ def test_list_as_text_and_as_json(idseg):
 
 
 def test_add_rename_alias_merge_and_remove(idseg, home):
-    photo = str(home / "Dataset" / "Ada" / "1.png")
+    photo = str(home / "more" / "zoe.png")
     assert idseg("people", "add", "Zoe", photo, *EMBEDDED)[0] == 0
     assert "Zoe" in idseg("people", "list")[1]
     assert "Zoe is now 조이" in idseg("people", "rename", "Zoe", "조이")[1]
@@ -87,10 +89,24 @@ def test_removing_says_that_the_photos_are_the_users(idseg):
 
 
 def test_adding_a_bad_photo_beside_a_good_one_is_status_4(idseg, home):
-    good, bad = str(home / "Dataset" / "Bo" / "1.png"), str(home / "photos" / "text.jpg")
+    good, bad = str(home / "more" / "yan.png"), str(home / "photos" / "text.jpg")
     status, out, _ = idseg("people", "add", "Yan", good, bad, *EMBEDDED)
     assert status == 4 and "unreadable" in out
     assert idseg("people", "remove", "Yan")[0] == 0
+
+
+def test_a_photo_that_is_on_file_as_somebody_else_is_not_added(idseg, home):
+    status, _, err = idseg("people", "add", "Nobody", str(home / "Dataset" / "Bo" / "1.png"), *EMBEDDED)
+    assert status == 1 and "the same face is on file as Bo; not used" in err
+
+
+def test_names_reach_a_pipe_that_knows_no_hangul(home, tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "IDSEG_GALLERY": str(tmp_path / "g")}
+    command = [sys.executable, "-m", "identity_segmentation", "people"]
+    words = ["--face-engine", "embedded"]
+    assert subprocess.run([*command, "build", *words], cwd=home, env=environment, capture_output=True).returncode == 0
+    done = subprocess.run([*command, "list"], cwd=home, env=environment, capture_output=True)
+    assert done.returncode == 0 and "원영".encode() in done.stdout
 
 
 def test_identify_as_text(idseg):
@@ -116,7 +132,7 @@ def test_identify_as_json_is_the_documented_shape(idseg):
 def test_identify_passes_over_what_it_cannot_read(idseg):
     status, out, err = idseg("identify", "photos/text.jpg", "photos/empty.png", *EMBEDDED)
     assert status == 4 and "passed over: photos/text.jpg" in err and "no faces" in out
-    assert idseg("identify", "photos/text.jpg", *EMBEDDED)[0] == 1
+    assert idseg("identify", "photos/text.jpg", *EMBEDDED)[0] == 4
 
 
 def test_identify_writes_annotated_pictures(idseg, tmp_path):
@@ -157,8 +173,8 @@ def test_segment_a_folder_then_again_to_resume(idseg, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("segment", "photos/stage.jpg"), 1, "expected a NAME, or --all"),
-        (("segment", "photos/stage.jpg", "Ada", "--all"), 1, "one of the two"),
+        (("segment", "photos/stage.jpg"), 2, "expected a NAME, or --all"),
+        (("segment", "photos/stage.jpg", "Ada", "--all"), 2, "one of the two"),
         (("segment", "photos/stage.jpg", "Wonyong"), 1, "did you mean 'Wonyoung'"),
         (("segment", "none.jpg", "Ada"), 1, "no such file"),
         (("segment", "Dataset", "--all"), 1, "no pictures in Dataset"),

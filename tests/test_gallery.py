@@ -262,7 +262,143 @@ def test_members_toml_has_the_last_word_on_a_name_and_it_is_said(dataset, tmp_pa
     (dataset / "members.toml").write_text('[[member]]\nfolder = "Ada"\nname = "Wonyoung"\n')
     build_embeddings_db(dataset, fake_faces, tmp_path / "g").renamed("Wonyoung", "W").save(tmp_path / "g")
     again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
-    assert again.names[0] == "Wonyoung" and "W is called Wonyoung again" in again.report.table()
+    assert again.names[0] == "Wonyoung" and "W is called Wonyoung, as members.toml says" in again.report.table()
+
+
+def toml(dataset, **names):
+    text = "".join(f'[[member]]\nfolder = "{f}"\nname = "{n}"\n' for f, n in names.items())
+    (dataset / "members.toml").write_text(text)
+
+
+def test_giving_a_name_to_another_folder_does_not_merge_the_two(dataset, tmp_path, fake_faces):
+    toml(dataset, Ada="A")
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    toml(dataset, Ada="B", Cy="A")
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert sorted(again.names) == ["A", "B", "Bo"] and again.find("A").folders == ("Cy",)
+
+
+def test_folders_that_were_one_by_mistake_come_apart_again(dataset, tmp_path, fake_faces):
+    toml(dataset, Ada="X", Bo="X")
+    assert len(build_embeddings_db(dataset, fake_faces, tmp_path / "g")) == 2
+    toml(dataset, Ada="X", Bo="Y")
+    assert sorted(build_embeddings_db(dataset, fake_faces, tmp_path / "g").names) == ["Cy", "X", "Y"]
+    (dataset / "members.toml").unlink()
+    assert sorted(build_embeddings_db(dataset, fake_faces, tmp_path / "g").names) == ["Ada", "Bo", "Cy"]
+
+
+def test_a_new_folder_of_a_name_given_by_hand_is_not_joined_silently(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").renamed("Ada", "Liz").save(tmp_path / "g")
+    photo(dataset / "Liz", "1.png", (PEOPLE["Di"], 60, 60))
+    calls = fake_faces.calls
+    with pytest.raises(GalleryError, match=r"'Liz' would name both .*folder Ada.*folder Liz"):
+        build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert fake_faces.calls == calls, "said before a photo is looked at"
+
+
+def test_newcomers_cannot_outvote_the_photos_on_file(dataset, fake_faces, tmp_path):
+    gallery = build_embeddings_db(dataset, fake_faces)
+    others = [photo(tmp_path, f"{i}.png", person) for i, person in enumerate(varied((10, 250, 250), 6))]
+    with pytest.raises(InputError, match="(?s)no photo of 'Ada' could be used.*outlier"):
+        add_photos(gallery, fake_faces, "Ada", others)
+
+
+def test_somebody_added_by_hand_joins_the_member_of_that_alias(dataset, tmp_path, fake_faces):
+    picture = photo(tmp_path, "ada.png", (near(PEOPLE["Ada"], 11), 290, 200))
+    empty = Gallery(fake_faces.id, fake_faces.model_hash, references=np.zeros((0, DIM), np.float32))
+    add_photos(empty, fake_faces, "Jang Wonyoung", [picture])[0].save(tmp_path / "g")
+    (dataset / "members.toml").write_text(
+        '[[member]]\nfolder = "Ada"\nname = "Wonyoung"\naliases = ["Jang Wonyoung"]\n'
+    )
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert built.find("Jang Wonyoung").name == "Wonyoung" and len(built.find("Wonyoung").references) == 5
+
+
+def test_aliases_by_hand_survive_a_build_beside_those_of_members_toml(dataset, tmp_path, fake_faces):
+    toml(dataset, Ada="Liz")
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g").with_aliases("Liz", ["Elizabeth"]).save(tmp_path / "g")
+    assert build_embeddings_db(dataset, fake_faces, tmp_path / "g").find("elizabeth").name == "Liz"
+
+
+def test_every_person_gets_a_colour_of_their_own(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    photo(dataset / "Aa", "1.png", (PEOPLE["Di"], 60, 60))
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert len({p.colour for p in built.people}) == 4
+
+
+def test_a_photo_added_by_hand_and_then_filed_counts_once(dataset, tmp_path, fake_faces):
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    more = photo(tmp_path, "more.png", (near(PEOPLE["Ada"], 11), 250, 130))
+    add_photos(built, fake_faces, "Ada", [more])[0].save(tmp_path / "g")
+    shutil.copy(more, dataset / "Ada" / "more.png")
+    assert len(build_embeddings_db(dataset, fake_faces, tmp_path / "g").find("Ada").references) == 5
+
+
+def test_a_deleted_person_is_not_named_in_other_peoples_verdicts(dataset, tmp_path, fake_faces):
+    shutil.copytree(dataset / "Ada", dataset / "Zelda")
+    for i in range(4, 9):
+        photo(dataset / "Bo", f"{i}.png", varied(PEOPLE["Bo"], 9)[i])
+    shutil.copy(dataset / "Cy" / "0.png", dataset / "Bo" / "wrong.png")
+    gallery = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert "also filed under Cy" in gallery.report.table()
+    gallery.without("Cy").save(tmp_path / "g", purge=True)
+    for file in (tmp_path / "g").iterdir():
+        assert b"Cy" not in file.read_bytes(), file
+
+
+def test_what_a_killed_save_left_goes_with_a_purge(dataset, tmp_path, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    (tmp_path / "g" / ".writing-abc.part").write_bytes(gallery.references.tobytes())
+    gallery.without("Ada").save(tmp_path / "g", purge=True)
+    assert not list((tmp_path / "g").glob(".writing-*"))
+
+
+def test_other_files_in_the_gallerys_folder_are_left_alone(dataset, tmp_path, fake_faces):
+    gallery = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    for name in ("gen-notes.json", "gen-000001-backup.json", "mine.txt"):
+        (tmp_path / "g" / name).write_text("{}")
+    gallery.without("Ada").save(tmp_path / "g", purge=True)
+    assert Gallery.load(tmp_path / "g").names == ["Bo", "Cy"]
+    assert {"gen-notes.json", "gen-000001-backup.json", "mine.txt"} <= {p.name for p in (tmp_path / "g").iterdir()}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_a_folder_that_was_there_before_keeps_its_mode(dataset, tmp_path, fake_faces):
+    (tmp_path / "mine").mkdir(mode=0o755)
+    (tmp_path / "mine" / "notes.txt").write_text("a user's own file")
+    build_embeddings_db(dataset, fake_faces, tmp_path / "mine")
+    assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[member]]\nfolder = "Ada"\nname = "A"\naliases = "Yujin"',
+        '[[member]]\nfolder = "Ada"\nname = "A"\ncolour = 123456',
+        '[[member]]\nfolder = "Ada"\nname = "A"\n[[member]]\nfolder = "Ada"\nname = "B"',
+        '[[members]]\nfolder = "Ada"\nname = "A"',
+        '[[member]]\nfolder = "Ada"\nname = "A"\ncolor = "#FFFFFF"',
+    ],
+)
+def test_a_members_toml_with_a_slip_is_refused_before_any_photo_is_looked_at(dataset, fake_faces, text):
+    (dataset / "members.toml").write_text(text)
+    with pytest.raises(InputError):
+        build_embeddings_db(dataset, fake_faces)
+    assert fake_faces.calls == 0
+
+
+def test_a_members_toml_saved_by_a_windows_editor_is_read(dataset, fake_faces):
+    (dataset / "members.toml").write_text('[[member]]\nfolder = "Ada"\nname = "리즈"\n', encoding="utf-8-sig")
+    assert build_embeddings_db(dataset, fake_faces).names[0] == "리즈"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names that are no UTF-8")
+def test_a_file_name_that_is_no_utf8_is_no_obstacle(dataset, tmp_path, fake_faces):
+    os.rename(dataset / "Ada" / "0.png", os.fsencode(dataset / "Ada") + b"/\xff\xfe.png")
+    built = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert "Ada/\\xff\\xfe.png" in verdicts(built) and Gallery.load(tmp_path / "g").names == built.names
+    assert build_embeddings_db(dataset, fake_faces, tmp_path / "g").report.embedded == 0
 
 
 def test_a_photo_that_could_not_be_read_is_tried_again(dataset, tmp_path, fake_faces, monkeypatch):
@@ -477,7 +613,7 @@ def test_names_that_would_collide_are_refused(dataset, fake_faces):
         gallery.merged("Ada", "ada")
 
 
-@pytest.mark.parametrize("name", ["", "   ", "\u200b\u202e", "x" * 101])
+@pytest.mark.parametrize("name", ["", "   ", "\u200b\u202e", "\u200d", "x" * 101])
 def test_a_name_must_have_something_to_see(name):
     with pytest.raises(InputError, match="expected a name"):
         normal_name(name)

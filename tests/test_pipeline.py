@@ -152,9 +152,7 @@ def test_a_folder_is_done_picture_by_picture_and_a_broken_one_passed_over(people
     outcome = {p.name: how for p, _, how in segment_folder(people, folder, tmp_path / "out")}
     assert [outcome[n] for n in ("0.png", "1.png", "2.png")] == ["done"] * 3
     assert "not a picture this can read" in outcome["broken.jpg"]
-    assert {"0_jpg", "0_png", "1", "2"} <= {p.name for p in (tmp_path / "out").iterdir()}, (
-        "0.jpg and 0.png are two pictures"
-    )
+    assert {"0", "0-2", "1", "2"} <= {p.name for p in (tmp_path / "out").iterdir()}, "0.jpg and 0.png are two pictures"
 
 
 def test_a_folder_resumes_where_it_stopped(people, folder, tmp_path):
@@ -180,6 +178,48 @@ def test_a_changed_picture_gallery_or_question_is_done_again(people, folder, tmp
     assert run(["Bo"])["2.png"] == "done"
     people.add_person("Bo", [write_image(tmp_path / "more.png", draw((near(BO, 12), 90, 90)))])
     assert run()["2.png"] == "done"
+
+
+def test_pictures_whose_names_become_one_do_not_overwrite_each_other(people, tmp_path):
+    for name in ("a b.png", "a_b.png", "A_B.PNG"):
+        write_image(tmp_path / "photos" / name, draw((ADA, 80, 60)) if name != "a_b.png" else draw((BO, 80, 60)))
+    first = {p.name: r for p, r, _ in segment_folder(people, tmp_path / "photos", tmp_path / "out")}
+    folders = {f for records in first.values() for r in records for f in [r["files"]["annotated"]]}
+    assert len(folders) == len(first)
+    assert {how for *_, how in segment_folder(people, tmp_path / "photos", tmp_path / "out")} == {"kept"}
+
+
+def test_two_folders_with_a_picture_of_one_name_share_an_output(people, tmp_path):
+    for folder, person in (("one", ADA), ("two", BO)):
+        write_image(tmp_path / folder / "IMG_1.png", draw((person, 80, 60)))
+        list(segment_folder(people, tmp_path / folder, tmp_path / "out"))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["IMG_1", "IMG_1-2"]
+
+
+def test_pictures_of_someone_who_is_gone_go_with_the_next_answer(people, tmp_path):
+    write_image(tmp_path / "photos" / "a.png", draw((ADA, 80, 60), (BO, 220, 60)))
+    list(segment_folder(people, tmp_path / "photos", tmp_path / "out"))
+    (tmp_path / "out" / "a" / "mine.txt").write_text("a user's own file")
+    people._gallery = people.gallery.without("Bo")
+    list(segment_folder(people, tmp_path / "photos", tmp_path / "out"))
+    left = {p.name for p in (tmp_path / "out" / "a").iterdir()}
+    assert not any("Bo" in name for name in left) and {"mine.txt", "Wonyoung_mask.png", "result.json"} <= left
+
+
+def test_a_picture_that_vanishes_does_not_stop_the_folder(people, folder, tmp_path, monkeypatch):
+    from identity_segmentation import pipeline as module
+
+    listed = module.list_photos(folder)
+    monkeypatch.setattr(module, "list_photos", lambda _: listed)
+    (folder / "1.png").unlink()
+    outcome = {p.name: how for p, _, how in segment_folder(people, folder, tmp_path / "out")}
+    assert "cannot be read" in outcome["1.png"] and outcome["2.png"] == "done"
+
+
+def test_settings_decide_the_engines_unless_they_are_named(monkeypatch):
+    monkeypatch.setenv("IDSEG_FACE_ENGINE", "nonsense")
+    with pytest.raises(InputError, match="unknown face engine 'nonsense'"):
+        _ = IdentityAwareSegmentation().face_engine
 
 
 def test_two_names_that_look_alike_as_files_do_not_overwrite_each_other(people, tmp_path):

@@ -13,15 +13,27 @@ from conftest import ROOT
 import identity_segmentation
 
 PACKAGE = ROOT / "identity_segmentation"
-ENGINE_LIBRARIES = ["torch", "onnxruntime", "onnx", "insightface", "ai_edge_litert", "gradio", "matplotlib"]
+ENGINE_LIBRARIES = [
+    "torch",
+    "onnxruntime",
+    "onnx",
+    "av",
+    "pycocotools",
+    "insightface",
+    "ai_edge_litert",
+    "gradio",
+    "matplotlib",
+]
 # A module may import from its own layer or from those before it.
 LAYERS = [
     {"errors", "settings"},
     {"types"},
     {"geometry", "images"},
     {"engines"},
-    {"gallery", "segmentation"},
+    {"gallery", "segmentation", "video", "tracking", "smoothing"},
     {"matching", "drawing"},
+    {"analysis"},
+    {"render"},
     {"pipeline"},
     {"demo", "notebook"},
     {"cli"},
@@ -115,6 +127,11 @@ def test_the_public_names_are_these_and_all_are_documented():
             "InputError",
             "OutputError",
             "UnknownPerson",
+            "SimpleTracker",
+            "TemporalSmoother",
+            "VideoReader",
+            "VideoReport",
+            "VideoError",
         ]
     )
     for name in identity_segmentation.__all__:
@@ -216,6 +233,7 @@ def test_the_demo_names_everyone_and_leaves_its_pictures(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "0 wrong or missing names" in out and "WRONG" not in out
     assert (tmp_path / "contact_sheet.jpg").stat().st_size > 50_000
+    assert not (tmp_path / "Dataset").exists(), "a user may have one there"
     assert len(list((tmp_path / "mirrored").glob("*_cutout.png"))) == 6
 
 

@@ -146,25 +146,30 @@ def _is_intact(path: Path, digest: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
+_stderr_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def _without_native_chatter() -> Iterator[None]:
     """LiteRT announces its CPU delegate on the process's standard error, once per net, and has no switch for it.
 
     Its errors are exceptions and come through.
     """
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error at all, as under pythonw
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    with _stderr_lock:  # two threads at once would put each other's /dev/null back
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError):  # no standard error at all, as under pythonw
             yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+                yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 class Net:

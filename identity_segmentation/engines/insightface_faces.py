@@ -173,6 +173,11 @@ class InsightFaceEngine:
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
     def _run(self, image_bgr: np.ndarray, x: float, y: float):
+        height, width = image_bgr.shape[:2]
+        least = -(-max(height, width) // 20)
+        if min(height, width) < least:  # SCRFD scales a thin strip down to nothing
+            below, beside = max(0, least - height), max(0, least - width)
+            image_bgr = np.pad(image_bgr, ((0, below), (0, beside), (0, 0)))
         rows, points = self._detector.detect(image_bgr)
         if points is None:
             raise EngineUnavailable(
