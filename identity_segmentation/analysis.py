@@ -30,6 +30,8 @@ from .video import VideoReader, prefetched
 logger = logging.getLogger(__name__)
 
 VERSION = 1
+# A face with less than this share of its track's similarity, over clothes less alike than this, is not the track's.
+_CONTRADICTS, _CLOTHES_SURE = 0.4, 0.85
 _STATE_EVERY = 8  # samples between stored tracker states: what a kill costs at most
 
 
@@ -84,6 +86,23 @@ class Analysis:
         while track in self.merged:
             track = self.merged[track]
         return track
+
+    def points(self, sample: Sample, names: dict[int, TrackName]) -> list[tuple]:
+        """A sample's track points under their merged numbers, less those that contradict their track's name.
+
+        A face that is far less like the person than the rest of the track, over clothes that are not quite theirs
+        either, is somebody who stepped in between: it is nobody's point.
+        """
+        kept = []
+        for number, box, evidence, face, look in sample.tracks:
+            track = self.track_of(number)
+            named = names.get(track)
+            if face is not None and named is not None and named.name in self.people and not named.by_hand:
+                similarity = float(sample.faces[face][3][self.people.index(named.name)])
+                if similarity < _CONTRADICTS * named.similarity and look < _CLOTHES_SURE:
+                    continue
+            kept.append((track, box, evidence, face, look))
+        return kept
 
     def names(self, threshold: float, bar: float | None, margin: float = 0.0) -> dict[int, TrackName]:
         """Names of all tracks: evidence of every face, one-to-one over what is on screen together, corrections last."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from .images import atomic_write, decode_image, read_image, safe_filename, shrin
 from .pipeline import IdentityAwareSegmentation, Look
 from .settings import Settings
 from .types import Sighting
+from .video import FORMATS, SegmentWriter
 
 _NAMES = ("Mina", "준호", "ดาว", "Leo", "Nora", "하나")  # left to right in the example picture
 _ASTRONAUT = "Eileen"
@@ -84,6 +86,21 @@ def write_example(folder: str | Path) -> tuple[str, str]:
     for number, query in enumerate(_queries(group, astronaut, stranger), 1):
         write_image(folder / "Input" / f"{number}_{query.label}.jpg", query.image)
     return str(folder / "Dataset"), str(folder / "Input")
+
+
+def write_clip(folder: str | Path, image: np.ndarray, seconds: float = 2.0) -> Path:
+    """Write a short clip that pans over a picture, for a folder of inputs that has no video."""
+    path, rate = Path(folder) / "clip.mp4", Fraction(25)
+    width, height = (int(0.85 * side) // 2 * 2 for side in image.shape[1::-1])
+    count = int(seconds * rate)
+    partial = path.with_suffix(".segment.mp4")
+    with SegmentWriter(partial, FORMATS[".mp4"], (width, height), rate, 1 / rate) as writer:
+        for i in range(count):
+            x = round((image.shape[1] - width) * i / (count - 1))
+            y = round((image.shape[0] - height) * i / (count - 1))
+            writer.write(image[y : y + height, x : x + width], i)
+    partial.replace(path)
+    return path
 
 
 def _pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

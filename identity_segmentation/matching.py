@@ -118,8 +118,8 @@ def _read_as_group(matches, scores, given, gallery: Gallery, engine_margin: floa
     """Where the picture shows everyone in the gallery, give the names that only the whole reading earns.
 
     A name is earned when every other way of placing all the people costs at least the engine's margin in total
-    similarity. At least a third of the names must stand on their own, and there may be no face too many: a picture of as
-    many strangers is no picture of the group.
+    similarity. At least a third of the names must stand on their own, and there may be no face too many: a picture of
+    as many strangers is no picture of the group.
     """
     people = scores.shape[1]
     everyone = sorted(p for p in given if p is not None) == list(range(people))

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from . import drawing
+from .analysis import read_analysis
 from .engines.protocols import FaceEngine
 from .errors import InputError
 from .gallery import Gallery
 from .images import list_photos
 from .matching import identify
 from .types import Sighting
+from .video import VideoReader
 
 
 def has_photos(dataset: str | os.PathLike) -> bool:
@@ -84,3 +86,46 @@ def show_faces(
     matches = identify(image_bgr, face_analyzer, embeddings_db, threshold)
     sightings = [Sighting(m, evidence="face") for m in matches]
     show(drawing.annotate(image_bgr, sightings, lambda name: embeddings_db.find(name).colour_bgr))
+
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
+
+def first_video(folder: str | os.PathLike) -> Path | None:
+    """The first video of a folder, by name; None if it has none."""
+    root = Path(folder)
+    return (
+        next((p for p in sorted(root.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES), None) if root.is_dir() else None
+    )
+
+
+def frame(path: str | os.PathLike, index: int) -> np.ndarray:
+    """One frame of a video, BGR; the last one where the video is shorter."""
+    image = None
+    with VideoReader(path) as reader:
+        for found in reader:
+            image = found.image
+            if found.index >= index:
+                break
+    return image
+
+
+def show_timeline(
+    analysis: str | os.PathLike, member_name: str, face_analyzer: FaceEngine, embeddings_db: Gallery
+) -> None:
+    """Plot who is on screen when: a row per track, the person asked for in their colour, the others in grey."""
+    import matplotlib.pyplot as plt
+
+    found = read_analysis(analysis)
+    bar = max(face_analyzer.threshold + face_analyzer.margin, embeddings_db.look_alike_bar())
+    names = found.names(face_analyzer.threshold, bar)
+    figure, axis = plt.subplots(figsize=(10, 0.5 + 0.3 * len(names)))
+    for row, track in enumerate(sorted(names)):
+        times = [s.time_s for s in found.samples if any(p[0] == track for p in found.points(s, names))]
+        named = names[track].name
+        colour = embeddings_db.find(named).colour if named == member_name else "#999999"
+        axis.plot(times, [row] * len(times), "s", color=colour, markersize=4)
+    axis.set_yticks(range(len(names)), [f"track {t}" for t in sorted(names)])
+    axis.set_xlabel("seconds")
+    plt.show()
+    plt.close(figure)

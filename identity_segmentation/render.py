@@ -438,8 +438,7 @@ class _State:
 def _people_in(job: _Job, sample: Sample) -> list[tuple[str | int, Face, int]]:
     """(person, or track number of a stranger; their face; their track) of everyone in a sample."""
     found = []
-    for number, box, _, face, _ in sample.tracks:
-        track = job.analysis.track_of(number)
+    for track, box, _, face, _ in job.analysis.points(sample, job.names):
         name = job.names[track].name if track in job.names else None
         value = sample.face(face) if face is not None else Face(np.array(box), 0.5)
         height, width = job.analysis.header["height"], job.analysis.header["width"]

@@ -208,9 +208,9 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     book = nbformat.read(ROOT / "main.ipynb", 4)
     titles = [c.source.splitlines()[0] for c in book.cells if c.cell_type == "markdown" and c.source.startswith("## ")]
-    assert titles[:5] == [
+    assert titles == [
         "## 1 Environment Setup", "## 2 Face Embedding Database", "## 3 Identity Matching",
-        "## 4 Segmentation Engine", "## 5 Integration Pipeline",
+        "## 4 Segmentation Engine", "## 5 Integration Pipeline", "## 7 Video Inference",
     ]  # fmt: skip
     # Functions read the globals when they are called: changing one afterwards changes the next answer.
     book.cells.append(
@@ -221,9 +221,9 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     ).execute()
     code = [c for c in book.cells if c.cell_type == "code"]
     pictures = sum("image/png" in o.get("data", {}) for c in code for o in c.outputs)
-    assert pictures == 3
+    assert pictures == 5
     assert "'not_found'" in code[-1].outputs[0]["data"]["text/plain"]
-    assert "similarity" in "".join(o.get("text", "") for o in code[-3].outputs)
+    assert "similarity" in "".join(o.get("text", "") for o in code[5].outputs)
 
 
 def test_the_demo_names_everyone_and_leaves_its_pictures(tmp_path, capsys):

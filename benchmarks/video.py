@@ -1,0 +1,200 @@
+"""The video path on the test data: names against hand labels, tracks, speed, memory.
+
+    python benchmarks/video.py [--data DIR] [--parts identity tracks speed memory]
+
+Names: hand labels of a clip (benchmarks/labels/friends_identity.json), every 12th frame, each face that either
+detector finds, named by eye from faces, hair and clothes. "clear": both eyes in the picture; "turned": a strong profile
+or a back; "partial": cut by the border. Tracks: MOT truth; needs motmetrics (pip install motmetrics).
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from _data import ROOT, parser, require, table
+
+from identity_segmentation import IdentityAwareSegmentation, SimpleTracker
+from identity_segmentation.analysis import read_analysis
+from identity_segmentation.engines.embedded_faces import EmbeddedFaces
+from identity_segmentation.engines.embedded_masks import EmbeddedMasks
+from identity_segmentation.engines.insightface_faces import InsightFaceEngine
+from identity_segmentation.geometry import box_iou
+from identity_segmentation.types import Face
+
+
+def heads_at(found, names, index: int):
+    """(name | None, box) of every tracked head at any frame, between samples by interpolation."""
+    step = found.header["sampling"]
+    samples = {s.index: s for s in found.samples}
+    before, after = samples.get(index - index % step), samples.get(index - index % step + step)
+    share = (index % step) / step
+    here = {p[0]: np.array(p[1]) for p in found.points(before, names)} if before else {}
+    there = {p[0]: np.array(p[1]) for p in found.points(after, names)} if after and not after.cut else {}
+    for track in here.keys() | there.keys():
+        if track in here and track in there:
+            box = (1 - share) * here[track] + share * there[track]
+        elif (track in here) == (share < 0.5):
+            box = here.get(track, there.get(track))
+        else:
+            continue
+        yield (names[track].name if track in names else None), box
+
+
+def identity(data: Path) -> None:
+    labels = json.loads((ROOT / "benchmarks/labels/friends_identity.json").read_text())
+    rows = []
+    for engine in (InsightFaceEngine("mini_2.5g", data / "weights/insightface"), EmbeddedFaces()):
+        with tempfile.TemporaryDirectory() as folder:
+            people = IdentityAwareSegmentation(engine, EmbeddedMasks(), gallery=Path(folder) / "g")
+            people.build_gallery(data / "identity/friends/refs")
+            out = Path(folder) / "out.mp4"
+            people.process_video(data / "identity/friends/friends.mp4", out, "all")
+            found = read_analysis(f"{out}.analysis.jsonl")
+            names = people.track_names(found)
+        counts = {"clear": [0, 0], "turned": [0, 0], "partial": [0, 0]}
+        wrong = strangers = 0
+        for index, boxes in labels.items():
+            heads = list(heads_at(found, names, int(index)))
+            for label in boxes:
+                overlap = [float(box_iou(np.array(label["box"]), b)[0, 0]) for _, b in heads]
+                best = int(np.argmax(overlap)) if overlap else -1
+                given = heads[best][0] if overlap and overlap[best] > 0.3 else None
+                if label["name"] == "stranger":
+                    strangers += 1
+                    wrong += given is not None
+                    continue
+                counts[label["view"]][1] += 1
+                counts[label["view"]][0] += given == label["name"]
+                wrong += given not in (None, label["name"])
+        shares = [f"{right}/{total}" for right, total in counts.values()]
+        rows.append((engine.id, sum(map(len, labels.values())), wrong, *shares, strangers))
+    print("### Names over a clip\n")
+    print(
+        table(("engine", "boxes", "wrong names", "clear, named", "turned, named", "partial, named", "strangers"), rows)
+    )
+
+
+def tracks(data: Path) -> None:
+    try:
+        np.asfarray = np.asarray  # motmetrics 1.4 was written for numpy 1
+        import motmetrics as mm
+    except ImportError:
+        print("\nthe tracks part needs motmetrics: pip install motmetrics")
+        return
+    rows = []
+    for name in ("TUD-Campus", "TUD-Stadtmitte"):
+        folder = data / "mot/motmetrics" / name
+        truth, theirs = (mm.io.loadtxt(str(folder / f), fmt="mot15-2D") for f in ("gt.txt", "test.txt"))
+        ours = theirs.copy().reset_index()
+        tracker = SimpleTracker()
+        ids = {}
+        for _, part in ours.groupby("FrameId"):
+            faces = [Face([x, y, x + w, y + h], 1) for x, y, w, h in part[["X", "Y", "Width", "Height"]].to_numpy()]
+            for point in tracker.update(faces):
+                ids[part.index[point.face]] = point.track
+        ours["Id"] = [ids[i] for i in ours.index]
+        ours = ours.set_index(["FrameId", "Id"])
+        for label, result in (("published tracker", theirs), ("SimpleTracker, same boxes", ours)):
+            scores = mm.utils.compare_to_groundtruth(truth, result, "iou", distth=0.5)
+            row = mm.metrics.create().compute(scores, metrics=["mota", "idf1", "num_switches"]).iloc[0]
+            rows.append((name, label, f"{row.mota:.3f}", f"{row.idf1:.3f}", int(row.num_switches)))
+    print("\n### Tracks: MOTA and IDF1\n")
+    print(table(("sequence", "tracker", "MOTA", "IDF1", "switches"), rows))
+
+
+def enlarged(source: Path, target: Path, size: tuple[int, int], seconds: float) -> None:
+    """The clip at another size, repeated to a length."""
+    import av
+
+    from identity_segmentation.video import VideoReader
+
+    rate = Fraction(30)
+    with av.open(str(target), "w") as out:
+        stream = out.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        done = 0
+        while done < seconds * rate:
+            with VideoReader(source) as reader:
+                for frame in reader:
+                    image = cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
+                    picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+                    picture.pts = done
+                    out.mux(stream.encode(picture))
+                    done += 1
+                    if done >= seconds * rate:
+                        break
+        out.mux(stream.encode(None))
+
+
+def speed(data: Path) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        enlarged(data / "identity/friends/friends.mp4", folder / "clip.mp4", (1920, 1080), 10)
+        people = IdentityAwareSegmentation(EmbeddedFaces(), EmbeddedMasks(), gallery=folder / "g")
+        people.build_gallery(data / "identity/friends/refs")
+        for members in (["Ross"], ["Ross", "Phoebe"]):
+            times: dict[str, list[float]] = {}
+
+            def progress(stage, done, total, times=times):
+                times.setdefault(stage, [time.perf_counter(), 0.0, 0])[1:] = [time.perf_counter(), done]
+
+            started = time.perf_counter()
+            report = people.process_video(folder / "clip.mp4", folder / "out.mp4", members, progress=progress)
+            total = time.perf_counter() - started
+            stages = {s: (b - a) for s, (a, b, _) in times.items()}
+            spent = [f"{stages.get(stage, 0):.1f} s" for stage in ("analyse", "render")]
+            rows.append((", ".join(members), report.frames, *spent, f"{total:.1f} s", f"{report.frames / total:.1f}"))
+    print("\n### Speed: 1080p, 10 s, every 5th frame looked at (the second run needs no analysis)\n")
+    print(table(("people", "frames", "analyse", "render", "in all", "frames/s"), rows))
+
+
+def memory(data: Path) -> None:
+    """Peak memory of a process that works through a long clip, beside one that works through a short one."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for seconds in (60, 600):
+            clip = Path(scratch) / f"{seconds}.mp4"
+            enlarged(data / "identity/friends/friends.mp4", clip, (1280, 720), seconds)
+            command = [sys.executable, __file__, "--data", str(data), "--one", str(clip)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            rows.append((f"{seconds // 60} min", done.stdout.strip()))
+    print("\n### Memory: 720p, one member, every 30th frame looked at\n")
+    print(table(("length", "peak"), rows))
+
+
+def one(data: Path, clip: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        people = IdentityAwareSegmentation(EmbeddedFaces(), EmbeddedMasks(), gallery=Path(scratch) / "g")
+        people.build_gallery(data / "identity/friends/refs")
+        people.process_video(clip, Path(scratch) / "out.mp4", "Ross", frame_sampling=30)
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+
+
+def main() -> None:
+    parts = {"identity": identity, "tracks": tracks, "speed": speed, "memory": memory}
+    arguments = parser(__doc__.split("\n")[0])
+    arguments.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
+    arguments.add_argument("--one", type=Path, help="(used by the memory part)")
+    options = arguments.parse_args()
+    data = require(options.data)
+    if options.one:
+        one(data, options.one)
+        return
+    for part in options.parts:
+        parts[part](data)
+
+
+if __name__ == "__main__":
+    main()
