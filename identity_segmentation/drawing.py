@@ -62,12 +62,15 @@ def overlay(
     scene: np.ndarray, sightings: Sequence[Sighting], colour_of: ColourOf | None = None, opacity: float = 0.5
 ) -> np.ndarray:
     """The people's pixels tinted in their colours, with a thin outline; everything else untouched."""
-    result = as_image(scene).astype(np.float32)
+    result = as_image(scene).copy()
     drawn = [s for s in sightings if s.segment is not None and s.segment.area]
     for sighting in drawn:
-        alpha = soft_alpha(sighting.segment)[..., None] / 255.0 * opacity
-        result = result * (1 - alpha) + alpha * np.array(_colour(sighting, colour_of), np.float32)
-    result = result.round().astype(np.uint8)
+        matte = soft_alpha(sighting.segment)
+        x0, y0, x1, y1 = mask_box(matte > 0).astype(int)
+        share = matte[y0:y1, x0:x1, None].astype(np.float32) * (opacity / 255.0)
+        tint = np.array(_colour(sighting, colour_of), np.float32)
+        part = result[y0:y1, x0:x1]
+        result[y0:y1, x0:x1] = (part * (1 - share) + share * tint).round().astype(np.uint8)
     for sighting in drawn:
         contours, _ = cv2.findContours(sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(

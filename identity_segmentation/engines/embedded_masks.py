@@ -398,19 +398,32 @@ class EmbeddedMasks:
     # ---- out
 
     def _finish(self, image, view: View, probability: np.ndarray, score: float, box: np.ndarray) -> Segment:
+        """A probability map at working size -> mask and matte at full size; only the person's part is worked on."""
         full = image.shape[:2]
+        mask, alpha = np.zeros(full, bool), np.zeros(full, np.uint8)
+        near = mask_box(probability > 0.01)
+        if near is None:
+            return Segment(mask, 0.0, box, self.id, alpha)
+        x0, y0, x1, y1 = _grown(near, 4, probability.shape)
+        part = probability[y0:y1, x0:x1]
+        rows, columns = slice(y0, y1), slice(x0, x1)
         if view.factor < 1:
-            probability = cv2.resize(probability, full[::-1], interpolation=cv2.INTER_LINEAR)
-            probability = _follow_edges(image, probability, radius=max(2, round(2 / view.factor)))
-        mask = probability > 0.5
-        area = np.count_nonzero(mask)
+            scale = np.array([full[1] / view.shape[1], full[0] / view.shape[0]])
+            left, top = (np.array([x0, y0]) * scale).astype(int)
+            right, bottom = np.minimum(np.ceil(np.array([x1, y1]) * scale).astype(int), full[::-1])
+            rows, columns = slice(top, bottom), slice(left, right)
+            part = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+            part = _follow_edges(image[rows, columns], part, radius=max(2, round(2 / view.factor)))
+        inside = part > 0.5
+        area = np.count_nonzero(inside)
         if area:
-            cleaned = drop_specks(fill_holes(mask, 0.001 * area), 0.002 * area)
-            probability = np.where(cleaned & ~mask, 1.0, np.where(mask & ~cleaned, 0.0, probability))
-            mask = cleaned
-        tight = mask_box(mask)
+            cleaned = drop_specks(fill_holes(inside, 0.001 * area), 0.002 * area)
+            part = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, 0.0, part))
+            inside = cleaned
+        mask[rows, columns] = inside
         # The nets are never quite sure: stretch so that the inside is opaque and the outside clear.
-        alpha = (np.clip((probability - 0.08) / 0.84, 0, 1) * 255).round().astype(np.uint8)
+        alpha[rows, columns] = (np.clip((part - 0.08) / 0.84, 0, 1) * 255).round().astype(np.uint8)
+        tight = mask_box(mask)
         return Segment(mask, score if area else 0.0, box if tight is None else tight, self.id, alpha)
 
 
