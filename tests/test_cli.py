@@ -229,6 +229,42 @@ def test_ctrl_c_is_status_130_without_a_traceback(idseg, monkeypatch):
     assert status == 130 and "interrupted" in err and "Traceback" not in err
 
 
+def test_a_video_its_tracks_and_a_correction(idseg, group, tmp_path):
+    from identity_segmentation.demo import write_clip
+
+    clip, out = str(write_clip(tmp_path, group, seconds=0.4)), str(tmp_path / "out.mp4")
+    words = ("video", clip, out, "--member", "Ada", "원영", "--view", "overlay", "--masks", *EMBEDDED)
+    status, text, _ = idseg(*words)
+    assert status == 0 and "10 frames" in text and "Wonyoung: 0.4 s on screen" in text
+    status, text, _ = idseg("tracks", out, "--json", "--thumbnails", clip, *EMBEDDED)
+    tracks = json.loads(text)
+    assert status == 0 and {t["name"] for t in tracks} == {"Ada", "Bo", "Wonyoung", None}
+    assert all(read_image(t["thumbnail"]).shape[0] > 40 for t in tracks)
+    ada = next(t["track"] for t in tracks if t["name"] == "Ada")
+    assert "unknown" in idseg("tracks", out, *EMBEDDED)[1]
+    assert idseg("rename", out, "unknown", "--track", str(ada), *EMBEDDED)[0] == 0
+    report = json.loads(idseg(*words, "--json")[1])
+    assert report["on_screen"]["Ada"] == 0 and report["on_screen"]["Wonyoung"] > 0
+    status, _, err = idseg("rename", out, "--merge", str(ada), str(tracks[-1]["track"]), *EMBEDDED)
+    assert status == 1 and "both on screen" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("video", "photos/text.jpg", "out.mp4"), "is a text file"),
+        (("video", "photos/stage.jpg", "out.avi"), "expected an output named .mp4"),
+        (("video", "photos/stage.jpg", "out.mp4", "--aspect", "wide"), "expected --aspect as W:H"),
+        (("tracks", "nothing.mp4"), "give OUT here"),
+        (("rename", "nothing.mp4"), "expected --track N NAME, or --merge N M"),
+        (("rename", "nothing.mp4", "--track", "3"), "expected a NAME"),
+    ],
+)
+def test_mistakes_with_videos_get_one_clear_sentence(idseg, words, message):
+    status, _, err = idseg(*words, *EMBEDDED)
+    assert status == 1 and message in err and "Traceback" not in err
+
+
 def test_fetch_nets_has_nothing_to_do_here(idseg):
     status, out, _ = idseg("fetch-nets")
     assert status == 0 and ("all there" in out or "written" in out)
