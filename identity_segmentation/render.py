@@ -508,16 +508,20 @@ def _crop_path(analysis: Analysis, names, wanted, aspect: tuple[int, int]) -> _C
     tall = min(height, 9.0 * side, width * aspect[1] / aspect[0])
     tall = max(tall, min(height, 64))
     size = (max(2, int(tall * aspect[0] / aspect[1]) // 2 * 2), max(2, int(tall) // 2 * 2))
-    frames = np.arange(max(analysis.frames, 1))
-    x = np.interp(frames, table[:, 0], table[:, 1])
-    y = np.interp(frames, table[:, 0], table[:, 2] + 0.28 * tall)  # the head in the upper third
+    count = max(analysis.frames, 1)
     sigma = max(1.0, 0.5 * float(analysis.fps))
     cuts = [s.index for s in analysis.samples if s.cut]
-    centres = np.empty((len(frames), 2), np.float32)
-    for start, stop in zip([0, *cuts], [*cuts, len(frames)], strict=True):
-        if stop > start:
-            for column, values in enumerate((x, y)):
-                centres[start:stop, column] = gaussian_filter1d(values[start:stop], sigma, mode="nearest")
+    centres = np.empty((count, 2), np.float32)
+    for start, stop in zip([0, *cuts], [*cuts, count], strict=True):
+        shot = table[(table[:, 0] >= start) & (table[:, 0] < stop)]
+        if not len(shot):  # not in this shot: stay where they were last, or will be first
+            before = table[table[:, 0] < start]
+            shot = before[-1:] if len(before) else table[:1]
+        frames = np.arange(start, stop)
+        # The head in the upper third.
+        for column, values in enumerate((shot[:, 1], shot[:, 2] + 0.28 * tall)):
+            path = np.interp(frames, shot[:, 0], values)
+            centres[start:stop, column] = gaussian_filter1d(path, sigma, mode="nearest")
     centres[:, 0] = centres[:, 0].clip(size[0] / 2, width - size[0] / 2)
     centres[:, 1] = centres[:, 1].clip(size[1] / 2, height - size[1] / 2)
     return _CropPath(size, centres)

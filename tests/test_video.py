@@ -417,6 +417,24 @@ def test_people_can_be_left_out(people, clip, tmp_path):
     assert set(report.on_screen) == {"Ada", "Cy"}
 
 
+def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
+    from identity_segmentation.analysis import Analysis, Sample
+    from identity_segmentation.render import _crop_path
+    from identity_segmentation.tracking import TrackName
+
+    def sample(index, x, cut, track):
+        return Sample(index, index / 25, cut, (), ((track, (x, 40, x + 24, 64), "body", None, 1.0),))
+
+    samples = [sample(i, 60, False, 1) for i in range(0, 50, 5)]
+    samples += [sample(i, 500, i == 50, 2) for i in range(50, 100, 5)]
+    header = {"width": 640, "height": 360, "fps": [25, 1], "sampling": 5, "people": ["Ada"]}
+    found = Analysis("", header, tuple(samples), {}, {}, 100, "")
+    names = {t: TrackName(t, "Ada", 0.9, 0.5, None, "Ada", 1) for t in (1, 2)}
+    path = _crop_path(found, names, ["Ada"], (9, 16))
+    assert np.ptp(path.centres[:50, 0]) < 1 and np.ptp(path.centres[50:, 0]) < 1
+    assert path.centres[49, 0] < 100 < 400 < path.centres[50, 0]
+
+
 # ---- tracks and names
 
 
