@@ -53,7 +53,7 @@ _SHORTLIST = 50  # people per face that are scored reference by reference in a l
 _EXHAUSTIVE = 2000  # people up to which everyone is
 # The look-alike bar: the level that all but 2 % of the gallery's own impostors stay below.
 _BAR_QUANTILE = 0.98
-_BAR_SAMPLE = 1500
+_BAR_SAMPLE, _BAR_SAMPLE_LARGE = 1500, 200  # references that play impostor; fewer against very many people
 _REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
 _KEPT_GENERATIONS = 2
 # Distinct at a glance, and in print (Okabe and Ito's palette for colour-blind readers, and two more).
@@ -265,8 +265,9 @@ class Gallery:
         if len(self) < 3 or len(self.references) < 10:
             return float("-inf")
         rows = np.arange(len(self.references))
-        if len(rows) > _BAR_SAMPLE:
-            rows = np.sort(np.random.default_rng(0).choice(rows, _BAR_SAMPLE, replace=False))
+        most = _BAR_SAMPLE if len(self) <= _EXHAUSTIVE else _BAR_SAMPLE_LARGE
+        if len(rows) > most:
+            rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
         scores = self.similarity(self.references[rows], scoring)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         scores[np.arange(len(rows)), owners] = -np.inf
