@@ -23,6 +23,7 @@ import numpy as np
 from .engines.protocols import FaceEngine
 from .errors import InputError, OutputError
 from .gallery import Gallery
+from .images import atomic_write
 from .tracking import CutDetector, SimpleTracker, TrackName, corrected, face_weight, name_tracks
 from .types import Face
 from .video import VideoReader, prefetched
@@ -280,8 +281,6 @@ def _last_state(lines: list[dict]) -> int | None:
 
 
 def _rewrite(path: Path, lines: list[dict]) -> None:
-    from .images import atomic_write
-
     with atomic_write(path) as file:
         file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 

@@ -252,7 +252,7 @@ def _edit(arguments, change, purge: bool = False):
     from .gallery import Gallery, locked
 
     folder = _settings(arguments).gallery
-    before = Gallery.load(folder)
+    Gallery.load(folder)  # fails here if there is none: taking the lock would make the folder
     with locked(folder):
         before = Gallery.load(folder)
         return before, change(before).save(folder, purge)

@@ -497,6 +497,15 @@ class Gallery:
         )  # fmt: skip
 
 
+def runner_up(row: np.ndarray, winner: int) -> int | None:
+    """Of one face's (or track's) scores (P,), the best person who is not the winner; None if there is nobody else."""
+    if len(row) < 2:
+        return None
+    top = np.argpartition(-row, 1)[:2]
+    best = top[np.argsort(-row[top], kind="stable")]
+    return int(best[1] if best[0] == winner else best[0])
+
+
 def _generations(folder: Path) -> list[tuple[int, str]]:
     """(number, stem) of the generations in a folder, newest first; other files are nobody's business."""
     found = [re.fullmatch(r"gen-(\d{6,})", p.stem) for p in folder.glob("gen-*.json")]

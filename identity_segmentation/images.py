@@ -45,16 +45,25 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
     Raises:
         ImageError: the file is missing, empty, truncated, not an image, or too large.
     """
+    return decode_image(read_bytes(path, ImageError, "picture"), str(path), max_pixels)
+
+
+def read_bytes(path: str | os.PathLike, error_type: type[InputError], kind: str, most: int = -1) -> bytes:
+    """A file's bytes (at most `most`, if given); what keeps it from being read is said as an `error_type`.
+
+    Args:
+        kind: what was expected, for the message: "picture", "video".
+    """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
+        raise error_type(f"{path}: no such file") from error
     except IsADirectoryError as error:
-        raise ImageError(f"{path} is a folder; expected a picture file") from error
+        raise error_type(f"{path} is a folder; expected a {kind} file") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_image(data, str(path), max_pixels)
+        raise error_type(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def decode_image(data: bytes, source: str = "image", max_pixels: int | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from .engines.protocols import FaceEngine
 from .errors import InputError
-from .gallery import Gallery
+from .gallery import Gallery, runner_up
 from .types import Face, Match
 
 _GROUP_LEAST = 3  # faces in a picture before it can be read as a whole
@@ -67,7 +67,7 @@ def match_faces(
     for row, (face, person) in enumerate(zip(faces, given, strict=True)):
         nearest = int(scores[row].argmax()) if person is None else person
         similarity = float(scores[row, nearest])
-        rival = _runner_up(scores[row], nearest)
+        rival = runner_up(scores[row], nearest)
         lead = similarity if rival is None else similarity - float(scores[row, rival])
         ahead = rival is None or lead >= least_lead
         earned = person is not None and ahead and (bar is None or similarity + lead >= bar)
@@ -104,14 +104,6 @@ def _assign(scores: np.ndarray, threshold: float) -> list[int | None]:
         if column < len(near):
             given[row] = int(near[column])
     return given
-
-
-def _runner_up(row: np.ndarray, winner: int) -> int | None:
-    if len(row) < 2:
-        return None
-    top = np.argpartition(-row, 1)[:2]
-    best = top[np.argsort(-row[top], kind="stable")]
-    return int(best[1] if best[0] == winner else best[0])
 
 
 def _read_as_group(matches, scores, given, gallery: Gallery, engine_margin: float) -> list[Match]:

@@ -32,7 +32,7 @@ from .segmentation import separate, soft_alpha
 from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
 from .tracking import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
-from .video import FORMATS, SegmentWriter, VideoReader, format_for, join_segments, prefetched, probe
+from .video import FORMATS, SegmentWriter, VideoReader, format_for, join_segments, prefetched
 
 VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
 _SEGMENT_SECONDS = 10
@@ -303,8 +303,7 @@ class _Job:
                 for start in starts:
                     file.write((work / f"{start:08d}.masks").read_bytes())
         if not self.pictures:
-            sound = self.source if probe(self.source).has_audio else None
-            join_segments([work / f"{s:08d}{self.form.suffix}" for s in starts], self.output, sound)
+            join_segments([work / f"{s:08d}{self.form.suffix}" for s in starts], self.output, self.source)
             return
         try:
             self.output.mkdir(parents=True, exist_ok=True)

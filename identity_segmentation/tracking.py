@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import lil_matrix
 
+from .gallery import runner_up
 from .geometry import box_iou
 from .types import Face
 
@@ -306,8 +307,7 @@ def name_tracks(
             continue
         person = given.get(track)
         best = int(row.argmax()) if person is None else person
-        rest = np.delete(row, best)
-        rival = None if not len(rest) else int(np.argsort(-row, kind="stable")[0 if row.argmax() != best else 1])
+        rival = runner_up(row, best)
         similarity = float(row[best])
         lead = similarity if rival is None else similarity - float(row[rival])
         earned = person is not None and (rival is None or lead >= margin) and (bar is None or similarity + lead >= bar)

@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from .errors import InputError, OutputError, VideoError
+from .images import read_bytes
 from .types import Frame
 
 logger = logging.getLogger(__name__)
@@ -186,15 +187,7 @@ class VideoReader:
 
 
 def _check_bytes(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except FileNotFoundError as error:
-        raise VideoError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise VideoError(f"{path} is a folder; expected a video file") from error
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be read ({error.strerror})") from error
+    head = read_bytes(path, VideoError, "video", most=512)
     if not head:
         raise VideoError(f"{path} is empty (0 bytes); expected a video")
     if head.lstrip().startswith(_PLAYLISTS):
@@ -495,9 +488,3 @@ def _safe_demux(container, track):
         yield from container.demux(track)
     except av.error.FFmpegError as error:
         logger.warning("the sound ends early (%s)", error)
-
-
-def probe(path: str | os.PathLike) -> VideoInfo:
-    """Open a video just far enough to describe it; raises as `VideoReader`."""
-    with VideoReader(path) as reader:
-        return reader.info

@@ -19,7 +19,7 @@ from identity_segmentation.errors import InputError, OutputError, UnknownPerson,
 from identity_segmentation.smoothing import Flow, TemporalSmoother, carry
 from identity_segmentation.tracking import CutDetector, SimpleTracker, name_tracks
 from identity_segmentation.types import Face
-from identity_segmentation.video import VideoReader, prefetched, probe
+from identity_segmentation.video import VideoReader, prefetched
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
 LOSSLESS = {"crf": "0", "preset": "ultrafast"}
@@ -94,6 +94,11 @@ def clip(tmp_path):
 def pictures(path):
     with VideoReader(path) as reader:
         return [f.image for f in reader]
+
+
+def probe(path):
+    with VideoReader(path) as reader:
+        return reader.info
 
 
 def packets(path):

@@ -1,6 +1,6 @@
 """Small neural nets that ordinary wheels carry -> callables on numpy arrays.
 
-The embedded engines need six `.tflite` files (11 MB together, Apache-2.0). The last release of the
+The embedded engines need six `.tflite` files (12 MB together, Apache-2.0). The last release of the
 ``mediapipe`` wheel that carries them is 0.10.14; only those files are wanted, never its
 runtime: LiteRT runs them in a tenth of the time (see docs/decisions/0001-embedded-runtime.md).
 They are looked for, in this order, in ``$IDSEG_NETS``, in the folder that ``idseg fetch-nets``
@@ -249,8 +249,7 @@ class AnchorDetector:
         left, top = (size - small.shape[1]) // 2, (size - small.shape[0]) // 2
         canvas = np.zeros((size, size, 3), np.float32)
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small[:, :, ::-1]
-        canvas = np.where(canvas.any(-1, keepdims=True), canvas, 0) / 127.5 - 1
-        outputs = self.net(canvas)
+        outputs = self.net(canvas / 127.5 - 1)
         scores = sigmoid(by_size(outputs, len(self.anchors)).ravel())
         values = by_size(outputs, len(self.anchors) * (4 + 2 * self.keypoints))
         chosen = scores >= least
