@@ -1,10 +1,12 @@
 """The video path on the test data: names against hand labels, tracks, speed, memory.
 
-    python benchmarks/video.py [--data DIR] [--parts identity tracks speed memory]
+    python benchmarks/video.py [--data DIR] [--parts identity masks tracks speed memory]
 
 Names: hand labels of a clip (benchmarks/labels/friends_identity.json), every 12th frame, each face that either
 detector finds, named by eye from faces, hair and clothes. "clear": both eyes in the picture; "turned": a strong profile
-or a back; "partial": cut by the border. Tracks: MOT truth; needs motmetrics (pip install motmetrics).
+or a back; "partial": cut by the border. Masks: DAVIS breakdance from the first frame's box; region J is the mean IoU
+over all frames but the first, flicker the mean area, relative to the mask, in which it differs from the last frame's
+mask moved along optical flow. Tracks: MOT truth; needs motmetrics (pip install motmetrics).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -29,8 +31,10 @@ from identity_segmentation.analysis import read_analysis
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
-from identity_segmentation.geometry import box_iou
+from identity_segmentation.geometry import box_iou, decode_rle, mask_box
+from identity_segmentation.smoothing import Flow
 from identity_segmentation.types import Face
+from identity_segmentation.video import VideoReader
 
 
 def heads_at(found, names, index: int):
@@ -85,6 +89,39 @@ def identity(data: Path) -> None:
     )
 
 
+def masks(data: Path) -> None:
+    folder = data / "person_masks/DAVIS"
+    pictures = [cv2.imread(str(p)) for p in sorted((folder / "JPEGImages/480p/breakdance").glob("*.jpg"))]
+    truth = [cv2.imread(str(p), 0) > 0 for p in sorted((folder / "Annotations/480p/breakdance").glob("*.png"))]
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        clip = Path(scratch) / "clip.mp4"
+        encode(clip, iter(pictures), 24, {"preset": "fast", "crf": "14"})
+        people = IdentityAwareSegmentation(EmbeddedFaces(), EmbeddedMasks(), gallery=Path(scratch) / "g")
+        for sampling in (1, 5, 10):
+            for smoothing in (1, 5):
+                out = Path(scratch) / f"{sampling}_{smoothing}.mp4"
+                box = mask_box(truth[0])
+                people.process_video(clip, out, "dancer", sampling, smoothing=smoothing, masks=True, box=box)
+                found = {row["frame"]: decode_rle(row) for row in map(json.loads, open(f"{out}.masks.jsonl"))}
+                drawn = [found.get(i, np.zeros_like(t)) for i, t in enumerate(truth)]
+                region = np.mean([(d & t).sum() / (d | t).sum() for d, t in zip(drawn[1:], truth[1:], strict=True)])
+                rows.append((sampling, smoothing, f"{region:.3f}", f"{flicker(pictures, drawn):.4f}"))
+        rows.append(("truth", "", "", f"{flicker(pictures, truth):.4f}"))
+    print("\n### Masks: DAVIS breakdance from the first frame's box\n")
+    print(table(("sampling", "smoothing", "region J", "flicker"), rows))
+
+
+def flicker(pictures, drawn) -> float:
+    flow = Flow(width=pictures[0].shape[1])
+    greys = [flow.grey(p) for p in pictures]
+    changes = []
+    for (a, b), (before, now) in zip(pairwise(greys), pairwise(drawn), strict=True):
+        moved = flow.fetch(before.astype(np.float32), flow.between(b, a)) > 0.5
+        changes.append((moved ^ now).sum() / max(1, now.sum()))
+    return float(np.mean(changes))
+
+
 def tracks(data: Path) -> None:
     try:
         np.asfarray = np.asarray  # motmetrics 1.4 was written for numpy 1
@@ -113,28 +150,32 @@ def tracks(data: Path) -> None:
     print(table(("sequence", "tracker", "MOTA", "IDF1", "switches"), rows))
 
 
-def enlarged(source: Path, target: Path, size: tuple[int, int], seconds: float) -> None:
-    """The clip at another size, repeated to a length."""
+def encode(target: Path, pictures, rate: int, options: dict[str, str]) -> None:
+    """Pictures -> a video file of their size."""
     import av
 
-    from identity_segmentation.video import VideoReader
-
-    rate = Fraction(30)
     with av.open(str(target), "w") as out:
-        stream = out.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        done = 0
-        while done < seconds * rate:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = out.add_stream("libx264", rate=rate, options=options)
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        out.mux(stream.encode(None))
+
+
+def enlarged(source: Path, target: Path, size: tuple[int, int], seconds: float) -> None:
+    """The clip at another size, repeated to a length."""
+    rate = 30
+
+    def pictures():
+        while True:
             with VideoReader(source) as reader:
                 for frame in reader:
-                    image = cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
-                    picture = av.VideoFrame.from_ndarray(image, format="bgr24")
-                    picture.pts = done
-                    out.mux(stream.encode(picture))
-                    done += 1
-                    if done >= seconds * rate:
-                        break
-        out.mux(stream.encode(None))
+                    yield cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR)
+
+    encode(target, islice(pictures(), int(seconds * rate)), rate, {"preset": "ultrafast", "crf": "20"})
 
 
 def speed(data: Path) -> None:
@@ -183,7 +224,7 @@ def one(data: Path, clip: Path) -> None:
 
 
 def main() -> None:
-    parts = {"identity": identity, "tracks": tracks, "speed": speed, "memory": memory}
+    parts = {"identity": identity, "masks": masks, "tracks": tracks, "speed": speed, "memory": memory}
     arguments = parser(__doc__.split("\n")[0])
     arguments.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
     arguments.add_argument("--one", type=Path, help="(used by the memory part)")

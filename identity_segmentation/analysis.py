@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from .gallery import Gallery
 from .images import atomic_write
 from .tracking import CutDetector, SimpleTracker, TrackName, corrected, face_weight, name_tracks
 from .types import Face
-from .video import VideoReader, prefetched
+from .video import VideoInfo, VideoReader, prefetched
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Sample:
     Attributes:
         cut: a new shot begins between the last sample and this one.
         faces: (box, score, landmarks | None, similarities to `Analysis.people`) each.
-        tracks: (track, box, "face" | "body", index of its face | None, likeness of the clothes) each.
+        tracks: (track, box, "face" | "body" | "region", index of its face | None, likeness of the clothes) each.
     """
 
     index: int
@@ -64,7 +64,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A finished analysis, read back from its file."""
+    """A finished analysis, read back from its file.
+
+    `regions` holds the masks of followed regions (not heads): track -> frame -> COCO RLE at a working size.
+    """
 
     path: Path
     header: dict
@@ -73,6 +76,7 @@ class Analysis:
     merged: dict[int, int]
     frames: int
     note: str
+    regions: dict[int, dict[int, dict]] = field(default_factory=dict)
 
     @property
     def people(self) -> list[str]:
@@ -171,13 +175,11 @@ def analyse(
     source, path = Path(source), Path(path)
     with VideoReader(source) as reader:
         info = reader.info
-        header = {
-            "kind": "header", "version": VERSION, "source": source.name, "sha256": file_sha256(source),
+        header = header_of(source, info, sampling) | {
             "engine": engine.id, "model_hash": engine.model_hash, "gallery": gallery_key(gallery),
-            "people": gallery.names, "sampling": sampling, "width": info.width, "height": info.height,
-            "fps": [info.fps.numerator, info.fps.denominator],
+            "people": gallery.names,
         }  # fmt: skip
-        lines = [] if fresh else _matching_lines(path, header)
+        lines = [] if fresh else matching_lines(path, header)
         if any(line["kind"] == "end" for line in lines):
             return read_analysis(path)
         tracker, cuts = SimpleTracker(), CutDetector()
@@ -188,7 +190,7 @@ def analyse(
             tracker.restore(lines[done]["state"])
             begin = lines[done]["i"]
         try:
-            _rewrite(path, lines)
+            write_lines(path, lines)
             with path.open("a", encoding="utf-8") as file:
                 for frame in prefetched(reader.frames(begin, sampling), depth=3):
                     if cancel is not None and cancel.is_set():
@@ -214,6 +216,15 @@ def analyse(
                 f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
             ) from error
     return read_analysis(path)
+
+
+def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:
+    """What every analysis says of its video."""
+    return {
+        "kind": "header", "version": VERSION, "source": source.name, "sha256": file_sha256(source),
+        "sampling": sampling, "width": info.width, "height": info.height,
+        "fps": [info.fps.numerator, info.fps.denominator],
+    }  # fmt: skip
 
 
 def _look_at(frame, engine, gallery, tracker: SimpleTracker, cuts: CutDetector) -> dict:
@@ -254,7 +265,7 @@ def _read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def _matching_lines(path: Path, header: dict) -> list[dict]:
+def matching_lines(path: Path, header: dict) -> list[dict]:
     """The lines of an earlier run of the same question; refused if it is another's."""
     if not path.exists() or not path.stat().st_size:
         return []
@@ -264,12 +275,13 @@ def _matching_lines(path: Path, header: dict) -> list[dict]:
         raise InputError(f"{path} is not an analysis of this version; move it away, or analyse again with --fresh")
     for key, what in (
         ("sha256", f"another video ({found.get('source')})"),
+        ("seed", f"the box {found['seed']}" if found.get("seed") else "people's faces, not with a box"),
         ("engine", f"the face engine {found.get('engine')}"),
         ("model_hash", "another model of the face engine"),
         ("gallery", "another state of the gallery"),
         ("sampling", f"frame_sampling={found.get('sampling')}"),
     ):
-        if found.get(key) != header[key]:
+        if found.get(key) != header.get(key):
             raise InputError(
                 f"{path} was made with {what}; throw it away and analyse again with --fresh, or choose another output"
             )
@@ -280,7 +292,8 @@ def _last_state(lines: list[dict]) -> int | None:
     return next((i for i in range(len(lines) - 1, 0, -1) if "state" in lines[i]), None)
 
 
-def _rewrite(path: Path, lines: list[dict]) -> None:
+def write_lines(path: Path, lines: list[dict]) -> None:
+    """Write an analysis file whole."""
     with atomic_write(path) as file:
         file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
@@ -302,15 +315,17 @@ def read_analysis(path: str | os.PathLike) -> Analysis:
         raise InputError(f"{path} is not an analysis file")
     if not ends:
         raise InputError(f"{path} is not finished; run the same video command again to go on")
-    samples, by_hand, merged = [], {}, {}
+    samples, by_hand, merged, regions = [], {}, {}, {}
     for line in lines[1:]:
         if line["kind"] == "sample":
             samples.append(_sample(line))
+        elif line["kind"] == "region":
+            regions.setdefault(int(line["track"]), {})[line["i"]] = line
         elif line["kind"] == "name":
             by_hand[int(line["track"])] = line["name"]
         elif line["kind"] == "merge":
             merged[int(line["track"])] = int(line["into"])
-    return Analysis(path, lines[0], tuple(samples), by_hand, merged, ends[0]["frames"], ends[0]["note"])
+    return Analysis(path, lines[0], tuple(samples), by_hand, merged, ends[0]["frames"], ends[0]["note"], regions)
 
 
 def _sample(line: dict) -> Sample:

@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("output", metavar="OUT", help=".mp4, .webm or .mov (transparent), or a folder for PNG pictures")
     verb.add_argument("--member", nargs="+", metavar="NAME", help="whom (default: everyone in the gallery)")
     verb.add_argument("--everyone-but", nargs="+", metavar="NAME", default=(), help="leave these people out")
+    verb.add_argument(
+        "--box", nargs=4, type=float, metavar=("X0", "Y0", "X1", "Y1"),
+        help="follow what is in this box through its shot, no face needed; --member is then what to call it",
+    )  # fmt: skip
+    verb.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="when the box was drawn (default: 0)")
     views = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
     verb.add_argument("--view", choices=views, default="annotated", help="what to make (default: annotated)")
     verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
@@ -420,7 +425,7 @@ def _video(arguments) -> int:
         report = pipeline.process_video(
             arguments.source, arguments.output, arguments.member or "all", arguments.sampling, arguments.view,
             arguments.everyone_but, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
-            arguments.fresh, progress,
+            arguments.fresh, progress, box=arguments.box, at=arguments.at,
         )  # fmt: skip
     finally:
         for bar in bars.values():

@@ -177,3 +177,47 @@ def drop_specks(mask: np.ndarray, smallest: float) -> np.ndarray:
     keep[0] = False
     keep[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())] = True
     return keep[labels]
+
+
+def follow_edges(
+    image: np.ndarray, values: np.ndarray, radius: int, epsilon: float = 1e-4, rim: bool = True
+) -> np.ndarray:
+    """Guided filter (He et al., ECCV 2010) with the grey image: a coarse edge moves onto the picture's edge.
+
+    Args:
+        image: uint8 (H, W, 3).
+        values: float32 (H, W), 0..1.
+        radius: pixels.
+        epsilon: contrast, squared and relative to white, below which an edge of the picture is none.
+        rim: touch only what lies between sure inside and sure outside.
+
+    Returns:
+        float32 (H, W), 0..1.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255
+
+    def blur(a):
+        return cv2.blur(a, (2 * radius + 1, 2 * radius + 1))
+
+    mean_i, mean_v = blur(grey), blur(values)
+    slope = (blur(grey * values) - mean_i * mean_v) / (blur(grey * grey) - mean_i * mean_i + epsilon)
+    guided = np.clip(blur(slope) * grey + blur(mean_v - slope * mean_i), 0, 1)
+    if not rim:
+        return guided.astype(np.float32)
+    edge = (mean_v > 0.02) & (mean_v < 0.98)
+    return np.where(edge, guided, values).astype(np.float32)
+
+
+def encode_rle(mask: np.ndarray) -> dict:
+    """A bool (H, W) mask as COCO's run lengths: {"size": [H, W], "counts": text}."""
+    from pycocotools import mask as coco
+
+    code = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(v) for v in code["size"]], "counts": code["counts"].decode()}
+
+
+def decode_rle(code: dict) -> np.ndarray:
+    """The bool (H, W) mask that `encode_rle` wrote."""
+    from pycocotools import mask as coco
+
+    return coco.decode({"size": code["size"], "counts": code["counts"].encode()}).astype(bool)

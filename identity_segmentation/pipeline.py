@@ -17,11 +17,12 @@ import numpy as np
 from . import __version__, drawing, engines
 from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine
-from .errors import ImageError, InputError, OutputError
-from .gallery import Gallery, add_photos, build_embeddings_db, locked, open_gallery
+from .errors import GalleryError, ImageError, InputError, OutputError, UnknownPerson
+from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
 from .render import RenderSettings, VideoReport, render
+from .seeded import follow_box
 from .segmentation import segment_by_box, segment_matches
 from .settings import Settings
 from .tracking import TrackName
@@ -201,6 +202,8 @@ class IdentityAwareSegmentation:
         fresh: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
         cancel: threading.Event | None = None,
+        box: Sequence[float] | None = None,
+        at: float = 0.0,
     ) -> VideoReport:
         """A video of the people asked for, all frames of the source, its sound kept.
 
@@ -219,6 +222,9 @@ class IdentityAwareSegmentation:
             fresh: throw away an earlier analysis, corrections by hand included.
             progress: called with ("analyse" | "render", frames done, frames in all).
             cancel: set it to stop within a frame; what is finished is kept.
+            box: xyxy pixels around one thing in the frame at `at`: follow that through its shot instead of looking
+                for faces. `target_member` is then what to call it (any text; "all" = "object").
+            at: seconds.
 
         Raises:
             InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
@@ -228,24 +234,44 @@ class IdentityAwareSegmentation:
             raise InputError(f"the output {output} is the input; choose another name")
         if output.suffix:
             format_for(output)
-        members = list(self.gallery.names) if target_member == "all" else target_member
-        members = [members] if isinstance(members, str) else members
-        left_out = {self.gallery.find(n).name for n in everyone_but}
-        wanted = [n for n in dict.fromkeys(self.gallery.find(m).name for m in members) if n not in left_out]
-        if not wanted:
-            raise InputError("nobody is left to look for; name at least one person")
-        check_writable(output.parent)
+        settings = RenderSettings(view, background, aspect, smoothing, masks)
         step = progress or (lambda stage, done, total: None)
         path = output.with_name(f"{output.name}.analysis.jsonl")
-        found = analyse(
-            source, self.face_engine, self.gallery, path, frame_sampling, fresh,
-            lambda done, total: step("analyse", done, total), cancel,
-        )  # fmt: skip
-        settings = RenderSettings(view, background, aspect, smoothing, masks)
+        looking = {
+            "sampling": frame_sampling, "fresh": fresh, "cancel": cancel,
+            "progress": lambda done, total: step("analyse", done, total),
+        }  # fmt: skip
+        if box is None:
+            wanted = self._people(target_member, everyone_but)
+            check_writable(output.parent)
+            found = analyse(source, self.face_engine, self.gallery, path, **looking)
+            names = self.track_names(found)
+        else:
+            wanted = [_label(target_member, everyone_but)]
+            check_writable(output.parent)
+            found = follow_box(source, box, at, wanted[0], self.segmenter, path, **looking)
+            names = found.names(1.0, None)
         return render(
-            source, output, found, self.track_names(found), wanted, self.segmenter, self.colour_of, settings,
+            source, output, found, names, wanted, self.segmenter, self._colour_of_label, settings,
             lambda done, total: step("render", done, total), cancel,
         )  # fmt: skip
+
+    def _people(self, asked: str | Sequence[str], left_out: Sequence[str]) -> list[str]:
+        """Display names of the people asked for, less those left out."""
+        members = list(self.gallery.names) if asked == "all" else asked
+        members = [members] if isinstance(members, str) else members
+        out = {self.gallery.find(n).name for n in left_out}
+        wanted = [n for n in dict.fromkeys(self.gallery.find(m).name for m in members) if n not in out]
+        if not wanted:
+            raise InputError("nobody is left to look for; name at least one person")
+        return wanted
+
+    def _colour_of_label(self, label: str) -> tuple[int, int, int]:
+        """A person's colour; for what is not a person's name, the palette's first."""
+        try:
+            return self.colour_of(label)
+        except (UnknownPerson, GalleryError):
+            return Person(label, label).colour_bgr
 
     def track_names(self, found: Analysis) -> dict[int, TrackName]:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
@@ -511,6 +537,14 @@ def unused_name(stem: str, taken: set[str]) -> str:
         candidate, number = f"{stem}-{number}", number + 1
     taken.add(candidate.casefold())
     return candidate
+
+
+def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:
+    """What to call the thing in a box."""
+    labels = [target] if isinstance(target, str) else list(target)
+    if len(labels) != 1 or everyone_but:
+        raise InputError(f"one box is one thing; expected one name for it, got {labels} less {list(everyone_but)}")
+    return "object" if labels[0] == "all" else labels[0]
 
 
 def match_record(match: Match) -> dict:

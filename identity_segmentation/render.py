@@ -26,7 +26,7 @@ from . import drawing
 from .analysis import Analysis, Cancelled, Sample
 from .engines.protocols import BoxSegmenter
 from .errors import InputError, OutputError
-from .geometry import face_to_body_bbox
+from .geometry import decode_rle, encode_rle, face_to_body_bbox
 from .images import atomic_write, write_image
 from .segmentation import separate, soft_alpha
 from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
@@ -261,8 +261,8 @@ class _Job:
             target = hide if (who in self.wanted) == (self.settings.view == "blur") else keep
             np.maximum(target, matte, out=target)
         hide[keep > 127] = 0
-        for who, (_, box) in heads.items():
-            if (who in self.wanted) == (self.settings.view == "blur"):
+        for who, (track, box) in heads.items():
+            if track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur"):
                 x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
                 cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
         if not hide.any():
@@ -315,13 +315,7 @@ class _Job:
 
 
 def _rle_line(frame: Frame, name: str, matte: np.ndarray) -> bytes:
-    from pycocotools import mask as coco
-
-    code = coco.encode(np.asfortranarray((matte > 127).astype(np.uint8)))
-    row = {
-        "frame": frame.index, "time": round(frame.time_s, 6), "person": name,
-        "size": [int(v) for v in code["size"]], "counts": code["counts"].decode(),
-    }  # fmt: skip
+    row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(matte > 127)}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
@@ -376,6 +370,10 @@ class _State:
             cut = 1 + int(np.argmax([cv2.absdiff(a, b).mean() for a, b in pairwise(greys)]))
         people = [p for p in self.job.drawn if p in first or p in last]
         mattes = {p: self._carried(greys, first.get(p), last.get(p), cut, ends) for p in people}
+        for track, known in self.job.analysis.regions.items():
+            who = self.job.names[self.job.analysis.track_of(track)].name
+            if who in self.job.drawn:
+                mattes[who] = self._between(span, greys, known, cut)
         count = len(span) if whole else len(span) - 1
         for i, frame in enumerate(span[:count]):
             if i == cut:
@@ -390,8 +388,28 @@ class _State:
                 )
                 matte = smoother.update(matte, greys[i])
                 if (matte > 0.02).any():
-                    result[person] = to_full(matte, frame.image.shape[:2])
+                    result[person] = to_full(matte, frame.image)
             yield frame, result
+
+    def _between(self, span: list[Frame], greys: list[np.ndarray], known: dict[int, dict], cut: int) -> list[np.ndarray]:
+        """Mattes of a followed region: where it was found as it was found, carried over the frames between and up to
+        a cut or the end."""
+        shape = greys[0].shape
+        result = [np.zeros(shape, np.float32)] * len(span)
+        for begin, end in ((0, cut), (cut, len(span))):
+            found = [i for i in range(begin, end) if span[i].index in known]
+            for i in found:
+                result[i] = to_working(decode_rle(known[span[i].index]).astype(np.uint8) * 255, shape)
+            for a, b in pairwise(found):
+                result[a : b + 1] = carry(greys[a : b + 1], result[a], result[b], self.job.flow)
+            if not found:
+                continue
+            a, b = found[0], found[-1]
+            if begin and a > begin:
+                result[begin : a + 1] = carry(greys[begin : a + 1], None, result[a], self.job.flow)
+            if b < end - 1 and (end < len(span) or span[-1].index == self.job.analysis.frames - 1):
+                result[b:end] = carry(greys[b:end], result[b], None, self.job.flow)
+        return result
 
     def _carried(self, greys, first, last, cut: int, ends: bool) -> list[np.ndarray]:
         shape = greys[0].shape
@@ -420,7 +438,7 @@ class _State:
         sample = self.samples.get(frame.index)
         result: dict = {}
         if sample is not None:
-            seen = _people_in(self.job, sample)
+            seen = [one for one in _people_in(self.job, sample) if one[2] not in self.job.analysis.regions]
             mine = [(who, face) for who, face, _ in seen if who in self.job.drawn]
             others = [face for who, face, _ in seen if who not in self.job.drawn]
             if mine:
@@ -495,9 +513,12 @@ def _crop_path(analysis: Analysis, names, wanted, aspect: tuple[int, int]) -> _C
     width, height = analysis.header["width"], analysis.header["height"]
     points = []
     for sample in analysis.samples:
-        for track, box, *_ in sample.tracks:
+        for track, box, evidence, *_ in sample.tracks:
             found = names.get(analysis.track_of(track))
             if found is not None and found.name == wanted[0]:
+                if evidence == "region":  # as if it were a person standing in it
+                    x, head = (box[0] + box[2]) / 2, (box[3] - box[1]) / 7
+                    box = (x - head / 2, box[1], x + head / 2, box[1] + head)
                 points.append((sample.index, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], sample.cut))
                 break
     if not points:

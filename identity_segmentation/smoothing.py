@@ -7,6 +7,8 @@ from collections import deque
 import cv2
 import numpy as np
 
+from .geometry import follow_edges, mask_box
+
 _SAME_GREY = 20  # grey levels within which two pictures show the same thing
 _FLOW_WIDTH = 480  # pixels; finer flow costs more than it gives
 
@@ -22,11 +24,15 @@ class Flow:
         self.width = width
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
-    def grey(self, image_bgr: np.ndarray) -> np.ndarray:
-        """The working picture: uint8 (h, w), `width` wide at most."""
+    def small(self, image_bgr: np.ndarray) -> np.ndarray:
+        """The picture at working size: uint8 (h, w, 3), `width` wide at most."""
         factor = min(1.0, self.width / image_bgr.shape[1])
         size = (max(16, round(image_bgr.shape[1] * factor)), max(16, round(image_bgr.shape[0] * factor)))
-        return cv2.cvtColor(cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        return cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
+
+    def grey(self, image_bgr: np.ndarray) -> np.ndarray:
+        """The working picture: uint8 (h, w)."""
+        return cv2.cvtColor(self.small(image_bgr), cv2.COLOR_BGR2GRAY)
 
     def between(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
         """For each pixel of `here` (grey), where it is in `there`: float32 (h, w, 2), in working pixels."""
@@ -34,7 +40,7 @@ class Flow:
 
     @staticmethod
     def fetch(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
-        """Values (h, w) of the other picture brought here along the flow, at working size."""
+        """Values (h, w) or (h, w, 2) of the other picture brought here along the flow, at working size."""
         y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
         return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
 
@@ -44,10 +50,23 @@ def to_working(alpha: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(alpha, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def to_full(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A working matte (float32 0..1) as uint8 at full size."""
-    full = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return (np.clip(full, 0, 1) * 255).round().astype(np.uint8)
+def to_full(values: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """A working matte (float32 0..1) as uint8 at the size of an image, its edge moved onto the image's edges."""
+    height, width = image.shape[:2]
+    result = np.zeros((height, width), np.uint8)
+    near = mask_box(values > 0.02)
+    if near is None:
+        return result
+    # Only the person's part is worked on, whole working pixels at a time so that nothing shifts.
+    scale = np.array([width / values.shape[1], height / values.shape[0]])
+    low = np.maximum(near[:2].astype(int) - 3, 0)
+    high = np.minimum(near[2:].astype(int) + 3, values.shape[::-1])
+    (x0, y0), (x1, y1) = (low * scale).round().astype(int), (high * scale).round().astype(int)
+    part = cv2.resize(values[low[1] : high[1], low[0] : high[0]], (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    if scale[0] > 1:
+        part = follow_edges(image[y0:y1, x0:x1], part, max(2, round(1.5 * scale[0])))
+    result[y0:y1, x0:x1] = (np.clip(part, 0, 1) * 255).round()
+    return result
 
 
 def carry(greys: list[np.ndarray], first: np.ndarray | None, last: np.ndarray | None, flow: Flow) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import clip_box, component_with, drop_specks, fill_holes, mask_box
+from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box
 from ..images import shrink_to
 from ..settings import Settings
 from ..types import Face, Segment, as_image
@@ -413,7 +413,7 @@ class EmbeddedMasks:
             right, bottom = np.minimum(np.ceil(np.array([x1, y1]) * scale).astype(int), full[::-1])
             rows, columns = slice(top, bottom), slice(left, right)
             part = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
-            part = _follow_edges(image[rows, columns], part, radius=max(2, round(2 / view.factor)))
+            part = follow_edges(image[rows, columns], part, radius=max(2, round(2 / view.factor)))
         inside = part > 0.5
         area = np.count_nonzero(inside)
         if area:
@@ -481,20 +481,3 @@ def _soft_box(shape, box, soft: float) -> np.ndarray:
     across = sigmoid((x - low[0]) / soft) * sigmoid((high[0] - x) / soft)
     down = sigmoid((y - low[1]) / soft) * sigmoid((high[1] - y) / soft)
     return (down[:, None] * across[None]).astype(np.float32)
-
-
-def _follow_edges(image: np.ndarray, probability: np.ndarray, radius: int) -> np.ndarray:
-    """Guided filter (He et al., ECCV 2010) with the grey image: an upsampled edge moves onto the picture's edge.
-
-    Only the rim between sure inside and sure outside is touched.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255
-
-    def blur(a):
-        return cv2.blur(a, (2 * radius + 1, 2 * radius + 1))
-
-    mean_i, mean_p = blur(grey), blur(probability)
-    slope = (blur(grey * probability) - mean_i * mean_p) / (blur(grey * grey) - mean_i * mean_i + 1e-4)
-    guided = np.clip(blur(slope) * grey + blur(mean_p - slope * mean_i), 0, 1)
-    rim = (mean_p > 0.02) & (mean_p < 0.98)
-    return np.where(rim, guided, probability).astype(np.float32)

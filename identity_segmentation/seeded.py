@@ -1,0 +1,180 @@
+"""A box drawn by hand in one frame -> the analysis of a video: that thing, through its shot. (Notebook section 7.)
+
+The file is the same as that of `analysis`, with one track, which carries its region in every sampled frame; it is
+rendered in the same way. The thing is followed backward and forward from the box to the ends of its shot: after a cut
+nobody knows whether it is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .analysis import Analysis, Cancelled, header_of, matching_lines, read_analysis, write_lines
+from .engines.protocols import BoxSegmenter
+from .errors import InputError
+from .geometry import clip_box, encode_rle, mask_box
+from .propagation import Propagator, box_seed
+from .tracking import CutDetector
+from .types import Frame
+from .video import VideoReader, prefetched
+
+_SCRATCH_QUALITY = 95
+_CADENCE = 2  # the region is found anew in every second frame; the segmenter is asked in the sampled ones
+
+
+def follow_box(
+    source: str | os.PathLike,
+    box: Sequence[float],
+    at: float,
+    label: str,
+    segmenter: BoxSegmenter,
+    path: str | os.PathLike,
+    sampling: int = 5,
+    fresh: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Analysis:
+    """Follow what is in a box; see the module.
+
+    Args:
+        source: the video.
+        box: xyxy pixels, tight around the thing.
+        at: seconds; the box was drawn in the first frame at or after it.
+        label: what to call it.
+        segmenter: gives its opinion on every sampled frame.
+        path: the analysis file; made, or - if it is there, of the same box - just read.
+        sampling: the segmenter is asked about every n-th frame.
+        fresh: throw away what is there.
+        progress: called with (frames read, frames expected or 0).
+        cancel: set it to stop.
+
+    Raises:
+        VideoError: the video cannot be read.
+        InputError: a box outside the picture, a time after the end, or a file of something else.
+        Cancelled: `cancel` was set; the next run starts anew.
+    """
+    if not 1 <= sampling <= 300:
+        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
+    if not at >= 0:
+        raise InputError(f"expected a time of 0 seconds or more, got {at}")
+    source, path = Path(source), Path(path)
+    with VideoReader(source) as reader:
+        box = clip_box(box, (reader.info.height, reader.info.width))
+        seed = {"box": [round(float(v), 2) for v in box], "at": round(float(at), 4), "label": label}
+        header = header_of(source, reader.info, sampling) | {"people": [label], "seed": seed, "engine": segmenter.id}
+        lines = [] if fresh else matching_lines(path, header)
+        if any(line["kind"] == "end" for line in lines):
+            return read_analysis(path)
+        work = _Following(reader, segmenter, sampling, progress, cancel)
+        found = work.run(box, at)
+        end = {"kind": "end", "frames": reader.decoded, "note": reader.warning()}
+        write_lines(path, [header, *found, {"kind": "name", "track": 1, "name": label}, end])
+    return read_analysis(path)
+
+
+class _Following:
+    def __init__(self, reader: VideoReader, segmenter: BoxSegmenter, sampling: int, progress, cancel):
+        self.reader, self.segmenter, self.sampling = reader, segmenter, sampling
+        self.progress, self.cancel = progress, cancel
+        self.propagator, self.cuts = Propagator(), CutDetector()
+        self.samples: dict[int, dict] = {}
+        self.regions: dict[int, dict] = {}
+        self.size = (reader.info.width, reader.info.height)
+
+    def run(self, box: np.ndarray, at: float) -> list[dict]:
+        with tempfile.TemporaryFile() as scratch:
+            before: list[tuple[int, int, int]] = []  # (frame, place, length) of the shot so far, for going back
+            frames = self._frames()
+            for frame in frames:
+                if self._note(frame):
+                    before.clear()
+                    scratch.seek(0)
+                if frame.time_s >= at - 1e-6:
+                    break
+                small = self.propagator.flow.small(frame.image)
+                data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _SCRATCH_QUALITY])[1].tobytes()
+                before.append((frame.index, scratch.tell(), len(data)))
+                scratch.write(data)
+            else:
+                raise InputError(f"the box is at {at} s, but the video ends at {frame.time_s:.3f} s")
+            first = self.propagator.flow.small(frame.image)
+            factor = np.array(first.shape[1::-1]) / self.size
+            seed = box_seed(first.shape[:2], box * np.tile(factor, 2))
+            index = frame.index
+            back = ((i, _read(scratch, place, length)) for i, place, length in reversed(before))
+            self._follow(chain([(index, first)], back), seed)
+            # The second run has the word on the box's own frame: it sees what comes after.
+            self._follow(chain([(index, first)], self._until_cut(frames)), seed)
+            for frame in frames:
+                self._note(frame)
+        return [store[i] for store in (self.samples, self.regions) for i in sorted(store)]
+
+    def _frames(self) -> Iterator[Frame]:
+        for frame in prefetched(self.reader.frames(), depth=3):
+            if self.cancel is not None and self.cancel.is_set():
+                raise Cancelled
+            yield frame
+            if self.progress:
+                self.progress(frame.index + 1, self.reader.info.frames)
+
+    def _note(self, frame: Frame) -> bool:
+        """Write down a sampled frame; True if a new shot begins."""
+        if frame.index % self.sampling:
+            return False
+        cut = self.cuts.update(frame.image)
+        self.samples[frame.index] = {
+            "kind": "sample", "i": frame.index, "t": round(frame.time_s, 6), "cut": cut, "faces": [], "tracks": [],
+        }  # fmt: skip
+        return cut
+
+    def _until_cut(self, frames: Iterator[Frame]) -> Iterator[tuple[int, np.ndarray]]:
+        """The rest of the shot. A cut shows at a sampled frame only: those since the last one are held back."""
+        held: list[tuple[int, np.ndarray]] = []
+        for frame in frames:
+            if self._note(frame):
+                return
+            held.append((frame.index, self.propagator.flow.small(frame.image)))
+            if frame.index % self.sampling == 0:
+                yield from held
+                held.clear()
+        yield from held
+
+    def _follow(self, pictures: Iterator[tuple[int, np.ndarray]], seed: np.ndarray) -> None:
+        indices: dict[int, int] = {}
+
+        def flagged():
+            for number, (index, picture) in enumerate(pictures):
+                sampled = number == 0 or index % self.sampling == 0 or index % _CADENCE == 0
+                if sampled:
+                    indices[number] = index
+                yield picture, sampled
+
+        def opinion(number: int, picture: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+            if number and indices[number] % self.sampling:
+                return None
+            segment = self.segmenter.by_box(self.segmenter.encode(picture), [box])[0]
+            return (segment.mask if segment.alpha is None else segment.alpha / 255).astype(np.float32)
+
+        for number, region in self.propagator.follow(flagged(), min(self.sampling, _CADENCE), seed, opinion):
+            index, mask = indices.pop(number), region > 0.5
+            tight = mask_box(mask)
+            if tight is None:
+                continue
+            self.regions[index] = {"kind": "region", "i": index, "track": 1, **encode_rle(mask)}
+            if index in self.samples:
+                factor = np.array(self.size) / mask.shape[::-1]
+                box = [round(float(v), 2) for v in tight * np.tile(factor, 2)]
+                self.samples[index]["tracks"] = [[1, box, "region", None, 1.0]]
+
+
+def _read(scratch, place: int, length: int) -> np.ndarray:
+    scratch.seek(place)
+    return cv2.imdecode(np.frombuffer(scratch.read(length), np.uint8), cv2.IMREAD_COLOR)
