@@ -103,7 +103,8 @@ def masks(data: Path) -> None:
                 out = Path(scratch) / f"{sampling}_{smoothing}.mp4"
                 box = mask_box(truth[0])
                 people.process_video(clip, out, "dancer", sampling, smoothing=smoothing, masks=True, box=box)
-                found = {row["frame"]: decode_rle(row) for row in map(json.loads, open(f"{out}.masks.jsonl"))}
+                lines = Path(f"{out}.masks.jsonl").read_text().splitlines()
+                found = {row["frame"]: decode_rle(row) for row in map(json.loads, lines)}
                 drawn = [found.get(i, np.zeros_like(t)) for i, t in enumerate(truth)]
                 region = np.mean([(d & t).sum() / (d | t).sum() for d, t in zip(drawn[1:], truth[1:], strict=True)])
                 rows.append((sampling, smoothing, f"{region:.3f}", f"{flicker(pictures, drawn):.4f}"))

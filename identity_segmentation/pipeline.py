@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__, drawing, engines
 from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine
-from .errors import GalleryError, ImageError, InputError, OutputError, UnknownPerson
+from .errors import ImageError, InputError, OutputError
 from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
@@ -245,14 +245,14 @@ class IdentityAwareSegmentation:
             wanted = self._people(target_member, everyone_but)
             check_writable(output.parent)
             found = analyse(source, self.face_engine, self.gallery, path, **looking)
-            names = self.track_names(found)
+            colour_of = self.colour_of
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)
             found = follow_box(source, box, at, wanted[0], self.segmenter, path, **looking)
-            names = found.names(1.0, None)
+            colour_of = _label_colour
         return render(
-            source, output, found, names, wanted, self.segmenter, self._colour_of_label, settings,
+            source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel,
         )  # fmt: skip
 
@@ -266,15 +266,10 @@ class IdentityAwareSegmentation:
             raise InputError("nobody is left to look for; name at least one person")
         return wanted
 
-    def _colour_of_label(self, label: str) -> tuple[int, int, int]:
-        """A person's colour; for what is not a person's name, the palette's first."""
-        try:
-            return self.colour_of(label)
-        except (UnknownPerson, GalleryError):
-            return Person(label, label).colour_bgr
-
     def track_names(self, found: Analysis) -> dict[int, TrackName]:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
+        if "seed" in found.header:  # no face was looked at
+            return found.names(1.0, None)
         engine = self.face_engine
         threshold = engine.threshold if self.threshold is None else self.threshold
         if self.margin is not None:
@@ -545,6 +540,10 @@ def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:
     if len(labels) != 1 or everyone_but:
         raise InputError(f"one box is one thing; expected one name for it, got {labels} less {list(everyone_but)}")
     return "object" if labels[0] == "all" else labels[0]
+
+
+def _label_colour(label: str) -> tuple[int, int, int]:
+    return Person(label, label).colour_bgr
 
 
 def match_record(match: Match) -> dict:

@@ -157,11 +157,15 @@ class Propagator:
             # Moved so that its still ground lies on this picture's, cut to the box.
             shift = np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]], np.float64)
             size, flags = (x1 - x0, y1 - y0), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            stack.append(cv2.warpPerspective(look.image, to @ shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+            stack.append(
+                cv2.warpPerspective(look.image, to @ shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            )
             free = np.ones(size[::-1], bool)
             if look.region is not None:
                 theirs = cv2.dilate(look.region.astype(np.uint8), np.ones((5, 5), np.uint8))
-                free = cv2.warpPerspective(theirs, to @ shift, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) == 0
+                free = (
+                    cv2.warpPerspective(theirs, to @ shift, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) == 0
+                )
             known.append(free)
 
         to = now.register
@@ -300,7 +304,7 @@ def _register(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def _median(stack: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median over pictures (n, h, w, 3) of those that are known (n, h, w): float32 (h, w, 3), and where there is one."""
+    """Median over the known (n, h, w) of pictures (n, h, w, 3): float32 (h, w, 3), and where there is one."""
     values = np.where(known[..., None], stack, np.uint16(999)).astype(np.uint16)
     values.sort(axis=0)  # the unknown last
     count = known.sum(0)

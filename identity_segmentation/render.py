@@ -391,7 +391,9 @@ class _State:
                     result[person] = to_full(matte, frame.image)
             yield frame, result
 
-    def _between(self, span: list[Frame], greys: list[np.ndarray], known: dict[int, dict], cut: int) -> list[np.ndarray]:
+    def _between(
+        self, span: list[Frame], greys: list[np.ndarray], known: dict[int, dict], cut: int
+    ) -> list[np.ndarray]:
         """Mattes of a followed region: where it was found as it was found, carried over the frames between and up to
         a cut or the end."""
         shape = greys[0].shape
@@ -574,6 +576,12 @@ def track_thumbnails(analysis: Analysis, source: str | os.PathLike, folder: Path
 def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dict]:
     """Tracks worth a look, with their times: named on thin evidence, nearly named, or carried mostly by the body."""
     review = []
+    for track in analysis.regions:
+        for shot in _shots(analysis.samples):
+            seen = [s for s in shot if any(t == track for t, *_ in s.tracks)]
+            if seen and seen[-1] is not shot[-1]:
+                row = {"track": track, "from": seen[-1].time_s, "to": shot[-1].time_s}
+                review.append(row | {"name": names[track].name, "why": "lost from here on, within its shot"})
     for track, named in sorted(names.items()):
         seen = [s for s in analysis.samples if any(analysis.track_of(t) == track for t, *_ in s.tracks)]
         if not seen or named.by_hand:
@@ -590,3 +598,13 @@ def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dic
             row = {"track": track, "from": seen[0].time_s, "to": seen[-1].time_s, "name": named.name, "why": why}
             review.append(row)
     return review
+
+
+def _shots(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples between cuts."""
+    shots: list[list[Sample]] = []
+    for sample in samples:
+        if sample.cut or not shots:
+            shots.append([])
+        shots[-1].append(sample)
+    return shots

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 
@@ -15,6 +17,7 @@ from fakes import BACKGROUND, PEOPLE, FakeFaces, FakeMasks, draw, near
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
 from identity_segmentation.analysis import Cancelled, correct, merge, read_analysis
+from identity_segmentation.cli import main
 from identity_segmentation.errors import InputError, OutputError, UnknownPerson, VideoError
 from identity_segmentation.smoothing import Flow, TemporalSmoother, carry
 from identity_segmentation.tracking import CutDetector, SimpleTracker, name_tracks
@@ -188,6 +191,18 @@ def test_a_truncated_file_gives_what_there_is_and_a_warning(tmp_path):
     with VideoReader(path) as reader:
         count = sum(1 for _ in reader)
         assert 10 < count < 50 and reader.truncated and f"{count} of about 60" in reader.warning()
+
+
+def test_ten_bits_a_channel_come_out_as_eight(tmp_path):
+    path = tmp_path / "ten.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p10le"
+        for i in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 20 * i, np.uint8), format="bgr24")
+            out.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        out.mux(stream.encode(None))
+    assert [round(p.mean() / 20) for p in pictures(path)] == list(range(10))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (239, 319)])
@@ -410,6 +425,36 @@ def test_bad_requests_are_refused_before_any_work(people, clip, tmp_path):
     with pytest.raises(InputError, match="follows one person"):
         people.process_video(clip, tmp_path / "out.mp4", "all", view="crop")
     assert not (tmp_path / "out.mp4").exists()
+
+
+_FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from identity_segmentation.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+def test_a_disk_that_fills_leaves_no_output_and_says_how_to_go_on(tmp_path):
+    noisy = [np.random.default_rng(i).integers(0, 255, (240, 320, 3), dtype=np.uint8) for i in range(12)]
+    clip, out = make_video(tmp_path / "clip.mp4", noisy), tmp_path / "out.mp4"
+    words = ["video", str(clip), str(out), "--box", "10", "10", "90", "90", "--segmenter", "embedded"]
+    full = subprocess.run([sys.executable, "-c", _FULL_DISK, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert full.returncode == 1 and "run the same command to go on" in full.stderr and "Traceback" not in full.stderr
+    assert not out.exists() and (tmp_path / "out.mp4.analysis.jsonl").exists()
+    assert main(words) == 0 and len(pictures(out)) == 12
+
+
+def test_a_damaged_source_is_rendered_as_far_as_it_goes_and_the_exit_status_says_so(tmp_path, capsys):
+    noisy = [np.random.default_rng(i).integers(0, 255, (120, 160, 3), dtype=np.uint8) for i in range(60)]
+    path = make_video(tmp_path / "a.mkv", noisy, options={**LOSSLESS, "g": "10"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    words = ["video", str(path), str(tmp_path / "out.mp4"), "--box", "10", "10", "90", "90", "--segmenter", "embedded"]
+    assert main(words) == 4
+    assert "the file ends early" in capsys.readouterr().err
+    assert 10 < len(pictures(tmp_path / "out.mp4")) < 50
 
 
 def test_someone_who_is_never_seen_is_in_no_mask(people, clip, tmp_path):
