@@ -204,6 +204,7 @@ class IdentityAwareSegmentation:
         cancel: threading.Event | None = None,
         box: Sequence[float] | None = None,
         at: float = 0.0,
+        propagate: str = "auto",
     ) -> VideoReport:
         """A video of the people asked for, all frames of the source, its sound kept.
 
@@ -225,6 +226,7 @@ class IdentityAwareSegmentation:
             box: xyxy pixels around one thing in the frame at `at`: follow that through its shot instead of looking
                 for faces. `target_member` is then what to call it (any text; "all" = "object").
             at: seconds.
+            propagate: how masks get from frame to frame: one of `render.PROPAGATE`.
 
         Raises:
             InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
@@ -234,7 +236,7 @@ class IdentityAwareSegmentation:
             raise InputError(f"the output {output} is the input; choose another name")
         if output.suffix:
             format_for(output)
-        settings = RenderSettings(view, background, aspect, smoothing, masks)
+        settings = RenderSettings(view, background, aspect, smoothing, masks, propagate)
         step = progress or (lambda stage, done, total: None)
         path = output.with_name(f"{output.name}.analysis.jsonl")
         looking = {

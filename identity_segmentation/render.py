@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -26,15 +26,15 @@ from . import drawing
 from .analysis import Analysis, Cancelled, Sample
 from .engines.protocols import BoxSegmenter
 from .errors import InputError, OutputError
-from .geometry import decode_rle, encode_rle, face_to_body_bbox
+from .geometry import encode_rle
 from .images import atomic_write, write_image
-from .segmentation import separate, soft_alpha
-from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
+from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, until
 from .tracking import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
 from .video import FORMATS, SegmentWriter, VideoReader, format_for, join_segments, prefetched
 
 VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
+PROPAGATE = ("auto", "flow", "sam3")
 _SEGMENT_SECONDS = 10
 _UNSURE_MARGIN = 0.05  # a named track whose evidence is this close to the bar is listed for review
 
@@ -65,13 +65,15 @@ class VideoReport:
 @dataclass(frozen=True)
 class RenderSettings:
     """How to render: one of `VIEWS`; background "#RRGGBB" for a cutout without alpha; aspect (w, h) of a crop; frames
-    of temporal smoothing; whether to write masks as COCO RLE lines."""
+    of temporal smoothing; whether to write masks as COCO RLE lines; propagate "flow", "sam3" (the segmenter's own
+    video tracker), or "auto" (that, if it has one)."""
 
     view: str = "annotated"
     background: str = "#00B140"
     aspect: tuple[int, int] = (9, 16)
     smoothing: int = 5
     masks: bool = False
+    propagate: str = "auto"
 
 
 def render(
@@ -98,6 +100,13 @@ def render(
     source, output = Path(source), Path(output)
     if settings.view not in VIEWS:
         raise InputError(f"unknown view {settings.view!r}; expected {', '.join(VIEWS)}")
+    if settings.propagate not in PROPAGATE:
+        raise InputError(f"unknown propagate {settings.propagate!r}; expected {', '.join(PROPAGATE)}")
+    if settings.propagate == "sam3" and not can_track(segmenter):
+        raise InputError(
+            f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
+            "--segmenter sam3-hf, or --propagate flow"
+        )
     job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings)
     return job.run(progress, cancel)
 
@@ -108,7 +117,6 @@ class _Job:
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
         self.pictures = output.suffix == ""
         self.form = FORMATS[".mov"] if self.pictures else format_for(output)
-        self.flow = Flow()
         self.sampling = analysis.header["sampling"]
         per_segment = max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / self.sampling))
         self.segment_frames = per_segment * self.sampling
@@ -116,7 +124,7 @@ class _Job:
         self.size = (analysis.header["width"], analysis.header["height"])
         if self.crop_path is not None:
             self.size = self.crop_path.size
-        self.drawn = self._drawn_people()
+        self.scene = Scene(analysis, names, self._drawn_people(), segmenter, settings.smoothing)
 
     def _drawn_people(self) -> list[str | int]:
         """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
@@ -158,23 +166,31 @@ class _Job:
 
     def _render_segments(self, work: Path, todo: list[int], progress, cancel) -> None:
         samples = {s.index: s for s in self.analysis.samples}
-        with VideoReader(self.source) as reader:
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(VideoReader(self.source))
+            ahead = None
+            if self.settings.propagate != "flow" and can_track(self.segmenter) and self.scene.drawn:
+                # The tracker looks at a whole segment before its first frame can be drawn: it reads for itself.
+                ahead = prefetched(stack.enter_context(VideoReader(self.source)).frames(todo[0]), depth=4)
+                stack.callback(ahead.close)
             frames = prefetched(reader.frames(todo[0]), depth=4)
-            try:
-                spans = _spans(frames, self.sampling)
-                for start in range(todo[0], self.analysis.frames, self.segment_frames):
-                    mine = _until(spans, start + self.segment_frames)
-                    if start not in todo:
-                        for _ in mine:
-                            pass
-                        continue
-                    self._render_segment(work, start, mine, samples, reader.info, progress, cancel)
-            finally:
-                frames.close()
+            stack.callback(frames.close)
+            spans = spans_between(frames, self.sampling)
+            for start in range(todo[0], self.analysis.frames, self.segment_frames):
+                mine = until(spans, start + self.segment_frames)
+                part = () if ahead is None else islice(ahead, self.segment_frames)
+                if start not in todo:
+                    for _ in chain(mine, part):
+                        pass
+                    continue
+                if ahead is None:
+                    mattes = Mattes(self.scene, samples)
+                else:
+                    mattes = TrackedMattes(self.scene, samples, part, cancel)
+                self._render_segment(work, start, mattes, mine, samples, reader.info, progress, cancel)
 
-    def _render_segment(self, work: Path, start: int, spans, samples, info, progress, cancel) -> None:
+    def _render_segment(self, work: Path, start: int, state, spans, samples, info, progress, cancel) -> None:
         stem = work / f"{start:08d}"
-        state = _State(self, samples)
         stats: dict[str, list[int]] = {}
         with contextlib.ExitStack() as stack:
             if self.pictures:
@@ -213,7 +229,7 @@ class _Job:
 
     def _picture(self, frame: Frame, mattes: dict, samples) -> np.ndarray:
         view, image = self.settings.view, frame.image
-        heads = _heads_at(self, frame.index, samples)
+        heads = heads_at(self.scene, frame.index, samples)
         if view == "crop":
             return self.crop_path.cut(image, frame.index)
         if view in ("blur", "blur-others"):
@@ -317,177 +333,6 @@ class _Job:
 def _rle_line(frame: Frame, name: str, matte: np.ndarray) -> bytes:
     row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(matte > 127)}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-# ---- spans between samples
-
-
-def _spans(frames: Iterator[Frame], sampling: int) -> Iterator[tuple[list[Frame], bool]]:
-    """(frames from one sample to the next, both included; is this the video's last run).
-
-    A frame on a boundary is in two runs and belongs to the second; the last run owns all of its frames.
-    """
-    run: list[Frame] = []
-    for frame in frames:
-        run.append(frame)
-        if frame.index % sampling == 0 and len(run) > 1:
-            yield run, False
-            run = [frame]
-    if run:
-        yield run, True
-
-
-def _until(spans, end: int):
-    """The spans that begin before `end`; stops right after the last of them, so the next caller goes on."""
-    for span, final in spans:
-        yield span, final
-        if span[-1].index >= end:
-            return
-
-
-class _State:
-    """Mattes of a segment's frames, span by span; begins anew with every segment, so that resuming changes nothing."""
-
-    def __init__(self, job: _Job, samples: dict[int, Sample]):
-        self.job, self.samples = job, samples
-        self.smoothers: dict[str | int, TemporalSmoother] = {}
-        self.keys: tuple[int, dict] | None = None
-        self.present: set[str | int] = set()
-
-    def frames(self, spans) -> Iterator[tuple[Frame, dict[str | int, np.ndarray]]]:
-        """(frame, {person: uint8 matte}) for every frame of the segment."""
-        for span, final in spans:
-            yield from self._span(span, final)
-
-    def _span(self, span: list[Frame], whole: bool):
-        first, last = self._key(span[0]), {}
-        ends = span[-1].index in self.samples and len(span) > 1
-        if ends:
-            last = self._key(span[-1])
-        greys = [self.job.flow.grey(f.image) for f in span]
-        cut = len(span)
-        if ends and self.samples[span[-1].index].cut:
-            cut = 1 + int(np.argmax([cv2.absdiff(a, b).mean() for a, b in pairwise(greys)]))
-        people = [p for p in self.job.drawn if p in first or p in last]
-        mattes = {p: self._carried(greys, first.get(p), last.get(p), cut, ends) for p in people}
-        for track, known in self.job.analysis.regions.items():
-            who = self.job.names[self.job.analysis.track_of(track)].name
-            if who in self.job.drawn:
-                mattes[who] = self._between(span, greys, known, cut)
-        count = len(span) if whole else len(span) - 1
-        for i, frame in enumerate(span[:count]):
-            if i == cut:
-                for smoother in self.smoothers.values():
-                    smoother.reset()
-            self.present = self._present(span, i, cut)
-            result = {}
-            for person in self.job.drawn:
-                matte = mattes[person][i] if person in mattes else np.zeros_like(greys[i], np.float32)
-                smoother = self.smoothers.setdefault(
-                    person, TemporalSmoother(self.job.settings.smoothing, self.job.flow)
-                )
-                matte = smoother.update(matte, greys[i])
-                if (matte > 0.02).any():
-                    result[person] = to_full(matte, frame.image)
-            yield frame, result
-
-    def _between(
-        self, span: list[Frame], greys: list[np.ndarray], known: dict[int, dict], cut: int
-    ) -> list[np.ndarray]:
-        """Mattes of a followed region: where it was found as it was found, carried over the frames between and up to
-        a cut or the end."""
-        shape = greys[0].shape
-        result = [np.zeros(shape, np.float32)] * len(span)
-        for begin, end in ((0, cut), (cut, len(span))):
-            found = [i for i in range(begin, end) if span[i].index in known]
-            for i in found:
-                result[i] = to_working(decode_rle(known[span[i].index]).astype(np.uint8) * 255, shape)
-            for a, b in pairwise(found):
-                result[a : b + 1] = carry(greys[a : b + 1], result[a], result[b], self.job.flow)
-            if not found:
-                continue
-            a, b = found[0], found[-1]
-            if begin and a > begin:
-                result[begin : a + 1] = carry(greys[begin : a + 1], None, result[a], self.job.flow)
-            if b < end - 1 and (end < len(span) or span[-1].index == self.job.analysis.frames - 1):
-                result[b:end] = carry(greys[b:end], result[b], None, self.job.flow)
-        return result
-
-    def _carried(self, greys, first, last, cut: int, ends: bool) -> list[np.ndarray]:
-        shape = greys[0].shape
-        first = None if first is None else to_working(first, shape)
-        last = None if last is None else to_working(last, shape)
-        flow, empty = self.job.flow, np.zeros(shape, np.float32)
-        if cut < len(greys):
-            before = carry(greys[:cut], first, None, flow)
-            return before + carry(greys[cut:], None, last, flow)
-        mattes = carry(greys, first, last, flow)
-        if ends and (first is None) != (last is None):
-            # Seen at one end only: they came or went somewhere between, at a guess half-way.
-            half = len(greys) / 2
-            mattes = [m if (i < half) == (first is not None) else empty for i, m in enumerate(mattes)]
-        return mattes
-
-    def _present(self, span, i: int, cut: int) -> set:
-        near = 0 if i < min(cut, (len(span) + 1) / 2) else len(span) - 1
-        sample = self.samples.get(span[near].index) or self.samples.get(span[0].index)
-        return set() if sample is None else {who for who, *_ in _people_in(self.job, sample)}
-
-    def _key(self, frame: Frame) -> dict:
-        """{person: uint8 matte} at a sampled frame: one encode, one prompt per person asked for."""
-        if self.keys is not None and self.keys[0] == frame.index:
-            return self.keys[1]
-        sample = self.samples.get(frame.index)
-        result: dict = {}
-        if sample is not None:
-            seen = [one for one in _people_in(self.job, sample) if one[2] not in self.job.analysis.regions]
-            mine = [(who, face) for who, face, _ in seen if who in self.job.drawn]
-            others = [face for who, face, _ in seen if who not in self.job.drawn]
-            if mine:
-                faces = [face for _, face in mine]
-                boxes = [face_to_body_bbox(face, frame.image.shape) for face in faces]
-                segments = self.job.segmenter.by_box(self.job.segmenter.encode(frame.image), boxes, faces, others)
-                for (who, _), segment in zip(mine, separate(segments, faces), strict=True):
-                    alpha = soft_alpha(segment)
-                    result[who] = np.maximum(result[who], alpha) if who in result else alpha
-        self.keys = (frame.index, result)
-        return result
-
-
-def _people_in(job: _Job, sample: Sample) -> list[tuple[str | int, Face, int]]:
-    """(person, or track number of a stranger; their face; their track) of everyone in a sample."""
-    found = []
-    for track, box, _, face, _ in job.analysis.points(sample, job.names):
-        name = job.names[track].name if track in job.names else None
-        value = sample.face(face) if face is not None else Face(np.array(box), 0.5)
-        height, width = job.analysis.header["height"], job.analysis.header["width"]
-        x, y = value.centre
-        if 0 <= x < width and 0 <= y < height:
-            found.append((name or track, value, track))
-    return found
-
-
-def _heads_at(job: _Job, index: int, samples: dict[int, Sample]) -> dict[str | int, tuple[int, np.ndarray]]:
-    """person -> (track, head box) at any frame, between samples by interpolation; nobody across a cut."""
-    before = samples.get(index - index % job.sampling)
-    after = samples.get(index - index % job.sampling + job.sampling)
-    share = (index % job.sampling) / job.sampling
-    if before is None:
-        return {}
-    here = {track: (who, face.box) for who, face, track in _people_in(job, before)}
-    there = {track: (who, face.box) for who, face, track in _people_in(job, after)} if after and not after.cut else {}
-    heads = {}
-    for track in here.keys() | there.keys():
-        if track in here and track in there:
-            box = (1 - share) * here[track][1] + share * there[track][1]
-        elif track in here and share < 0.5:
-            box = here[track][1]
-        elif track in there and share >= 0.5:
-            box = there[track][1]
-        else:
-            continue
-        heads[(here.get(track) or there[track])[0]] = (track, box)
-    return heads
 
 
 # ---- a steady crop

@@ -64,21 +64,39 @@ def segment_matches(
         One sighting per match, in order; those not asked for have no segment.
     """
     wanted = [i for i, m in enumerate(matches) if m.name and (names is None or m.name in names)]
+    drawn = segment_faces(image_bgr, [m.face for m in matches], wanted, segmenter, **body_scales)
+    return [Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches)]
+
+
+def segment_faces(
+    image_bgr: np.ndarray,
+    faces: Sequence[Face],
+    wanted: Sequence[int],
+    segmenter: BoxSegmenter,
+    **body_scales: float,
+) -> dict[int, Segment]:
+    """The pixels of some of the people whose faces are known: index of the face -> segment.
+
+    Args:
+        image_bgr: uint8 (H, W, 3).
+        faces: everyone's; those not wanted are evidence too.
+        wanted: indices of the faces whose people are drawn.
+        segmenter: the engine; one encode, one prompt per person.
+        body_scales: passed on to `face_to_body_bbox`.
+    """
     if not wanted:
-        return [Sighting(m, None, None, "face") for m in matches]
-    boxes = [face_to_body_bbox(m.face, image_bgr.shape, **body_scales) for m in matches]
+        return {}
+    boxes = [face_to_body_bbox(face, image_bgr.shape, **body_scales) for face in faces]
     prompted = list(wanted)
     if not segmenter.uses_neighbours:
         # This engine cannot weigh neighbours itself: draw the near ones too, then settle pixel by pixel.
         near = box_iou(np.stack([boxes[i] for i in wanted]), np.stack(boxes)).max(axis=0) > 0
-        prompted += [i for i in np.flatnonzero(near) if i not in wanted]
-    rest = [m.face for i, m in enumerate(matches) if i not in prompted]
-    segments = segmenter.by_box(
-        segmenter.encode(image_bgr), [boxes[i] for i in prompted], [matches[i].face for i in prompted], rest
-    )
-    settled = separate(segments, [matches[i].face for i in prompted])
-    drawn = dict(zip(prompted, settled, strict=True))
-    return [Sighting(m, drawn.get(i) if i in wanted else None, None, "face") for i, m in enumerate(matches)]
+        prompted += [int(i) for i in np.flatnonzero(near) if i not in wanted]
+    mine = [faces[i] for i in prompted]
+    rest = [face for i, face in enumerate(faces) if i not in prompted]
+    segments = segmenter.by_box(segmenter.encode(image_bgr), [boxes[i] for i in prompted], mine, rest)
+    settled = dict(zip(prompted, separate(segments, mine), strict=True))
+    return {i: settled[i] for i in wanted}
 
 
 def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment]:

@@ -22,12 +22,17 @@ class Settings:
         gallery: folder the built gallery is kept in.
         output: folder results are written to.
         face_engine: "auto", "insightface", "embedded".
-        segmenter: "auto", "embedded" (SAM 3 adapters register here too).
+        segmenter: "auto", "sam3", "sam3-hf", "embedded".
         threshold: least similarity for a name, on the face engine's scale; None = the engine's own.
         margin: least lead over the runner-up; None = the engine's own, raised by the gallery where
             its people look alike; 0 = one plain threshold.
         insightface_models: folder that holds InsightFace packs.
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
+        sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.
+        sam3_checkpoint: a local checkpoint instead: sam3.pt for "sam3", a folder for "sam3-hf"; empty = the hub's.
+        device: "auto", "cuda", "mps", "cpu", for SAM 3.
+        dtype: "auto", "float32", "bfloat16", "float16", for SAM 3.
+        compile: 1 = torch.compile SAM 3's vision encoder.
         max_pixels: largest picture decoded, in pixels (a 100-megapixel photo is about 300 MB).
     """
 
@@ -40,6 +45,11 @@ class Settings:
     margin: float | None = None
     insightface_models: str = "insightface_models"
     insightface_pack: str = "buffalo_l"
+    sam3_model: str = "large"
+    sam3_checkpoint: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: int = 0
     max_pixels: int = 120_000_000
 
     @classmethod

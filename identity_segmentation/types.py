@@ -94,6 +94,11 @@ class Face:
         """(x, y) of the box's centre, in pixels."""
         return float((self.box[0] + self.box[2]) / 2), float((self.box[1] + self.box[3]) / 2)
 
+    def scaled(self, factor: float) -> Face:
+        """The same face in a picture scaled by `factor`."""
+        landmarks = None if self.landmarks is None else self.landmarks * factor
+        return Face(self.box * factor, self.score, self.embedding, landmarks)
+
 
 @dataclass(frozen=True, eq=False)
 class Match:

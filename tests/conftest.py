@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -87,3 +88,60 @@ def fake_faces() -> FakeFaces:
 @pytest.fixture
 def fake_masks() -> FakeMasks:
     return FakeMasks()
+
+
+# ---- SAM 3, tiny and random: its code and its loading are real, its masks mean nothing
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """torch, quiet and on one thread; skips aloud where the extra is not installed."""
+    from identity_segmentation.engines import _torchvision
+
+    found = pytest.importorskip("torch", reason="SAM 3's tests need torch: scripts/setup.sh --dev")
+    pytest.importorskip("transformers", reason="SAM 3's tests need transformers: scripts/setup.sh --dev")
+    _torchvision.ensure()
+    found.set_num_threads(1)
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(torch, tmp_path_factory) -> Path:
+    import tiny_sam3
+
+    return tiny_sam3.build(tmp_path_factory.mktemp("sam3") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def sam3_hf(tiny_folder):
+    from identity_segmentation.engines.sam3_hf import Sam3HF
+
+    return Sam3HF(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def official_parts(torch, tmp_path_factory):
+    """(checkpoint, vocabulary) of Meta's package."""
+    if importlib.util.find_spec("sam3") is None:  # importing it would need triton
+        pytest.skip("these tests need Meta's package: scripts/setup.sh --dev")
+    import tiny_official
+
+    folder = tmp_path_factory.mktemp("official")
+    return tiny_official.checkpoint(folder), tiny_official.vocabulary(folder)
+
+
+@pytest.fixture
+def sam3_official(official_parts, torch, monkeypatch):
+    """Meta's package through our adapter, with its GPU played by the CPU."""
+    import tiny_official
+
+    from identity_segmentation.engines import _sam3
+    from identity_segmentation.engines.sam3_official import Sam3Official
+
+    monkeypatch.setattr(_sam3, "require", lambda *packages: None)
+    monkeypatch.setattr(_sam3, "pick_device", lambda device: "cuda")
+    monkeypatch.setattr(Sam3Official, "_precise", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
+    with tiny_official.on_cpu():
+        engine = Sam3Official(str(official_parts[0]), vocabulary=str(official_parts[1]))
+        engine.device = "cpu"
+        yield engine

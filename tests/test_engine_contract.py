@@ -19,7 +19,14 @@ def faces_engine(request):
 
 @pytest.fixture(params=list(SEGMENTERS))
 def masks_engine(request):
-    return request.getfixturevalue({"embedded": "embedded_masks"}[request.param])
+    """Every segmenter; SAM 3 with random weights, so only what does not depend on them can be asked of it."""
+    fixtures = {"embedded": "embedded_masks", "sam3": "sam3_official", "sam3-hf": "sam3_hf"}
+    return request.getfixturevalue(fixtures[request.param])
+
+
+@pytest.fixture
+def trained_engine(embedded_masks):
+    return embedded_masks
 
 
 # ---- faces
@@ -99,13 +106,30 @@ def test_a_segmenter_keeps_the_protocol(masks_engine):
     assert masks_engine.id and "\n" not in masks_engine.describe() and masks_engine.uses_neighbours in (True, False)
 
 
-def test_one_mask_a_box_in_order_at_full_size(masks_engine, group, embedded_faces):
+def test_segments_are_in_order_whole_and_agree_with_their_mattes(masks_engine, group):
+    boxes = [[100, 200, 500, 880], [0, 0, 1280, 886], [700.5, 300.25, 900.75, 800]]
+    segments = masks_engine.by_box(masks_engine.encode(group), boxes)
+    assert len(segments) == 3
+    for box, segment in zip(boxes, segments, strict=True):
+        assert segment.mask.shape == group.shape[:2] and segment.engine == masks_engine.id
+        assert 0 <= segment.score <= 1
+        x0, y0, x1, y1 = segment.box.astype(int)
+        if segment.area:
+            assert segment.mask[y0:y1, x0:x1].sum() == segment.area
+            single = masks_engine.by_box(masks_engine.encode(group), [box])[0]
+            differ = np.count_nonzero(single.mask ^ segment.mask)
+            assert differ <= 0.02 * max(segment.area, single.area), "alone or among others, a box is the same box"
+        if segment.alpha is not None and segment.area:
+            assert (segment.alpha[segment.mask] > 100).all() and (segment.alpha[~segment.mask] < 155).all()
+
+
+def test_one_mask_a_box_in_order_at_full_size(trained_engine, group, embedded_faces):
     faces = embedded_faces.faces(group, embed=False)
     boxes = [face_to_body_bbox(f, group.shape) for f in faces]
-    segments = masks_engine.by_box(masks_engine.encode(group), boxes, faces)
+    segments = trained_engine.by_box(trained_engine.encode(group), boxes, faces)
     assert len(segments) == 6
     for face, segment in zip(faces, segments, strict=True):
-        assert segment.mask.shape == group.shape[:2] and segment.engine == masks_engine.id
+        assert segment.mask.shape == group.shape[:2] and segment.engine == trained_engine.id
         assert 0 < segment.score <= 1
         x, y = (int(v) for v in face.centre)
         assert segment.mask[y, x], "a person's mask holds their face"
@@ -115,10 +139,10 @@ def test_one_mask_a_box_in_order_at_full_size(masks_engine, group, embedded_face
             assert (segment.alpha[segment.mask] > 100).all() and (segment.alpha[~segment.mask] < 155).all()
 
 
-def test_nobodys_face_lies_in_anothers_mask(masks_engine, group, embedded_faces):
+def test_nobodys_face_lies_in_anothers_mask(trained_engine, group, embedded_faces):
     faces = embedded_faces.faces(group, embed=False)
     boxes = [face_to_body_bbox(f, group.shape) for f in faces]
-    segments = masks_engine.by_box(masks_engine.encode(group), boxes, faces)
+    segments = trained_engine.by_box(trained_engine.encode(group), boxes, faces)
     for i, face in enumerate(faces):
         x, y = (int(v) for v in face.centre)
         assert [k for k, s in enumerate(segments) if s.mask[y, x]] == [i]
@@ -139,8 +163,8 @@ def test_encoding_does_not_change_or_keep_the_callers_picture(masks_engine, astr
     assert (image == astronaut).all()
 
 
-def test_the_person_in_a_box_is_found_without_a_face(masks_engine, astronaut):
-    (segment,) = masks_engine.by_box(masks_engine.encode(astronaut), [[20, 0, 380, 512]])
+def test_the_person_in_a_box_is_found_without_a_face(trained_engine, astronaut):
+    (segment,) = trained_engine.by_box(trained_engine.encode(astronaut), [[20, 0, 380, 512]])
     assert segment.mask[130, 215] and segment.mask[400, 180], "head and chest"
     assert not segment.mask[60, 450], "the space shuttle"
 
@@ -167,7 +191,7 @@ def test_tiny_pictures_give_a_mask_of_their_size(masks_engine, shape):
 def test_an_unknown_engine_is_refused_with_those_there_are():
     with pytest.raises(InputError, match="auto, insightface, embedded"):
         face_engine("facenet")
-    with pytest.raises(InputError, match="auto, embedded"):
+    with pytest.raises(InputError, match="auto, sam3, sam3-hf, embedded"):
         segmenter("unet")
 
 

@@ -366,9 +366,9 @@ def test_a_cancelled_render_keeps_its_segments_and_ends_the_same(people, tmp_pat
     with pytest.raises(Cancelled):
         people.process_video(clip, tmp_path / "part.mp4", "Ada", masks=True, progress=progress, cancel=stop)
     assert len(list((tmp_path / ".part.mp4.work").glob("*.done"))) == 2
-    prompts = people.segmenter.prompts
+    encodes = people.segmenter.encodes
     people.process_video(clip, tmp_path / "part.mp4", "Ada", masks=True)
-    assert people.segmenter.prompts - prompts < 8
+    assert people.segmenter.encodes - encodes < 8
     for suffix in (".masks.jsonl", ""):
         name = f".mp4{suffix}"
         assert (tmp_path / f"part{name}").read_bytes() == (tmp_path / f"whole{name}").read_bytes(), name

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from ..errors import EngineUnavailable, InputError
 from ..settings import Settings
-from .protocols import BoxSegmenter, FaceEngine, TextSegmenter
+from .protocols import BoxSegmenter, FaceEngine, TextSegmenter, VideoTracker
 
 __all__ = [
     "BoxSegmenter",
@@ -20,6 +20,7 @@ __all__ = [
     "FaceEngine",
     "SEGMENTERS",
     "TextSegmenter",
+    "VideoTracker",
     "face_engine",
     "segmenter",
 ]
@@ -32,6 +33,8 @@ FACE_ENGINES = {
     "embedded": "embedded_faces:create",
 }
 SEGMENTERS = {
+    "sam3": "sam3_official:create",
+    "sam3-hf": "sam3_hf:create",
     "embedded": "embedded_masks:create",
 }
 
@@ -60,6 +63,10 @@ def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | N
     reasons = []
     for candidate, target in registry.items():
         try:
+            # An engine that is costly to have says first whether this machine is one for it.
+            if (why := _readiness(target)(settings)) != "":
+                reasons.append(f"{candidate}: {why}")
+                continue
             engine = _factory(target)(settings)
         except EngineUnavailable as error:
             reasons.append(f"{candidate}: {error}")
@@ -69,6 +76,10 @@ def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | N
             logger.info("  not %s", reason)
         return engine
     raise EngineUnavailable(f"no {kind} can run here.\n  " + "\n  ".join(reasons))
+
+
+def _readiness(target: str) -> Callable[[Settings], str]:
+    return getattr(import_module(f".{target.split(':')[0]}", __name__), "ready", lambda settings: "")
 
 
 def _factory(target: str) -> Callable:

@@ -7,7 +7,7 @@ the engine's own business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -94,4 +94,31 @@ class TextSegmenter(Protocol):
 
     def by_text(self, encoded: Any, phrase: str) -> list[Segment]:
         """One segment per instance, best first; an empty list when there is none."""
+        ...
+
+
+@runtime_checkable
+class VideoTracker(Protocol):
+    """Carries masks through the frames of a shot by a memory of what was seen.
+
+    Attributes:
+        can_track: False for a model of the engine that has no tracker.
+    """
+
+    id: str
+    can_track: bool
+
+    def track(
+        self, images_bgr: Sequence[np.ndarray], seeds: Mapping[int, Mapping[Hashable, np.ndarray]]
+    ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
+        """Follow people (or things) forward and backward from where they are known.
+
+        Args:
+            images_bgr: the frames of one shot or a part of it; each is read once for either direction, in order.
+            seeds: index of a frame -> who -> their mask there, bool (H, W).
+
+        Yields:
+            (index of a frame, who -> segment); a frame may come twice, with different people. A segment is empty
+            (score below 0.5) where the person is not seen.
+        """
         ...

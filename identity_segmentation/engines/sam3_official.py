@@ -1,0 +1,353 @@
+"""Segmenter "sam3": SAM 3 (Carion et al., 2025) through Meta's own package, which needs an NVIDIA GPU.
+
+Boxes go through its interactive predictor (one mask per box), phrases through its processor, video through its
+tracker. The weights (`sam3.pt`) are read as plain tensors, never as a pickle that could run code, and every parameter
+must be there. The vocabulary that the package's wheel lacks is rebuilt from the published tokenizer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import EngineUnavailable, InputError
+from ..images import atomic_write
+from ..settings import Settings
+from ..types import Face, Segment, as_image
+from . import _sam3, _torchvision
+from ._nets import nets_folder
+
+_CHECKPOINT = "sam3.pt"
+_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
+_MERGES = 48894  # of CLIP's tokenizer: 49152 tokens less 256 bytes and 2 marks, as the package counts them
+_INSTANCE = 0.5
+_ENCODE_BYTES = 1.2e9
+_PACKAGES = ("torch", "torchvision", "sam3", "triton", "psutil", "skimage")
+
+
+def create(settings: Settings) -> Sam3Official:
+    return Sam3Official(settings.sam3_checkpoint, settings.device, bool(settings.compile))
+
+
+def ready(settings: Settings) -> str:
+    """Why `auto` should not take this engine here; empty if it should. Nothing is loaded or fetched."""
+    if settings.sam3_model != "large":
+        return f"--sam3-model {settings.sam3_model} is for sam3-hf"
+    try:
+        _sam3.require(*_PACKAGES)
+        if settings.sam3_checkpoint:
+            if not Path(settings.sam3_checkpoint).is_file():
+                return f"no file {settings.sam3_checkpoint}"
+        elif _sam3.cached_file(_sam3.REPOSITORY, _CHECKPOINT) is None:
+            return f"{_CHECKPOINT} is not in the cache; name the engine to fetch it: --segmenter sam3"
+        if _sam3.pick_device(settings.device) == "cpu":
+            return "no NVIDIA GPU, which Meta's package needs; sam3-hf runs on any device"
+    except EngineUnavailable as error:
+        return str(error)
+    return ""
+
+
+@dataclass
+class Encoded:
+    """The package's state of one picture."""
+
+    shape: tuple[int, int]
+    state: dict
+
+
+class Sam3Official:
+    """See the module; the protocols are `BoxSegmenter`, `TextSegmenter` and `VideoTracker`.
+
+    Args:
+        checkpoint: path of a `sam3.pt`; empty = the hub's, from the cache or fetched.
+        device: "auto" or "cuda".
+        compile: torch.compile the vision encoder.
+        vocabulary: path of `bpe_simple_vocab_16e6.txt.gz`; empty = found or rebuilt.
+
+    Raises:
+        EngineUnavailable: a package, a GPU, the weights or access to them are missing, or the checkpoint is not whole.
+    """
+
+    uses_neighbours = False
+    can_track = True
+
+    def __init__(self, checkpoint: str = "", device: str = "auto", compile: bool = False, vocabulary: str = ""):
+        _sam3.require(*_PACKAGES)
+        import torch
+
+        _torchvision.ensure()
+        self._torch = torch
+        self.device = _sam3.pick_device(device)
+        if not self.device.startswith("cuda"):
+            raise EngineUnavailable(
+                "Meta's sam3 package runs on NVIDIA GPUs only; choose --segmenter sam3-hf, which runs on any device"
+            )
+        path = Path(checkpoint).expanduser() if checkpoint else _sam3.fetch(_sam3.REPOSITORY, [_CHECKPOINT])[0]
+        self.checkpoint = path
+        self.id = f"sam3/{path.stem}"
+        self._open(path, vocabulary, compile)
+
+    def _open(self, path: Path, vocabulary: str, compile: bool) -> None:
+        import sam3.model_builder as builder
+        from sam3.model.sam3_image_processor import Sam3Processor
+
+        words = vocabulary or str(find_vocabulary())
+        with _silent_autocast(self._torch):
+            self._model = builder.build_sam3_image_model(
+                bpe_path=words, device="cuda", checkpoint_path=None, load_from_HF=False, enable_inst_interactivity=True,
+                compile=compile,
+            )  # fmt: skip
+        load_checkpoint(self._model, path)
+        self._size = int(self._model.inst_interactive_predictor.model.image_size)
+        self._processor = Sam3Processor(
+            self._model, resolution=self._size, device="cuda", confidence_threshold=_INSTANCE
+        )
+
+    def describe(self) -> str:
+        return f"SAM 3, Meta's package ({self.checkpoint.name}): boxes, words and video, on {self.device} in bfloat16"
+
+    def _precise(self):
+        return self._torch.autocast("cuda", dtype=self._torch.bfloat16)
+
+    # ---- pictures
+
+    def encode(self, image_bgr: np.ndarray) -> Encoded:
+        """One pass of the vision encoder."""
+        image_bgr = as_image(image_bgr)
+        with self._torch.inference_mode(), self._precise():
+            return Encoded(image_bgr.shape[:2], self._processor.set_image(_rgb(image_bgr)))
+
+    def encode_batch(self, images_bgr: Sequence[np.ndarray], batch: int | None = None) -> list[Encoded]:
+        """Encode pictures of any sizes, several at a time; see `Sam3HF.encode_batch`."""
+        images = [as_image(image) for image in images_bgr]
+        return _sam3.in_batches(images, batch or _sam3.free_batch(_ENCODE_BYTES), self._encode)
+
+    def _encode(self, images: Sequence[np.ndarray]) -> list[Encoded]:
+        with self._torch.inference_mode(), self._precise():
+            features = self._processor.set_image_batch([_rgb(i) for i in images])["backbone_out"]
+        return [
+            Encoded(
+                image.shape[:2],
+                {
+                    "original_height": image.shape[0], "original_width": image.shape[1],
+                    "backbone_out": _one_of(features, i, len(images)),
+                },
+            )
+            for i, image in enumerate(images)
+        ]  # fmt: skip
+
+    def by_box(
+        self,
+        encoded: Encoded,
+        boxes: np.ndarray | Sequence[Sequence[float]],
+        faces: Sequence[Face | None] | None = None,
+        others: Sequence[Face] = (),
+    ) -> list[Segment]:
+        """One mask per box; boxes that hold other people's faces get those as points that are not the person's. See
+        `BoxSegmenter`."""
+        if len(boxes) == 0:
+            return []
+        checked = _sam3.checked_boxes(boxes, encoded.shape)
+        faces = list(faces) if faces is not None else [None] * len(checked)
+        if len(faces) != len(checked):
+            raise InputError(f"expected a face (or None) for each of {len(checked)} boxes, got {len(faces)}")
+        everyone = [f for f in faces if f is not None] + list(others)
+        away = [_sam3.strangers_in(b, f, everyone) for b, f in zip(checked, faces, strict=True)]
+        segments: list[Segment | None] = [None] * len(checked)
+        plain = [i for i, points in enumerate(away) if not points]
+        groups = ([plain] if plain else []) + [[i] for i, points in enumerate(away) if points]
+        for group in groups:
+            points = np.array(away[group[0]], np.float32)
+            prompt = {"point_coords": points, "point_labels": np.zeros(len(points), np.int64)} if len(points) else {}
+            box = checked[group] if len(group) > 1 else checked[group[0]]
+            with self._torch.inference_mode(), self._precise():
+                _, scores, low = self._model.predict_inst(
+                    encoded.state, box=box, multimask_output=False, return_logits=True, **prompt
+                )
+            low, scores = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:]), np.ravel(scores)
+            for i, logits, score in zip(group, low, scores, strict=True):
+                segments[i] = _sam3.to_segment(logits, encoded.shape, _share(score), checked[i], self.id)
+        return segments
+
+    def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
+        """Every instance of a phrase, best first; see `TextSegmenter`."""
+        phrase = _sam3.checked_phrase(phrase)
+        processor, state = self._processor, encoded.state
+        processor.reset_all_prompts(state)  # they would add up
+        processor.confidence_threshold = threshold
+        with self._torch.inference_mode(), self._precise():
+            found = processor.set_text_prompt(phrase, state)
+        masks, scores = found["masks_logits"][:, 0].float().cpu().numpy(), found["scores"].float().cpu().numpy()
+        processor.reset_all_prompts(state)
+        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        # The package hands out probabilities at full size.
+        odds = [np.log(np.clip(m, 1e-6, 1 - 1e-6) / (1 - np.clip(m, 1e-6, 1 - 1e-6))) for m in masks]
+        segments = [_sam3.to_segment(o, encoded.shape, s, whole, self.id) for o, s in zip(odds, scores, strict=True)]
+        return _sam3.without_duplicates(segments)
+
+    # ---- video
+
+    def track(
+        self, images_bgr: Sequence[np.ndarray], seeds: Mapping[int, Mapping[Hashable, np.ndarray]]
+    ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
+        """Follow people through the frames of one shot; see `VideoTracker`.
+
+        The package reads frames from a folder, keeps a state that grows with their number, and fails on people who are
+        first known in different frames: hand in a shot in parts; every such frame costs a run of its own.
+        """
+        torch, tracker = self._torch, self._model.inst_interactive_predictor.model
+        tracker.backbone = self._model.backbone
+        seen: set[Hashable] = set()
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), self._precise():
+            for i, image in enumerate(images_bgr):
+                cv2.imwrite(os.path.join(folder, f"{i:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+                shape = image.shape[:2]
+            for start, masks in sorted(seeds.items()):
+                people = [who for who in masks if who not in seen]
+                seen.update(people)
+                if not people:
+                    continue
+                state = tracker.init_state(
+                    video_path=folder, offload_video_to_cpu=True, offload_state_to_cpu=self.device == "cpu"
+                )
+                for number, who in enumerate(people):
+                    tracker.add_new_mask(state, start, number, torch.from_numpy(masks[who].astype(np.float32)))
+                for reverse in (False, True):
+                    found = tracker.propagate_in_video(
+                        state, start, len(images_bgr), reverse, tqdm_disable=True, propagate_preflight=not reverse
+                    )
+                    for index, objects, low, _, scores in found:
+                        if index != start or not reverse:
+                            yield int(index), self._tracked([people[int(i)] for i in objects], low, scores, shape)
+
+    def _tracked(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
+        whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+        logits = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
+        scores = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
+        result = {}
+        for who, mask, score in zip(people, logits, scores, strict=True):
+            there = mask if score >= 0.5 else np.full_like(mask, -20)
+            result[who] = _sam3.to_segment(there, shape, float(score), whole, self.id)
+        return result
+
+
+# ---- loading
+
+
+def load_checkpoint(model, path: Path) -> None:
+    """Load `sam3.pt` into the package's image model, every parameter or none.
+
+    Raises:
+        EngineUnavailable: not there, truncated, another model's, or with parameters missing or of another shape.
+    """
+    import torch
+
+    broken = torch.serialization.pickle.UnpicklingError  # weights_only: plain tensors, nothing that could run
+    if not path.is_file():
+        raise EngineUnavailable(
+            f"no file {path}; expected a {_CHECKPOINT} from https://huggingface.co/{_sam3.REPOSITORY}"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, broken, EOFError, ValueError, OSError, KeyError) as error:
+        raise EngineUnavailable(
+            f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:200]}); it may be truncated. "
+            "Delete it and fetch it again"
+        ) from error
+    content = content.get("model", content) if isinstance(content, dict) else {}
+    tensors = {}
+    for key, value in content.items():
+        if key.startswith("detector."):
+            tensors[key.removeprefix("detector.")] = value
+        elif key.startswith("tracker."):
+            tensors["inst_interactive_predictor.model." + key.removeprefix("tracker.")] = value
+    wanted = dict(model.named_parameters())
+    missing = sorted(set(wanted) - set(tensors))
+    foreign = sorted(k for k in set(wanted) & set(tensors) if wanted[k].shape != tensors[k].shape)
+    if missing or foreign:
+        what = f"{len(missing)} parameters are missing" if missing else f"{len(foreign)} have another shape"
+        raise EngineUnavailable(
+            f"{path} does not fit SAM 3: {what} ({(missing or foreign)[0]} ...). They would be random numbers, so it "
+            f"is refused; fetch {_CHECKPOINT} from https://huggingface.co/{_sam3.REPOSITORY} again"
+        )
+    model.load_state_dict(tensors, strict=False)
+
+
+def find_vocabulary() -> Path:
+    """The vocabulary of the package's tokenizer: from a clone of it, or rebuilt from the published tokenizer.
+
+    Raises:
+        EngineUnavailable: neither can be had.
+    """
+    spec = importlib.util.find_spec("sam3")
+    roots = [Path(p) for p in spec.submodule_search_locations] if spec else []
+    own = nets_folder() / _VOCABULARY
+    for path in [root / ".." / "assets" / _VOCABULARY for root in roots] + [
+        root / "assets" / _VOCABULARY for root in roots
+    ]:
+        if path.is_file():
+            return path.resolve()
+    if not own.is_file():
+        rebuild_vocabulary(_sam3.fetch(_sam3.REPOSITORY, ["tokenizer.json"])[0], own)
+    return own
+
+
+def rebuild_vocabulary(tokenizer: Path, target: Path) -> Path:
+    """Write CLIP's merges, in the package's format, from a Hugging Face `tokenizer.json`.
+
+    Raises:
+        EngineUnavailable: that file is not CLIP's tokenizer.
+    """
+    try:
+        merges = json.loads(tokenizer.read_text("utf-8"))["model"]["merges"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineUnavailable(f"{tokenizer}: not a tokenizer that can be read ({error})") from error
+    if len(merges) != _MERGES:
+        raise EngineUnavailable(f"{tokenizer} has {len(merges)} merges; expected CLIP's {_MERGES}")
+    lines = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as file:
+        file.write(gzip.compress("\n".join(["#version: 0.2", *lines, ""]).encode()))
+    return target
+
+
+@contextlib.contextmanager
+def _silent_autocast(torch):
+    """Building the tracker switches a process-wide autocast on; what was set before is put back."""
+    enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", enabled)
+        torch.set_autocast_dtype("cuda", dtype)
+
+
+def _rgb(image_bgr: np.ndarray):
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(image_bgr[:, :, ::-1]))  # of an array it takes the wrong size
+
+
+def _share(score) -> float:
+    return float(np.clip(score, 0, 1))
+
+
+def _one_of(value, index: int, count: int):
+    """One picture's part of a batch's features: nested dicts and lists of tensors (count, ...)."""
+    if isinstance(value, dict):
+        return {k: _one_of(v, index, count) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_one_of(v, index, count) for v in value)
+    if hasattr(value, "shape") and value.ndim and value.shape[0] == count:
+        return value[index : index + 1]
+    return value

@@ -1,0 +1,464 @@
+"""SAM 3 through both implementations, with tiny random weights in the published layout.
+
+The nets' opinions mean nothing here; that the adapters ask them the right questions, and load every tensor, does.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from identity_segmentation.engines import _sam3, segmenter
+from identity_segmentation.engines.protocols import BoxSegmenter, TextSegmenter, VideoTracker
+from identity_segmentation.errors import EngineUnavailable, InputError
+from identity_segmentation.settings import Settings
+from identity_segmentation.types import Face, Segment
+
+BOXES = [[20, 30, 90, 110], [0, 0, 50, 50]]
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def frames(picture) -> list[np.ndarray]:
+    return [np.roll(picture, 2 * i, 1) for i in range(48)]
+
+
+@pytest.fixture(scope="module")
+def seed() -> np.ndarray:
+    mask = np.zeros((120, 160), bool)
+    mask[30:90, 40:100] = True
+    return mask
+
+
+def alike(a: Segment, b: Segment) -> bool:
+    return (a.mask == b.mask).all() and a.score == pytest.approx(b.score, abs=1e-5)
+
+
+# ---- transformers
+
+
+def test_it_has_all_three_abilities(sam3_hf):
+    assert (
+        isinstance(sam3_hf, BoxSegmenter) and isinstance(sam3_hf, TextSegmenter) and isinstance(sam3_hf, VideoTracker)
+    )
+    assert sam3_hf.can_track and "on cpu in float32" in sam3_hf.describe()
+
+
+def test_a_box_gives_what_the_librarys_own_tracker_gives_with_its_memory_token_put_back(
+    sam3_hf, tiny_folder, picture, torch
+):
+    from transformers import Sam3TrackerModel, Sam3TrackerProcessor
+
+    library = Sam3TrackerModel.from_pretrained(tiny_folder).eval()
+    processor = Sam3TrackerProcessor.from_pretrained(tiny_folder)
+    given = processor(images=picture[:, :, ::-1].copy(), input_boxes=[BOXES], return_tensors="pt")
+    with torch.inference_mode():
+        maps = list(library.get_image_features(given.pixel_values, return_dict=True).fpn_hidden_states[:3])
+        maps[-1] = maps[-1] + library.no_memory_embedding
+        sizes = library.backbone_feature_sizes
+        maps = [m.permute(1, 2, 0).reshape(1, -1, *s) for m, s in zip(maps, sizes, strict=True)]
+        out = library(image_embeddings=maps, input_boxes=given.input_boxes, multimask_output=False)
+    encoded = sam3_hf.encode(picture)
+    ours, scores = sam3_hf._prompt(encoded, np.array(BOXES, np.float32), [[], []])
+    assert np.allclose(ours, out.pred_masks[0, :, 0].numpy(), atol=2e-4)
+    assert np.allclose(scores, out.iou_scores[0, :, 0].numpy(), atol=1e-5)
+    wholes = processor.post_process_masks(out.pred_masks, given["original_sizes"])[0][:, 0].numpy()
+    for segment, whole in zip(sam3_hf.by_box(encoded, BOXES), wholes, strict=True):
+        # specks and holes aside, and one pixel of rounding along the edge
+        assert np.count_nonzero(segment.mask ^ whole) < 0.03 * whole.size
+
+
+def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_folder, picture, torch):
+    from transformers import Sam3Model, Sam3Processor
+
+    library = Sam3Model.from_pretrained(tiny_folder).eval()
+    processor = Sam3Processor.from_pretrained(tiny_folder)
+    given = processor(images=picture[:, :, ::-1].copy(), text="shirt", return_tensors="pt")
+    with torch.inference_mode():
+        out = library(**{k: v for k, v in given.items() if k != "original_sizes"})
+    (theirs,) = processor.post_process_instance_segmentation(out, 0.0, 0.5, [(120, 160)])
+    ours = sam3_hf.by_text(sam3_hf.encode(picture), "shirt", 0.0)
+    assert 0 < len(ours) <= len(theirs["scores"])
+    assert [s.score for s in ours] == sorted((s.score for s in ours), reverse=True)
+    for segment in ours:
+        nearest = int(np.abs(theirs["scores"].numpy() - segment.score).argmin())
+        theirs_mask = theirs["masks"][nearest].numpy() > 0
+        assert segment.score == pytest.approx(float(theirs["scores"][nearest]), abs=1e-4)
+        assert np.count_nonzero(segment.mask ^ theirs_mask) < 0.05 * theirs_mask.size
+    for i, a in enumerate(ours):
+        for b in ours[:i]:
+            shared = np.count_nonzero(a.mask & b.mask)
+            assert shared < 0.8 * (a.area + b.area - shared)
+
+
+def test_one_encode_serves_every_prompt_in_any_order(sam3_hf, picture, monkeypatch):
+    calls = []
+    real = sam3_hf._detector.get_vision_features
+    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", lambda **k: calls.append(1) or real(**k))
+    encoded = sam3_hf.encode(picture)
+    first = sam3_hf.by_box(encoded, BOXES)
+    words = sam3_hf.by_text(encoded, "hat", 0.0)
+    again = sam3_hf.by_box(encoded, BOXES)
+    assert len(calls) == 1 and all(map(alike, first, again))
+    assert all(map(alike, words, sam3_hf.by_text(sam3_hf.encode(picture), "hat", 0.0)))
+
+
+def test_a_batch_is_its_pictures(sam3_hf, picture):
+    pictures = [picture, picture[:60].copy(), np.roll(picture, 30, 0)]
+    batch = sam3_hf.encode_batch(pictures, batch=2)
+    for image, encoded in zip(pictures, batch, strict=True):
+        alone = sam3_hf.by_box(sam3_hf.encode(image), [[5, 5, 50, 50]])[0]
+        together = sam3_hf.by_box(encoded, [[5, 5, 50, 50]])[0]
+        assert np.count_nonzero(alone.mask ^ together.mask) < 0.01 * alone.mask.size
+    assert sam3_hf.encode_batch([]) == []
+
+
+def test_out_of_memory_halves_the_batch_with_one_warning(sam3_hf, picture, torch, monkeypatch, caplog):
+    real, sizes = sam3_hf._detector.get_vision_features, []
+
+    def small(pixel_values):
+        sizes.append(len(pixel_values))
+        if len(pixel_values) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(pixel_values=pixel_values)
+
+    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", small)
+    assert len(sam3_hf.encode_batch([picture] * 4, batch=4)) == 4
+    assert sizes == [4, 2, 1, 1, 1, 1] and caplog.text.count("out of memory") == 1
+
+    def none(pixel_values):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", none)
+    with pytest.raises(InputError, match="--sam3-model small"):
+        sam3_hf.encode(picture)
+
+
+def test_other_peoples_faces_in_a_box_are_points_that_are_not_hers(sam3_hf, picture, monkeypatch):
+    asked = {}
+    real = sam3_hf._box_model.forward
+    monkeypatch.setattr(sam3_hf._box_model, "forward", lambda **k: asked.update(k) or real(**k))
+    mine, other = Face([40, 40, 60, 60], 0.9), Face([70, 50, 84, 64], 0.9)
+    sam3_hf.by_box(sam3_hf.encode(picture), BOXES, [mine, None], [other])
+    scale = 112 / np.array([160, 120])
+    assert asked["input_labels"].tolist() == [[[0, -10], [0, -10]]] or asked["input_labels"].tolist() == [[[0], [0]]]
+    assert np.allclose(asked["input_points"][0, 0, 0].numpy(), np.array([77, 57]) * scale)
+    assert np.allclose(asked["input_points"][0, 1, 0].numpy(), np.array([50, 50]) * scale)
+    sam3_hf.by_box(sam3_hf.encode(picture), BOXES, [mine, None])
+    assert asked["input_points"].shape == (1, 2, 1, 2)
+
+
+@pytest.mark.parametrize("phrase", ["", "   ", "\n"])
+def test_an_empty_phrase_is_refused(sam3_hf, picture, phrase):
+    with pytest.raises(InputError, match="empty"):
+        sam3_hf.by_text(sam3_hf.encode(picture), phrase)
+
+
+def test_a_phrase_in_any_script_and_a_long_one_are_asked(sam3_hf, picture):
+    encoded = sam3_hf.encode(picture)
+    for phrase in ("원영의 셔츠", "เสื้อ", "a very long phrase " * 40):
+        assert isinstance(sam3_hf.by_text(encoded, phrase), list)
+
+
+def test_a_very_large_picture_comes_back_at_its_size(sam3_hf):
+    image = np.full((9000, 12000, 3), 120, np.uint8)
+    (segment,) = sam3_hf.by_box(sam3_hf.encode(image), [[4000, 3000, 5000, 4000]])
+    assert segment.mask.shape == (9000, 12000)
+
+
+# ---- video
+
+
+def followed(engine, frames, seeds) -> dict[int, dict]:
+    result: dict[int, dict] = {}
+    for index, found in engine.track(frames, seeds):
+        result.setdefault(index, {}).update(found)
+    return result
+
+
+def test_people_are_followed_forward_and_backward_from_where_they_are_known(sam3_hf, frames, seed):
+    found = followed(sam3_hf, frames[:8], {2: {"a": seed}, 5: {"b": ~seed}})
+    assert sorted(found) == list(range(8)) and all(set(f) == {"a", "b"} for f in found.values())
+    assert (found[2]["a"].mask == seed).mean() > 0.9 and (found[5]["b"].mask == ~seed).mean() > 0.9
+    assert all(s.mask.shape == (120, 160) for f in found.values() for s in f.values())
+
+
+def test_one_of_several_people_is_followed_as_if_alone(sam3_hf, frames, seed):
+    alone = followed(sam3_hf, frames[:5], {0: {"a": seed}})
+    both = followed(sam3_hf, frames[:5], {0: {"a": seed, "b": ~seed}})
+    assert all(alike(alone[i]["a"], both[i]["a"]) for i in range(5))
+
+
+def test_pruning_changes_nothing_and_keeps_memory_flat(sam3_hf, frames, seed):
+    pruned, whole = sam3_hf.start(), sam3_hf.start()
+    whole.prune = False
+    sizes = []
+    for i, frame in enumerate(frames):
+        seeds = {"a": seed, "b": ~seed} if i == 0 else None
+        a, b = pruned.step(frame, seeds), whole.step(frame, seeds)
+        assert all(alike(a[who], b[who]) for who in ("a", "b"))
+        sizes.append(pruned.size_bytes())
+    assert sizes[-1] == sizes[20] and whole.size_bytes() > 2 * sizes[-1]
+
+
+def test_phrases_are_followed_through_a_video_in_one_pass(sam3_hf, frames):
+    rows = list(sam3_hf.follow_words(iter(frames[:4]), ["shirt", "person"], 0.0))
+    assert len(rows) == 4 and any(rows)
+    owner = {}
+    for row in rows:
+        for phrase, number, segment in row:
+            assert phrase in ("shirt", "person") and segment.area and owner.setdefault(number, phrase) == phrase
+
+
+# ---- checkpoints
+
+
+def copy_of(folder, target):
+    shutil.copytree(folder, target)
+    return target
+
+
+def rewritten(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    return str(folder)
+
+
+def engine_of(folder):
+    from identity_segmentation.engines.sam3_hf import Sam3HF
+
+    return Sam3HF(str(folder), device="cpu")
+
+
+def test_a_checkpoint_with_a_tensor_missing_is_refused(tiny_folder, tmp_path):
+    folder = rewritten(copy_of(tiny_folder, tmp_path / "m"), lambda t: t.pop("tracker_neck.fpn_layers.0.proj1.weight"))
+    with pytest.raises(EngineUnavailable, match=r"1 missing keys \(tracker_neck\.fpn_layers\.0\.proj1\.weight"):
+        engine_of(folder)
+
+
+def test_a_checkpoint_with_a_tensor_too_many_or_misshapen_is_refused(tiny_folder, tmp_path, torch):
+    extra = rewritten(copy_of(tiny_folder, tmp_path / "x"), lambda t: t.update(stranger=torch.zeros(2)))
+    with pytest.raises(EngineUnavailable, match="unexpected keys"):
+        engine_of(extra)
+    name = "tracker_model.no_memory_embedding"
+    bent = rewritten(copy_of(tiny_folder, tmp_path / "b"), lambda t: t.update({name: torch.zeros(1, 1, 7)}))
+    with pytest.raises(EngineUnavailable, match=r"mismatched keys|cannot be loaded"):
+        engine_of(bent)
+
+
+def test_a_truncated_or_foreign_checkpoint_says_so(tiny_folder, tmp_path):
+    cut = copy_of(tiny_folder, tmp_path / "cut")
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(EngineUnavailable, match="may be truncated"):
+        engine_of(cut)
+    foreign = copy_of(tiny_folder, tmp_path / "foreign")
+    (foreign / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(EngineUnavailable, match="'bert' model; expected SAM 3"):
+        engine_of(foreign)
+    (foreign / "config.json").write_text("{")
+    with pytest.raises(EngineUnavailable, match="not a model's configuration"):
+        engine_of(foreign)
+    (cut / "model.safetensors").unlink()
+    with pytest.raises(EngineUnavailable, match="cannot be loaded"):
+        engine_of(cut)
+    with pytest.raises(EngineUnavailable, match="no folder ./nowhere"):
+        engine_of("./nowhere")
+
+
+def test_the_light_model_knows_words_and_boxes_by_example_and_says_it_has_no_video(torch, tmp_path, picture, seed):
+    import tiny_sam3
+
+    engine = engine_of(tiny_sam3.build_lite(tmp_path / "lite"))
+    assert not engine.can_track and "no video" in engine.describe()
+    encoded = engine.encode(picture)
+    segments = engine.by_box(encoded, BOXES)
+    assert len(segments) == 2 and all(s.mask.shape == (120, 160) for s in segments)
+    assert isinstance(engine.by_text(encoded, "shirt", 0.0), list)
+    for call in (
+        lambda: list(engine.track([picture], {0: {"a": seed}})),
+        lambda: list(engine.follow_words([picture], ["x"])),
+    ):
+        with pytest.raises(EngineUnavailable, match="no video tracker"):
+            call()
+
+
+# ---- devices, access, auto
+
+
+def test_devices_and_dtypes_that_cannot_be_are_refused(torch, monkeypatch):
+    assert _sam3.pick_device("cpu") == "cpu" and _sam3.pick_dtype("auto", "cpu") == torch.float32
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineUnavailable, match="cuda was asked for"):
+            _sam3.pick_device("cuda")
+    with pytest.raises(InputError, match="unknown device"):
+        _sam3.pick_device("tpu")
+    with pytest.raises(InputError, match="many times slower"):
+        _sam3.pick_dtype("float16", "cpu")
+    with pytest.raises(InputError, match="unknown dtype"):
+        _sam3.pick_dtype("int4", "cpu")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert _sam3.pick_dtype("auto", "cuda") == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert _sam3.pick_dtype("auto", "cuda") == torch.float16
+
+
+def _refusal(kind, status):
+    import httpx
+    from huggingface_hub import errors
+
+    response = httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/facebook/sam3"))
+    return getattr(errors, kind)("refused", response=response)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "token", "says"),
+    [
+        ("GatedRepoError", 401, None, "hf auth login"),
+        ("GatedRepoError", 403, "hf_x", "your token has no access"),
+        ("RepositoryNotFoundError", 404, None, "there is no model"),
+        ("HfHubHTTPError", 500, None, "was broken off"),
+    ],
+)
+def test_weights_that_cannot_be_fetched_say_what_to_do(torch, monkeypatch, kind, status, token, says):
+    import huggingface_hub
+
+    def refuse(*_, **__):
+        raise _refusal(kind, status)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: token)
+    with pytest.raises(EngineUnavailable, match=says):
+        segmenter("sam3-hf", Settings(device="cpu"))
+
+
+def test_a_broken_connection_and_an_unreachable_hub_are_two_things(torch, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for error, says in (
+        (ConnectionError("reset by peer"), "broken off"),
+        (LocalEntryNotFoundError("no"), "--checkpoint"),
+    ):
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, _e=error, **__: (_ for _ in ()).throw(_e))
+        with pytest.raises(EngineUnavailable, match=says):
+            segmenter("sam3-hf", Settings(device="cpu"))
+
+
+def test_auto_takes_the_embedded_engine_without_asking_the_hub_and_says_why(torch, monkeypatch, caplog):
+    import huggingface_hub
+
+    def never(*_, **__):
+        raise AssertionError("nothing may be fetched unasked")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", never)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with caplog.at_level("INFO"):
+        engine = segmenter("auto", Settings())
+    assert engine.id == "embedded"
+    assert "not sam3-hf: no weights of facebook/sam3 and no Hugging Face token" in caplog.text
+
+
+def test_auto_on_a_cpu_leaves_cached_weights_alone_but_a_name_takes_them(tiny_folder, caplog):
+    settings = Settings(sam3_checkpoint=str(tiny_folder), device="cpu")
+    with caplog.at_level("INFO"):
+        assert segmenter("auto", settings).id == "embedded"
+    assert "choose it by name: --segmenter sam3-hf" in caplog.text
+    assert segmenter("sam3-hf", settings).id == "sam3-hf/tiny"
+
+
+# ---- Meta's package
+
+
+def test_metas_package_without_a_gpu_or_triton_names_what_is_missing(monkeypatch):
+    with pytest.raises(EngineUnavailable, match=r"needs .*|NVIDIA|sam3-hf"):
+        segmenter("sam3", Settings())
+
+
+def test_metas_package_gives_boxes_words_and_batches(sam3_official, picture):
+    assert isinstance(sam3_official, BoxSegmenter) and isinstance(sam3_official, TextSegmenter)
+    encoded = sam3_official.encode(picture)
+    one = sam3_official.by_box(encoded, BOXES)
+    assert [s.mask.shape for s in one] == [(120, 160)] * 2
+    batch = sam3_official.encode_batch([picture, picture[:60].copy()], batch=2)
+    again = sam3_official.by_box(batch[0], BOXES)
+    assert all(np.count_nonzero(a.mask ^ b.mask) < 0.02 * a.mask.size for a, b in zip(one, again, strict=True))
+    assert sam3_official.by_box(batch[1], [[0, 0, 50, 50]])[0].mask.shape == (60, 160)
+    faces = [Face([40, 40, 60, 60], 0.9), None]
+    assert len(sam3_official.by_box(encoded, BOXES, faces, [Face([70, 50, 84, 64], 0.9)])) == 2
+    first = sam3_official.by_text(encoded, "shirt", 0.0)
+    second = sam3_official.by_text(encoded, "shirt", 0.0)
+    assert all(map(alike, first, second)), "prompts must not add up"
+    with pytest.raises(InputError, match="empty"):
+        sam3_official.by_text(encoded, " ")
+
+
+def test_metas_package_follows_people_both_ways(sam3_official, frames, seed):
+    found = followed(sam3_official, frames[:4], {1: {"a": seed}, 2: {"b": ~seed}})
+    assert sorted(found) == [0, 1, 2, 3] and all(set(f) == {"a", "b"} for f in found.values())
+    assert (found[1]["a"].mask == seed).mean() > 0.9
+
+
+def test_metas_checkpoint_with_anything_missing_is_refused(sam3_official, official_parts, torch, tmp_path):
+    from identity_segmentation.engines.sam3_official import load_checkpoint
+
+    content = torch.load(official_parts[0], weights_only=True)["model"]
+    name = next(k for k in content if k.startswith("tracker.") and k.endswith("weight"))
+    torch.save({"model": {k: v for k, v in content.items() if k != name}}, tmp_path / "short.pt")
+    with pytest.raises(EngineUnavailable, match="1 parameters are missing"):
+        load_checkpoint(sam3_official._model, tmp_path / "short.pt")
+    torch.save({"model": content | {name: torch.zeros(3)}}, tmp_path / "bent.pt")
+    with pytest.raises(EngineUnavailable, match="1 have another shape"):
+        load_checkpoint(sam3_official._model, tmp_path / "bent.pt")
+    (tmp_path / "cut.pt").write_bytes(official_parts[0].read_bytes()[:5000])
+    with pytest.raises(EngineUnavailable, match="may be truncated"):
+        load_checkpoint(sam3_official._model, tmp_path / "cut.pt")
+    with pytest.raises(EngineUnavailable, match="no file"):
+        load_checkpoint(sam3_official._model, tmp_path / "none.pt")
+
+
+def test_the_vocabulary_is_rebuilt_from_the_published_tokenizer(tmp_path):
+    import gzip
+
+    from identity_segmentation.engines.sam3_official import rebuild_vocabulary
+
+    merges = [f"a{i} b</w>" for i in range(48894)]
+    for form in (merges, [m.split() for m in merges]):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"merges": form}}))
+        lines = gzip.decompress(
+            rebuild_vocabulary(tmp_path / "tokenizer.json", tmp_path / "v.gz").read_bytes()
+        ).decode()
+        # as the package reads it: one line of header, then 49152 - 256 - 2 merges
+        assert lines.split("\n")[1 : 49152 - 256 - 2 + 1] == merges
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"merges": merges[:5]}}))
+    with pytest.raises(EngineUnavailable, match="has 5 merges"):
+        rebuild_vocabulary(tmp_path / "tokenizer.json", tmp_path / "v.gz")
+
+
+# ---- masks at full size
+
+
+def test_a_low_resolution_mask_is_enlarged_as_the_whole_would_be():
+    import cv2
+
+    y, x = np.mgrid[:288, :288]
+    logits = (40 - np.hypot(x - 150, y - 90)).astype(np.float32)
+    whole = cv2.resize(logits, (1920, 1080), interpolation=cv2.INTER_LINEAR) > 0
+    segment = _sam3.to_segment(logits, (1080, 1920), 0.9, [0, 0, 9, 9], "x")
+    assert np.count_nonzero(segment.mask ^ whole) < 0.002 * whole.sum() and segment.score == 0.9
+    logits[85:88, 148:151] = -9  # a pin hole, and a speck
+    logits[200, 20] = 9
+    cleaned = _sam3.to_segment(logits, (1080, 1920), 0.9, [0, 0, 9, 9], "x")
+    assert np.count_nonzero(cleaned.mask ^ whole) < 0.002 * whole.sum()
+    nothing = _sam3.to_segment(np.full((288, 288), -9, np.float32), (1080, 1920), 0.9, [0, 0, 9, 9], "x")
+    assert nothing.area == 0 and nothing.score == 0
