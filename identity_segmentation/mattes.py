@@ -236,18 +236,25 @@ class TrackedMattes(Mattes):
         clearest = {who: max(faces[who], key=lambda i, f=faces[who]: face_weight(f[i])) for who in drawn}
         self._track(clearest, dict.fromkeys(clearest, (begin, end)))
         for who in drawn:
-            wrong = self._contradicted(who, faces) - {clearest[who]}
-            good = [begin - 1, *sorted(set(faces[who]) - wrong), end]
-            reach = {}
-            for i in sorted(wrong):
-                low, high = max(g for g in good if g < i), min(g for g in good if g > i)
-                reach[i] = (max(begin, (low + i + 1) // 2), min(end, (i + high + 1) // 2))
-                for index in range(*reach[i]):
-                    self.known.get(self.store.first + index, {}).pop(who, None)
+            reach = self._drop_contradicted(who, faces, clearest[who], begin, end)
             anew = [i for i in reach if i in faces[who]]
             if anew:
                 best = max(anew, key=lambda i, f=faces[who]: face_weight(f[i]))
                 self._track({who: best}, {who: reach[best]})
+                self._drop_contradicted(who, faces, best, begin, end)
+
+    def _drop_contradicted(self, who: Person, faces, seed: int, begin: int, end: int) -> dict[int, tuple[int, int]]:
+        """Throw a person's mattes away half-way around every sample that speaks against them; returns the samples,
+        with the frames thrown away around each."""
+        wrong = self._contradicted(who, faces) - {seed}
+        good = [begin - 1, *sorted(set(faces[who]) - wrong), end]
+        reach = {}
+        for i in sorted(wrong):
+            low, high = max(g for g in good if g < i), min(g for g in good if g > i)
+            reach[i] = (max(begin, (low + i + 1) // 2), min(end, (i + high + 1) // 2))
+            for index in range(*reach[i]):
+                self.known.get(self.store.first + index, {}).pop(who, None)
+        return reach
 
     def _track(self, whom: dict[Person, int], where: dict[Person, tuple[int, int]]) -> None:
         """Seed people at frames of the part, and write down what the tracker makes of the frames in `where`."""

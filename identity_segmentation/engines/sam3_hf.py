@@ -233,7 +233,9 @@ class Sam3HF:
     def _words(self, phrase: str) -> dict:
         # The text encoder reads 32 tokens; what goes beyond is not heard.
         most = int(self._detector.config.text_config.max_position_embeddings)
-        words = self._processor(text=phrase, return_tensors="pt", truncation=True, max_length=most)
+        words = self._processor.tokenizer(
+            phrase, return_tensors="pt", padding="max_length", truncation=True, max_length=most
+        )
         return {k: v.to(self.device) for k, v in words.items() if k in ("input_ids", "attention_mask")}
 
     def _instances(self, encoded: Encoded, words: dict, threshold: float, **boxes) -> list[Segment]:
