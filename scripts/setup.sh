@@ -3,6 +3,8 @@
 #   scripts/setup.sh            GPU found -> the full set of requirements.txt, else the light set
 #   scripts/setup.sh --light    the light set in any case
 #   scripts/setup.sh --dev      also what the tests need
+# On a machine without a GPU --dev also installs torch, to test the SAM 3 adapters with a tiny random model; TORCH_INDEX
+# names another package index for it (https://download.pytorch.org/whl/cpu spares several GB of CUDA libraries).
 # VENV names the environment (default .venv), PYTHON the interpreter (default python3, 3.11 or newer).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,6 +62,13 @@ if [ "$light" = no ] && command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/de
 else
   echo "setup.sh: installing the light set (no GPU needed)"
   pip install --quiet -e ".$extras"
+  if [ -n "$extras" ]; then
+    # shellcheck disable=SC2086  # an option and its value, or nothing
+    { pip install --quiet ${TORCH_INDEX:+--index-url $TORCH_INDEX} "torch==2.13.0" &&
+      pip install --quiet --no-deps ${TORCH_INDEX:+--index-url $TORCH_INDEX} "torchvision==0.28.0" &&
+      pip install --quiet "transformers>=5.23,<6" "sam3>=0.1.4,<0.2" "huggingface_hub>=1.10,<2" "psutil>=5.9"; } ||
+      echo "setup.sh: torch could not be installed; the tests of SAM 3 will be skipped" >&2
+  fi
 fi
 "$venv/bin/idseg" fetch-nets
 "$venv/bin/python" scripts/verify_setup.py

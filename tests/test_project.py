@@ -33,6 +33,7 @@ LAYERS = [
     {"engines"},
     {"gallery", "segmentation", "video", "tracking", "smoothing", "propagation"},
     {"matching", "drawing"},
+    {"doctor"},
     {"analysis"},
     {"seeded", "mattes"},
     {"render"},

@@ -100,8 +100,9 @@ def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_fol
 
 def test_one_encode_serves_every_prompt_in_any_order(sam3_hf, picture, monkeypatch):
     calls = []
-    real = sam3_hf._detector.get_vision_features
-    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", lambda **k: calls.append(1) or real(**k))
+    backbone = sam3_hf._detector.vision_encoder.backbone
+    real = backbone.forward
+    monkeypatch.setattr(backbone, "forward", lambda pixels: calls.append(1) or real(pixels))
     encoded = sam3_hf.encode(picture)
     first = sam3_hf.by_box(encoded, BOXES)
     words = sam3_hf.by_text(encoded, "hat", 0.0)
@@ -121,22 +122,23 @@ def test_a_batch_is_its_pictures(sam3_hf, picture):
 
 
 def test_out_of_memory_halves_the_batch_with_one_warning(sam3_hf, picture, torch, monkeypatch, caplog):
-    real, sizes = sam3_hf._detector.get_vision_features, []
+    backbone = sam3_hf._detector.vision_encoder.backbone
+    real, sizes = backbone.forward, []
 
-    def small(pixel_values):
-        sizes.append(len(pixel_values))
-        if len(pixel_values) > 1:
+    def small(pixels):
+        sizes.append(len(pixels))
+        if len(pixels) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(pixel_values=pixel_values)
+        return real(pixels)
 
-    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", small)
+    monkeypatch.setattr(backbone, "forward", small)
     assert len(sam3_hf.encode_batch([picture] * 4, batch=4)) == 4
     assert sizes == [4, 2, 1, 1, 1, 1] and caplog.text.count("out of memory") == 1
 
-    def none(pixel_values):
+    def none(pixels):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(sam3_hf._detector, "get_vision_features", none)
+    monkeypatch.setattr(backbone, "forward", none)
     with pytest.raises(InputError, match="--sam3-model small"):
         sam3_hf.encode(picture)
 

@@ -59,7 +59,7 @@ def tracker() -> dict:
     }  # fmt: skip
 
 
-def save(folder: Path, model, words, extra: dict | None = None) -> Path:
+def save(folder: Path, model, words, side: int = SIDE) -> Path:
     from safetensors.torch import save_file
     from transformers import Sam2VideoVideoProcessor, Sam3ImageProcessor, Sam3VideoProcessor
 
@@ -67,11 +67,11 @@ def save(folder: Path, model, words, extra: dict | None = None) -> Path:
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     # Not save_pretrained: it writes the video tracker's names doubled.
-    tensors = {k: v.clone().contiguous() for k, v in model.state_dict().items()}
-    save_file(tensors | (extra or {}), str(folder / "model.safetensors"), metadata={"format": "pt"})
-    side = {"height": SIDE, "width": SIDE}
-    pictures = Sam3ImageProcessor(size=side, mask_size={"height": 4 * GRID, "width": 4 * GRID})
-    video = Sam2VideoVideoProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    tensors = {k: v.clone().contiguous().cpu() for k, v in model.state_dict().items()}
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    size, low = {"height": side, "width": side}, 4 * side // PATCH
+    pictures = Sam3ImageProcessor(size=size, mask_size={"height": low, "width": low})
+    video = Sam2VideoVideoProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     Sam3VideoProcessor(image_processor=pictures, video_processor=video, tokenizer=words).save_pretrained(folder)
     return folder
 
@@ -102,3 +102,14 @@ def build_lite(folder: Path) -> Path:
         "model_type": "sam3_lite_text_text_model", "num_hidden_layers": 3, "max_position_embeddings": 32,
     }  # fmt: skip
     return save(folder, Sam3LiteTextModel(Sam3LiteTextConfig(**parts)).eval(), words)
+
+
+def build_full(folder: Path) -> Path:
+    """The full-size architecture with random weights (3.4 GB): speed does not depend on what the numbers are."""
+    import torch
+    from transformers import Sam3VideoConfig, Sam3VideoModel
+
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Sam3VideoModel(Sam3VideoConfig()).eval()
+    return save(folder, model, tokenizer(), 1008)

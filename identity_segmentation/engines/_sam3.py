@@ -19,10 +19,12 @@ logger = logging.getLogger(__name__)
 REPOSITORY = "facebook/sam3"
 # "small" halves the text encoder's cost with a distilled one; the vision encoder is the same.
 MODEL_SIZES = {"large": REPOSITORY, "small": "vil-uob/sam3-litetext-s0"}
-INSTALL = 'pip install "identity-segmentation[sam3]"'
+INSTALL = 'pip install ".[sam3]" (in the folder of this project)'
 # Holes and specks smaller than this share of a mask are the net's noise; the libraries clean 16 pixels of their
 # low-resolution masks, and only where an optional kernel is installed.
 _HOLES, _SPECKS = 0.001, 0.002
+_MOST, _STEPS = 7.9, 16  # logits, and steps per logit, in which alpha is looked up
+_SOFT = (255 / (1 + np.exp(-(np.arange(256) - 128) / _STEPS))).round().astype(np.uint8)  # a coded logit as alpha
 _SAME = 0.8  # IoU of two instances of one phrase above which they are one
 
 
@@ -209,12 +211,18 @@ def checked_phrase(phrase: str) -> str:
 def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box, engine: str) -> Segment:
     """A low-resolution mask (float32 logits (h, w)) as a segment at full size, without specks and pin holes.
 
-    Only the part that holds the mask is enlarged (bilinear, pixel centres aligned), so that a small person in a large
-    picture costs little.
+    Cleaned small, then enlarged (bilinear, pixel centres aligned), and only the part that holds the mask: a small
+    person in a large picture costs little, and any mask much less than the net's own work.
     """
     height, width = shape
     mask, alpha = np.zeros(shape, bool), np.zeros(shape, np.uint8)
-    near = mask_box(logits > -4)
+    logits = np.clip(logits, -_MOST, _MOST)
+    inside = logits > 0
+    area = np.count_nonzero(inside)
+    if area:
+        cleaned = drop_specks(fill_holes(inside, _HOLES * area), _SPECKS * area)
+        logits = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, -1.0, logits)).astype(np.float32)
+    near = mask_box(logits > -4) if area else None
     if near is not None:
         scale = np.array([width / logits.shape[1], height / logits.shape[0]])
         x0, y0 = np.maximum(((near[:2] - 1) * scale).astype(int), 0)
@@ -225,14 +233,8 @@ def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box, en
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         size = (int(x1 - x0), int(y1 - y0))
         part = cv2.warpAffine(logits, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        inside = part > 0
-        area = np.count_nonzero(inside)
-        if area:
-            cleaned = drop_specks(fill_holes(inside, _HOLES * area), _SPECKS * area)
-            soft = 1 / (1 + np.exp(-np.clip(part, -20, 20)))
-            soft = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, 0.0, soft))
-            mask[y0:y1, x0:x1] = cleaned
-            alpha[y0:y1, x0:x1] = (soft * 255).round().astype(np.uint8)
+        mask[y0:y1, x0:x1] = part > 0
+        alpha[y0:y1, x0:x1] = cv2.LUT(cv2.convertScaleAbs(part, alpha=_STEPS, beta=128), _SOFT)
     tight = mask_box(mask)
     score = float(score) if tight is not None else 0.0
     return Segment(mask, score, box if tight is None else tight, engine, alpha)

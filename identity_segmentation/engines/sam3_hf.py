@@ -11,6 +11,7 @@ import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -57,10 +58,11 @@ def ready(settings: Settings) -> str:
 
 @dataclass
 class Encoded:
-    """One picture's vision features; every prompt shares them."""
+    """One picture after the vision encoder; every prompt shares it, and what either neck makes of it is made once."""
 
     shape: tuple[int, int]
-    vision: object
+    hidden: object
+    vision: object = field(default=None, repr=False)
     tracker_maps: list | None = field(default=None, repr=False)
 
 
@@ -102,7 +104,7 @@ class Sam3HF:
         if self.can_track:
             self._box_model, self._video_model = _trackers(self._whole)
         if compile:
-            self._detector.vision_encoder.compile(mode="max-autotune-no-cudagraphs")
+            self._detector.vision_encoder.backbone.compile(mode="max-autotune-no-cudagraphs")
 
     def describe(self) -> str:
         words = "boxes, words and video" if self.can_track else "words, and boxes by example; no video"
@@ -126,11 +128,8 @@ class Sam3HF:
 
     def _encode(self, images: Sequence[np.ndarray]) -> list[Encoded]:
         with self._torch.inference_mode():
-            vision = self._detector.get_vision_features(pixel_values=self._pixels(images))
-        return [
-            Encoded(image.shape[:2], vision if len(images) == 1 else _one_of(vision, i))
-            for i, image in enumerate(images)
-        ]
+            hidden = self._detector.vision_encoder.backbone(self._pixels(images)).last_hidden_state
+        return [Encoded(image.shape[:2], hidden[i : i + 1]) for i, image in enumerate(images)]
 
     def _pixels(self, images: Sequence[np.ndarray]):
         """(B, 3, S, S) pixel values, resized and scaled on the device, as the checkpoint's own processor does it."""
@@ -193,7 +192,8 @@ class Sam3HF:
         """
         if encoded.tracker_maps is None:
             with self._torch.inference_mode():
-                flat, _ = self._whole.get_vision_features_for_tracker(encoded.vision)
+                seen = SimpleNamespace(last_hidden_state=encoded.hidden)
+                flat, _ = self._whole.get_vision_features_for_tracker(seen)
                 flat = [*flat[:-1], flat[-1] + self._box_model.no_memory_embedding]
                 sizes = self._box_model.backbone_feature_sizes
                 encoded.tracker_maps = [
@@ -238,9 +238,22 @@ class Sam3HF:
         )
         return {k: v.to(self.device) for k, v in words.items() if k in ("input_ids", "attention_mask")}
 
+    def _vision(self, encoded: Encoded):
+        """The features as the detector wants them."""
+        if encoded.vision is None:
+            from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+            side = self._size // self._detector.config.vision_config.backbone_config.patch_size
+            grid = encoded.hidden.view(1, side, side, -1).permute(0, 3, 1, 2)
+            maps, places = self._detector.vision_encoder.neck(grid)
+            encoded.vision = Sam3VisionEncoderOutput(
+                last_hidden_state=encoded.hidden, fpn_hidden_states=maps, fpn_position_encoding=places
+            )
+        return encoded.vision
+
     def _instances(self, encoded: Encoded, words: dict, threshold: float, **boxes) -> list[Segment]:
         with self._torch.inference_mode():
-            out = self._detector(vision_embeds=encoded.vision, **words, **boxes)
+            out = self._detector(vision_embeds=self._vision(encoded), **words, **boxes)
             scores = out.pred_logits[0].float().sigmoid()
             if out.presence_logits is not None:
                 scores = scores * out.presence_logits[0].float().sigmoid()
@@ -538,15 +551,3 @@ def _trackers(whole):
     vision.backbone, vision.neck = whole.detector_model.vision_encoder.backbone, whole.tracker_neck
     video.vision_encoder = vision
     return boxes.eval(), video.eval()
-
-
-def _one_of(vision, index: int):
-    """One picture's part of a batch's vision features."""
-    import torch
-
-    def part(value):
-        if isinstance(value, torch.Tensor):
-            return value[index : index + 1]
-        return type(value)(part(v) for v in value) if isinstance(value, list | tuple) else value
-
-    return type(vision)(**{key: part(value) for key, value in vision.items()})
