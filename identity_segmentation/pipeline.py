@@ -106,6 +106,20 @@ class IdentityAwareSegmentation:
         return self._gallery
 
     @property
+    def gallery_folder(self) -> Path | None:
+        """Where the gallery lies or will lie; None for one in memory alone."""
+        return self._gallery.folder if isinstance(self._gallery, Gallery) else Path(self._gallery)
+
+    def use_gallery(self, gallery: Gallery) -> None:
+        """Go on with another state of the gallery.
+
+        Raises:
+            GalleryMismatch: it belongs to another face engine.
+        """
+        gallery.check_engine(self.face_engine)
+        self._gallery = gallery
+
+    @property
     def engine_ids(self) -> str:
         return f"{self.face_engine.id} + {self.segmenter.id}"
 

@@ -38,7 +38,7 @@ LAYERS = [
     {"seeded", "mattes"},
     {"render"},
     {"pipeline"},
-    {"demo", "notebook"},
+    {"demo", "notebook", "ui"},
     {"cli"},
     {"__main__", "__init__"},
 ]
