@@ -168,12 +168,12 @@ def timeline(
     Returns:
         uint8 (H, W, 3), BGR.
     """
-    tall, left, bottom = 34, 170, 34
-    canvas = np.full((tall * max(1, len(rows)) + bottom + 10, width, 3), 255, np.uint8)
+    tall, left, top, bottom = 34, 170, 44, 34  # the top is left to a caption
+    canvas = np.full((tall * max(1, len(rows)) + bottom + top, width, 3), 255, np.uint8)
     scale = (width - left - 20) / max(seconds, 1e-3)
     foot = canvas.shape[0] - bottom
     for number, (_, colour, spans) in enumerate(rows):
-        y = 10 + number * tall
+        y = top + number * tall
         cv2.line(canvas, (left, y + tall // 2), (width - 20, y + tall // 2), (225, 225, 225), 1)
         for begin, end in spans:
             x0, x1 = (round(left + scale * min(max(t, 0), seconds)) for t in (begin, end))
@@ -181,7 +181,7 @@ def timeline(
     picture = Image.fromarray(np.ascontiguousarray(canvas[:, :, ::-1]))
     draw = ImageDraw.Draw(picture)
     for number, (name, _, _) in enumerate(rows):
-        _write(draw, name if len(name) <= 18 else name[:17] + "…", 8, 10 + number * tall + 24, 18)
+        _write(draw, name if len(name) <= 18 else name[:17] + "…", 8, top + number * tall + 24, 18)
     step = next(s for s in (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 36000) if seconds / s <= 12 or s == 36000)
     for tick in np.arange(0, seconds + 1e-6, step):
         x = left + scale * tick

@@ -13,6 +13,7 @@ import html
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -43,6 +44,7 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 _PROGRESS = gr.Progress()
+_GALLERY_FILE = re.compile(r"CURRENT|gen-\d{6,}\.(json|safetensors)")
 _DAY = 24 * 3600
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _TRIES, _LOCKOUT = 5, 60.0  # wrong passwords in a row, and the seconds the next one then waits
@@ -70,6 +72,8 @@ class Page:
         self.pipeline, self.folder, self.examples = pipeline, Path(folder), examples
         self.jobs: dict[str, threading.Event] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix":
+            self.folder.chmod(0o700)  # people's pictures, and exported galleries
 
     # ---- what the callbacks share
 
@@ -116,11 +120,8 @@ class Page:
         result = self.asked(threshold).segment_member(image, member)
         files = self._written(folder, result.annotated, result.overlay, result.cutout, member)
         status = result.status
-        numbers = ""
-        if status.similarity is not None:
-            numbers = f" · similarity {status.similarity:.2f} · margin {status.margin:+.2f}"
-            numbers += f" over {status.runner_up}" if status.runner_up else ""
-        return *files, f"{status.message}{numbers} · {status.engine}"
+        rival = f" · runner-up {status.runner_up}" if status.runner_up and status.found else ""
+        return *files, f"{status.message}{rival} · {status.engine}"
 
     def _words(self, image, words, folder):
         segmenter = self.pipeline.segmenter
@@ -158,7 +159,13 @@ class Page:
         annotated = drawing.annotate(image, sightings, self.pipeline.colour_of)
         file = write_image(self.job() / "annotated.jpg", annotated)
         rows = [
-            [m.name or "-", round(m.similarity, 3), round(m.margin, 3), round(m.face.side), m.basis if m.name else ""]
+            [
+                m.name or "unknown",
+                round(m.similarity, 3),
+                round(m.margin, 3),
+                round(m.face.side),
+                m.basis if m.name else "",
+            ]
             for m in matches
         ]
         boxes = [[float(v) for v in m.face.box] for m in matches]
@@ -251,15 +258,9 @@ class Page:
         try:
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    plain = Path(entry.filename).name
-                    if (
-                        entry.filename != plain
-                        or entry.file_size > 2 << 30
-                        or not plain.endswith((".json", ".safetensors"))
-                    ):
-                        raise InputError(
-                            f"{entry.filename!r} does not belong in an exported gallery; nothing was taken"
-                        )
+                    plain = entry.filename
+                    if not _GALLERY_FILE.fullmatch(plain) or entry.file_size > 2 << 30:
+                        raise InputError(f"{plain!r} does not belong in an exported gallery; nothing was taken")
                     (copy / plain).write_bytes(archive.read(entry))
         except zipfile.BadZipFile as error:
             raise InputError("that is not a zip file") from error
@@ -389,7 +390,11 @@ def _hex(colour: str) -> str:
 
 def build(page: Page):
     """The page as Gradio blocks, and its words for `launch(i18n=...)`."""
-    words = gr.I18n(**texts())
+    translations = gr.I18n(**texts())
+
+    def words(key: str):
+        # Gradio translates any text that is one of its keys, and has keys of its own ("video", "status").
+        return translations(f"idseg_{key}")
 
     def safely(function):
         """Errors reach the user as a sentence; the log keeps what a developer needs."""
@@ -615,7 +620,7 @@ def build(page: Page):
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
                 refresh.click(safely(lambda: _about(page.pipeline)), None, [about], **private)
-    return demo, words
+    return demo, translations
 
 
 def _photo(words, name: str):
@@ -725,11 +730,11 @@ def serve(
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # uploads and what is served; nothing outside can be fetched
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    demo, words = build(Page(pipeline, folder, Path(examples) if examples else None))
+    demo, translations = build(Page(pipeline, folder, Path(examples) if examples else None))
     demo.queue(max_size=32, default_concurrency_limit=4)
     try:
         _, local, _ = demo.launch(
-            server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None, i18n=words,
+            server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None, i18n=translations,
             max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
             mcp_server=False, show_error=True, css=_CHECKERED, prevent_thread_lock=not block, quiet=not block,
             footer_links=[],

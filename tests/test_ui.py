@@ -1,0 +1,518 @@
+"""The web page: its callbacks, its door, and the page itself in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
+from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
+
+pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
+
+from identity_segmentation.ui import Gate, Page, _hex, build, serve, texts
+
+SCREENSHOTS = ROOT / "outputs" / "screenshots"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example's people and pictures: (data set, pictures with a clip)."""
+    from identity_segmentation.demo import write_clip, write_example
+
+    dataset, pictures = write_example(tmp_path_factory.mktemp("example"))
+    write_clip(pictures, read_image(sorted(Path(pictures).glob("*.jpg"))[0]), 1.0)
+    return Path(dataset), Path(pictures)
+
+
+@pytest.fixture
+def pipeline(example, embedded_faces, embedded_masks, tmp_path):
+    people = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "gallery")
+    people.build_gallery(example[0])
+    return people
+
+
+@pytest.fixture
+def page(pipeline, tmp_path):
+    return Page(pipeline, tmp_path / "web")
+
+
+# ---- words
+
+
+def test_every_language_has_every_word():
+    words = texts()
+    assert set(words) == {"en", "ko", "th"}
+    assert all(set(words[language]) == set(words["en"]) for language in words)
+    assert all(text.strip() for texts_ in words.values() for text in texts_.values())
+
+
+# ---- callbacks
+
+
+def test_segmenting_gives_three_pictures_and_the_evidence(page, example):
+    photo = sorted(example[1].glob("*.jpg"))[0]
+    annotated, overlay, cutout, evidence = page.segment(str(photo), "ดาว", 0)
+    assert "ดาว, similarity" in evidence and "runner-up" in evidence and "embedded" in evidence
+    assert all(read_image(f).shape == read_image(photo).shape for f in (annotated, overlay))
+    picture = cv2.imdecode(np.fromfile(cutout, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture.shape[2] == 4 and 0 < (picture[..., 3] > 127).mean() < 0.5
+
+
+def test_a_threshold_is_one_requests_alone(page, example):
+    photo = str(sorted(example[1].glob("*.jpg"))[0])
+    assert "ahead of" in page.segment(photo, "ดาว", 0)[3]
+    assert "not" in page.segment(photo, "ดาว", 1.0)[3]
+    assert "ahead of" in page.segment(photo, "ดาว", 0)[3]
+
+
+def test_requests_that_cannot_be_served_are_sentences(page, example, tmp_path):
+    photo = str(sorted(example[1].glob("*.jpg"))[0])
+    for call, reason in (
+        (lambda: page.segment(None, "ดาว", 0), "upload or paste a photo"),
+        (lambda: page.segment(photo, None, 0), "choose a member"),
+        (lambda: page.segment(photo, "ดาว", 0, "words", "shirt"), "knows no words"),
+        (lambda: page.video("s", None, ["ดาว"], "overlay", 5, [], None), "upload a video"),
+        (lambda: page.video("s", photo, [], "overlay", 5, [], None), "at least one member"),
+        (lambda: page.corrected("s", None, 1, "ดาว", None), "process a video first"),
+        (lambda: page.add("", [photo]), "who it is"),
+        (lambda: page.add("New", []), "at least one photo"),
+        (lambda: page.delete("ดาว", False), "tick the box"),
+        (lambda: page.choose_face({"path": photo, "boxes": []}, (3, 3)), "no face at that place"),
+    ):
+        with pytest.raises((InputError, EngineUnavailable), match=reason):
+            call()
+    with pytest.raises(UnknownPerson):
+        page.segment(photo, "nobody", 0)
+
+
+def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
+    from PIL import Image
+
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    with pytest.raises(InputError, match="pixels"):
+        page.segment(str(tmp_path / "bomb.png"), "ดาว", 0)
+
+
+def test_a_person_is_added_edited_and_deleted_with_every_trace(page, pipeline, example, tmp_path):
+    picture = read_image(example[0] / "person_7" / "reference.png")
+    write_image(tmp_path / "a b 사진.png", picture[:, ::-1].copy())
+    page.delete("Eileen", True)
+    assert "Eileen" not in [row[0] for row in page.table()]
+    verdicts = page.add(HOSTILE, [str(tmp_path / "a b 사진.png")])
+    assert verdicts[0][:2] == ["a b 사진.png", "used"]
+    page.edit(HOSTILE, "알리, อีลีน ,", "rgba(255, 0, 127.4, 1)")
+    row = next(r for r in page.table() if r[0] == HOSTILE)
+    assert row[1:] == ["알리, อีลีน", 1, "#FF007F"] and pipeline.gallery.find("อีลีน").name == HOSTILE
+    page.delete(HOSTILE, True)
+    for file in (tmp_path / "gallery").iterdir():
+        if file.suffix == ".json":
+            assert "onerror" not in file.read_text("utf-8")
+
+
+def test_colours_come_in_several_spellings():
+    assert _hex("#A0B1C2") == "#A0B1C2" and _hex("rgb(1, 2, 300)") == "#0102ff" and _hex("#A0B1C2ff") == "#A0B1C2"
+
+
+def test_a_gallery_goes_out_and_comes_back_and_nothing_else_does(page, pipeline, tmp_path):
+    before = pipeline.gallery.names
+    archive = page.export()
+    with zipfile.ZipFile(archive) as content:
+        assert sorted(Path(n).suffix for n in content.namelist()) == ["", ".json", ".safetensors"]
+    page.delete("Leo", True)
+    assert page.take_in(archive) == len(before) and pipeline.gallery.names == before
+    for name, content, reason in (
+        ("../evil.json", b"{}", "does not belong"),
+        ("a.pkl", b"x", "does not belong"),
+        (None, b"not a zip", "not a zip"),
+    ):
+        path = tmp_path / "bad.zip"
+        if name is None:
+            path.write_bytes(content)
+        else:
+            with zipfile.ZipFile(path, "w") as out:
+                out.writestr(name, content)
+        with pytest.raises(InputError, match=reason):
+            page.take_in(str(path))
+    assert pipeline.gallery.names == before
+
+
+def test_a_video_comes_with_files_a_timeline_and_a_correction(page, example):
+    told = []
+    clip = str(example[1] / "clip.mp4")
+    result = page.video("s", clip, ["Leo"], "overlay", 5, ["masks", "alpha_webm"], lambda *step: told.append(step))
+    video, files, timeline, _, status, asked = result
+    assert [Path(f).suffix for f in files] == [".mp4", ".jsonl", ".webm"] and all(Path(f).stat().st_size for f in files)
+    assert "Leo" in status and "frames/s" in status and read_image(timeline).shape[1] == 1000
+    assert any("left" in text for *_, text in told) and video == files[0]
+    from identity_segmentation.analysis import read_analysis
+
+    names = page.pipeline.track_names(read_analysis(f"{video}.analysis.jsonl"))
+    track = next(t for t, n in names.items() if n.name == "Leo")
+    again = page.corrected("s", asked, track, "-", lambda *step: None)
+    assert "Leo 0.0 s" in again[4] and page.jobs == {}
+
+
+def test_a_job_is_cancelled_and_leaves_nothing_running(page, example):
+    from identity_segmentation.analysis import Cancelled
+
+    def progress(*_):
+        page.stop("mine")
+
+    with pytest.raises(Cancelled):
+        page.video("mine", str(example[1] / "clip.mp4"), ["Leo"], "overlay", 5, [], progress)
+    assert page.jobs == {} and page.stop("mine") == "nothing is running"
+
+
+def test_results_go_after_a_day(page):
+    import os
+
+    old = page.job()
+    os.utime(old, (time.time() - 90000,) * 2)
+    page.job()
+    assert not old.exists()
+
+
+# ---- the door
+
+
+def test_others_are_let_in_only_with_a_password_or_on_purpose(pipeline, tmp_path):
+    for options in ({"share": True}, {"host": "0.0.0.0"}):
+        with pytest.raises(InputError, match="IDSEG_UI_PASSWORD"):
+            serve(pipeline, folder=tmp_path / "w", block=False, **options)
+
+
+def test_the_command_wants_a_real_password(monkeypatch, tmp_path, capsys):
+    from identity_segmentation.cli import main
+
+    monkeypatch.setenv("IDSEG_UI_PASSWORD", "short")
+    assert main(["ui", "--user", "me", "--gallery", str(tmp_path / "g")]) == 1
+    assert "8 characters" in capsys.readouterr().err
+
+
+def test_the_gate_shuts_after_five_wrong_passwords(monkeypatch):
+    gate = Gate("원영", "a long password")
+    assert gate("원영", "a long password") and not gate("원영", "no") and not gate("", "")
+    assert gate("원영", "a long password"), "two wrong ones are forgiven"
+    assert not any(gate("원영", str(i)) for i in range(5))
+    assert not gate("원영", "a long password"), "shut"
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    assert gate("원영", "a long password")
+
+
+def test_the_pages_tabs_are_built_with_a_gallery_and_without(page, tmp_path, embedded_faces, embedded_masks):
+    demo, _ = build(page)
+    assert demo.config["title"] == "Identity-aware segmentation"
+    empty = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "nobody")
+    build(Page(empty, tmp_path / "w2"))
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium here; on Debian: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    with playwright.sync_playwright() as running:
+        options = [
+            "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync",
+        ]  # fmt: skip
+        opened = running.chromium.launch(executable_path=chromium, headless=True, args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def served(example, embedded_faces, embedded_masks, tmp_path_factory):
+    """The page over the example's people, on a free port; returns (address, page's pipeline)."""
+    import os
+
+    folder = tmp_path_factory.mktemp("served")
+    people = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=folder / "gallery")
+    people.build_gallery(example[0])
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    demo, address = serve(people, port=_free_port(), folder=folder / "web", examples=example[1], block=False)
+    yield address, people
+    demo.close()
+    if before is None:
+        os.environ.pop("GRADIO_TEMP_DIR", None)
+    else:
+        os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def tab(browser, served):
+    """Open the page at a tab; fails on errors in the console and on anything asked of another machine."""
+    opened = []
+
+    def open_tab(name: str, **options):
+        context = browser.new_context(viewport={"width": 1280, "height": 1200}, **options)
+        found = context.new_page()
+        found.foreign, found.broken, found.alerts = [], [], []
+        found.on("request", lambda r: found.foreign.append(r.url) if not _own(r.url) else None)
+        found.on("pageerror", lambda error: found.broken.append(str(error)))
+        found.on("dialog", lambda dialog: (found.alerts.append(dialog.message), dialog.dismiss()))
+        found.goto(served[0])
+        found.locator("#segment_go").wait_for(timeout=60_000)
+        found.get_by_role("tab", name=name).click()
+        opened.append((context, found))
+        return found
+
+    yield open_tab
+    for number, (context, found) in enumerate(opened):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        found.screenshot(path=str(SCREENSHOTS / f"last_{number}.png"))
+        assert not found.foreign and not found.broken and not found.alerts
+        context.close()
+
+
+def _own(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1", "data:", "blob:"))
+
+
+def give(found, name: str, path) -> None:
+    found.locator(f"#{name} input[type=file]").first.set_input_files(str(path))
+
+
+def shown(found, name: str, path=None):
+    if path is not None:
+        give(found, name, path)
+    found.locator(f"#{name} img").first.wait_for(timeout=60_000)
+
+
+def choose(found, name: str, text: str) -> None:
+    box = found.locator(f"#{name} input")
+    box.click()
+    box.fill(text)
+    found.get_by_role("option", name=text).first.click()
+
+
+def waits(found, name: str, text: str, seconds: int = 60) -> str:
+    found.wait_for_function(
+        "([id, text]) => document.querySelector('#' + id + ' textarea').value.includes(text)",
+        arg=[name, text], timeout=seconds * 1000,
+    )  # fmt: skip
+    return found.locator(f"#{name} textarea").input_value()
+
+
+def picture_of(found, name: str, tmp_path: Path) -> np.ndarray:
+    source = found.locator(f"#{name} img").first.get_attribute("src")
+    data = found.request.get(source).body()
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def shot(found, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    found.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)
+
+
+def test_browser_a_member_with_a_thai_name_is_cut_out(tab, example, tmp_path):
+    found = tab("Segment member")
+    photo = sorted(example[1].glob("*.jpg"))[0]
+    shown(found, "segment_photo", photo)
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    waits(found, "segment_evidence", "ดาว, similarity")
+    shown(found, "segment_cutout")
+    cutout = picture_of(found, "segment_cutout", tmp_path)
+    assert cutout.shape[2] == 4 and 0.01 < (cutout[..., 3] > 127).mean() < 0.5
+    shot(found, "segment")
+
+
+def test_browser_an_example_is_one_click_away(tab):
+    found = tab("Segment member")
+    found.locator("button.gallery-item").first.click()
+    shown(found, "segment_photo")
+
+
+def test_browser_mistakes_are_told_in_a_sentence(tab, example, tmp_path):
+    found = tab("Segment member")
+    found.locator("#segment_go").click()
+    found.get_by_text("upload or paste a photo first").wait_for(timeout=20_000)
+    grey = write_image(tmp_path / "grey 회색.png", np.full((300, 400, 3), 90, np.uint8))
+    shown(found, "segment_photo", grey)
+    found.locator("#segment_go").click()
+    assert "no face" in waits(found, "segment_evidence", "no face")
+    (tmp_path / "text.png").write_text("this is no picture")
+    found.reload()
+    found.locator("#segment_go").wait_for(timeout=60_000)
+    give(found, "segment_photo", tmp_path / "text.png")
+    found.wait_for_timeout(1500)
+    found.locator("#segment_go").click()
+    found.locator(".toast-body.error").first.wait_for(timeout=20_000)
+    assert "Traceback" not in found.content()
+
+
+def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, served, example):
+    found = tab("Identify all")
+    recomposed = next(p for p in example[1].glob("*.jpg") if "recomposed" in p.name)
+    shown(found, "identify_photo", recomposed)
+    found.locator("#identify_go").click()
+    shown(found, "identify_annotated")
+    table = found.locator("#identify_table")
+    table.get_by_text("Eileen").locator("visible=true").first.wait_for(timeout=20_000)
+    for text in ("하나", "Nora", "unknown"):
+        assert table.get_by_text(text, exact=True).count() >= 1
+    image = found.locator("#identify_annotated img").first
+    box, size = image.bounding_box(), read_image(recomposed).shape
+    faces = served[1].face_engine.faces(read_image(recomposed), embed=False)
+    stranger = max(faces, key=lambda f: f.side)
+    x, y = stranger.centre
+    found.mouse.click(box["x"] + box["width"] * x / size[1], box["y"] + box["height"] * y / size[0])
+    shown(found, "identify_face")
+    name = found.locator("#identify_name input")
+    name.fill(HOSTILE)
+    name.press("Enter")
+    found.locator("#identify_add").click()
+    cell = found.locator("#identify_verdict").get_by_text("used", exact=True).locator("visible=true")
+    cell.first.wait_for(timeout=30_000)
+    found.get_by_role("tab", name="People").click()
+    found.locator("#people_table").get_by_text(HOSTILE).locator("visible=true").first.wait_for(timeout=20_000)
+    shot(found, "people")
+    assert HOSTILE in served[1].gallery.names
+    choose(found, "people_person", HOSTILE)
+    found.locator("#people_delete").click()
+    found.get_by_text("tick the box").wait_for(timeout=20_000)
+    found.locator("#people_sure input").check()
+    found.locator("#people_delete").click()
+    deadline = time.time() + 20
+    while HOSTILE in served[1].gallery.names and time.time() < deadline:
+        found.wait_for_timeout(100)
+    assert HOSTILE not in served[1].gallery.names
+
+
+def test_browser_a_video_is_made_shown_and_can_be_played(tab, example):
+    found = tab("Video")
+    give(found, "video_source", example[1] / "clip.mp4")
+    found.locator("#video_source video").first.wait_for(timeout=30_000)
+    found.locator("#video_run").click()
+    status = waits(found, "video_status", "frames/s", 120)
+    assert "25 frames" in status
+    found.locator("#video_result video").first.wait_for(timeout=30_000)
+    found.wait_for_function(
+        "() => { const v = document.querySelector('#video_result video'); return v && v.readyState > 0 }",
+        timeout=20_000,
+    )
+    video = found.evaluate(
+        "() => { const v = document.querySelector('#video_result video');"
+        " return [v.duration, v.videoWidth, v.error && v.error.message] }"
+    )
+    assert video[0] == pytest.approx(1.0, abs=0.1) and video[1] > 500 and video[2] is None
+    shown(found, "video_timeline")
+    shot(found, "video")
+
+
+def test_browser_a_running_video_is_cancelled_within_a_second_or_two(tab, served, example, tmp_path):
+    from identity_segmentation.demo import write_clip
+
+    (tmp_path / "long").mkdir()
+    clip = write_clip(tmp_path / "long", read_image(sorted(example[1].glob("*.jpg"))[0]), 20.0)
+    found = tab("Video")
+    give(found, "video_source", clip)
+    found.locator("#video_source video").first.wait_for(timeout=30_000)
+    found.locator("#video_run").click()
+    found.get_by_text("frames/s").first.wait_for(timeout=60_000)
+    found.locator("#video_cancel").click()
+    found.get_by_text("cancelled; what was finished is kept").wait_for(timeout=5_000)
+    deadline = time.time() + 10
+    while any(t.name == "prefetch" for t in threading.enumerate()) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(t.name == "prefetch" for t in threading.enumerate()), "the reader's thread is gone"
+
+
+def test_browser_two_people_at_once_see_their_own_results(tab, example):
+    photos = sorted(example[1].glob("*.jpg"))
+    one, other = tab("Segment member"), tab("Segment member")
+    for found, photo, name in ((one, photos[0], "Mina"), (other, photos[2], "하나")):
+        shown(found, "segment_photo", photo)
+        choose(found, "segment_member", name)
+    one.locator("#segment_go").click()
+    other.locator("#segment_go").click()
+    assert "Mina" in waits(one, "segment_evidence", "similarity")
+    assert "하나" in waits(other, "segment_evidence", "similarity")
+    source = one.locator("#segment_cutout img").first.get_attribute("src")
+    assert source != other.locator("#segment_cutout img").first.get_attribute("src")
+
+
+@pytest.mark.parametrize(("language", "text"), [("ko-KR", "멤버 분할"), ("th-TH", "ตัดสมาชิก")])
+def test_browser_the_page_speaks_the_browsers_language_on_a_phone_in_the_dark(browser, served, language, text):
+    context = browser.new_context(locale=language, viewport={"width": 390, "height": 844}, color_scheme="dark")
+    found = context.new_page()
+    found.goto(served[0])
+    found.get_by_role("tab", name=text).first.wait_for(timeout=60_000)
+    width = found.evaluate("() => document.documentElement.scrollWidth")
+    shot(found, f"phone_{language}")
+    context.close()
+    assert width <= 400, "nothing sticks out sideways"
+
+
+def test_browser_about_says_what_is_in_use(tab):
+    found = tab("About this machine")
+    assert "in use: embedded faces" in found.locator("#about_text textarea").input_value()
+
+
+def test_nothing_outside_can_be_fetched_and_uploads_are_limited(pipeline, tmp_path, monkeypatch):
+    import httpx
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("s")
+    demo, address = serve(pipeline, port=_free_port(), folder=tmp_path / "web", block=False, max_upload="1mb")
+    try:
+        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+            for path in ("/etc/passwd", str(secret), str(tmp_path / "web" / ".." / "secret.txt"), "app.py"):
+                assert client.get(f"gradio_api/file={path}").status_code in (403, 404), path
+            gallery = next((tmp_path / "gallery").glob("*.safetensors"))
+            assert client.get(f"gradio_api/file={gallery}").status_code in (403, 404)
+            big = client.post("gradio_api/upload", files={"files": ("a.png", b"0" * 2_000_000)})
+            assert big.status_code == 413
+            named = client.get("gradio_api/info").json()["named_endpoints"]
+            assert set(named) == {"/segment", "/identify"}, "editing people is not offered to scripts"
+    finally:
+        demo.close()
+
+
+def test_with_a_user_nothing_is_shown_without_the_password(pipeline, tmp_path, monkeypatch):
+    import httpx
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    demo, address = serve(
+        pipeline, port=_free_port(), folder=tmp_path / "web", block=False, auth=("원영", "a long password")
+    )
+    try:
+        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+            for path in ("config", "gradio_api/info", "gradio_api/file=x"):
+                assert client.get(path).status_code == 401
+            assert client.post("gradio_api/call/segment", json={"data": []}).status_code == 401
+            wrong = client.post("login", data={"username": "원영", "password": "guess"})
+            assert wrong.status_code == 400
+            right = client.post("login", data={"username": "원영", "password": "a long password"})
+            assert right.status_code == 200 and client.get("config").status_code == 200
+            assert json.dumps(client.get("config").json())
+    finally:
+        demo.close()
+    assert tempfile.gettempdir()
