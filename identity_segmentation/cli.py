@@ -575,8 +575,8 @@ def _ui(arguments) -> int:
         _say(f"no examples: {error}")
     _say(f"faces: {pipeline.face_engine.describe()}; masks: {pipeline.segmenter.describe()}")
     serve(
-        pipeline, arguments.host, arguments.port, arguments.share, auth, arguments.no_auth, folder, examples,
-        arguments.max_upload,
+        pipeline, folder, examples, host=arguments.host, port=arguments.port, share=arguments.share, auth=auth,
+        no_auth=arguments.no_auth, max_upload=arguments.max_upload,
     )  # fmt: skip
     return 0
 

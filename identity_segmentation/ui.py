@@ -21,6 +21,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -69,7 +70,7 @@ class Page:
     """
 
     def __init__(self, pipeline: IdentityAwareSegmentation, folder: str | os.PathLike, examples: Path | None = None):
-        self.pipeline, self.folder, self.examples = pipeline, Path(folder), examples
+        self.pipeline, self.folder, self.examples = pipeline, Path(folder).absolute(), examples
         self.jobs: dict[str, threading.Event] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
@@ -120,8 +121,7 @@ class Page:
         result = self.asked(threshold).segment_member(image, member)
         files = self._written(folder, result.annotated, result.overlay, result.cutout, member)
         status = result.status
-        rival = f" · runner-up {status.runner_up}" if status.runner_up and status.found else ""
-        return *files, f"{status.message}{rival} · {status.engine}"
+        return *files, f"{status.message} · {status.engine}"
 
     def _words(self, image, words, folder):
         segmenter = self.pipeline.segmenter
@@ -145,11 +145,10 @@ class Page:
     @staticmethod
     def _written(folder: Path, annotated, overlay, cutout, name: str) -> tuple[str, str, str]:
         stem = safe_filename(name)
-        return (
-            str(write_image(folder / f"{stem}_annotated.jpg", annotated)),
-            str(write_image(folder / f"{stem}_overlay.jpg", overlay)),
-            str(write_image(folder / f"{stem}_cutout.png", cutout)),
-        )
+        pictures = {"annotated.jpg": annotated, "overlay.jpg": overlay, "cutout.png": cutout}
+        with ThreadPoolExecutor() as pool:  # encoding runs beside itself
+            files = pool.map(lambda part: str(write_image(folder / f"{stem}_{part[0]}", part[1])), pictures.items())
+            return tuple(files)
 
     def identify(self, path, threshold):
         """(annotated picture, table, faces for clicking)."""
@@ -389,7 +388,7 @@ def _hex(colour: str) -> str:
 
 
 def build(page: Page):
-    """The page as Gradio blocks, and its words for `launch(i18n=...)`."""
+    """The page as Gradio blocks; `translations` on it is for Gradio's own `launch(i18n=...)`."""
     translations = gr.I18n(**texts())
 
     def words(key: str):
@@ -460,7 +459,7 @@ def build(page: Page):
                         annotated = _shown(words("annotated"), "segment_annotated")
                 go.click(
                     safely(page.segment), [photo, member, bar, prompt, phrase], [annotated, overlay, cutout, evidence],
-                    api_name="segment", **engine,
+                    api_name="segment", show_progress="minimal", **engine,
                 )  # fmt: skip
 
             with gr.Tab(words("tab_identify"), id="identify"):
@@ -620,7 +619,8 @@ def build(page: Page):
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
                 refresh.click(safely(lambda: _about(page.pipeline)), None, [about], **private)
-    return demo, translations
+    demo.translations = translations
+    return demo
 
 
 def _photo(words, name: str):
@@ -687,25 +687,37 @@ class Gate:
 
 def serve(
     pipeline: IdentityAwareSegmentation,
+    folder: str | os.PathLike | None = None,
+    examples: str | os.PathLike | None = None,
+    **options,
+):
+    """Serve the page over a pipeline until the server ends; options as in `launch`.
+
+    Args:
+        folder: of results; default ".web" in the settings' output folder.
+        examples: folder of pictures to click on.
+    """
+    folder = Path(folder or Path(pipeline.settings.output) / ".web")
+    return launch(Page(pipeline, folder, Path(examples) if examples else None), block=True, **options)
+
+
+def launch(
+    page: Page,
     host: str = "127.0.0.1",
     port: int = 7860,
     share: bool = False,
     auth: tuple[str, str] | None = None,
     no_auth: bool = False,
-    folder: str | os.PathLike | None = None,
-    examples: str | os.PathLike | None = None,
     max_upload: str = "2gb",
-    block: bool = True,
+    block: bool = False,
 ):
-    """Build the page and serve it; returns (blocks, local address).
+    """Serve a page; returns its Gradio blocks (`local_url` is its address, `close()` ends it).
 
     Args:
         host: whom to listen to; the default is this machine alone.
         share: make a public address through Gradio's servers.
         auth: (user, password); demanded where others could reach the page.
         no_auth: do without, on purpose.
-        folder: of results; default ".web" in the settings' output folder.
-        examples: folder of pictures to click on.
         max_upload: largest upload.
         block: stay until the server ends.
 
@@ -716,9 +728,9 @@ def serve(
     exposed = share or host not in _LOCAL
     if exposed and auth is None and not no_auth:
         raise InputError(
-            f"{'--share' if share else f'--host {host}'} lets others reach this page, with the faces on file and every "
-            "photo given to it. Give a user and a password (--user NAME, the password in IDSEG_UI_PASSWORD), or say "
-            "--no-auth if that is what you want"
+            f"{'a shared address' if share else f'listening on {host}'} lets others reach this page, with the faces on "
+            "file and every photo given to it. Give a user and a password (--user NAME, the password in "
+            "IDSEG_UI_PASSWORD; in the notebook UI_AUTH), or say --no-auth if that is what you want"
         )
     if exposed:
         print(
@@ -726,19 +738,18 @@ def serve(
             f"the people on file{'' if auth else ', and there is no password'}.",
             file=sys.stderr,
         )
-    folder = Path(folder or Path(pipeline.settings.output) / ".web").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # uploads and what is served; nothing outside can be fetched
+    # Uploads and what is served; nothing outside can be fetched.
+    os.environ["GRADIO_TEMP_DIR"] = str(page.folder.absolute())
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    demo, translations = build(Page(pipeline, folder, Path(examples) if examples else None))
+    demo = build(page)
     demo.queue(max_size=32, default_concurrency_limit=4)
     try:
-        _, local, _ = demo.launch(
-            server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None, i18n=translations,
-            max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
-            mcp_server=False, show_error=True, css=_CHECKERED, prevent_thread_lock=not block, quiet=not block,
-            footer_links=[],
+        demo.launch(
+            server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None,
+            i18n=demo.translations, max_file_size=max_upload, allowed_paths=[], run_history=False,
+            enable_monitoring=False, ssr_mode=False, mcp_server=False, show_error=True, css=_CHECKERED,
+            prevent_thread_lock=not block, quiet=not block, footer_links=[],
         )  # fmt: skip
     except OSError as error:
         raise EngineUnavailable(f"port {port} cannot be used ({error}); choose another with --port") from error
-    return demo, local
+    return demo

@@ -121,20 +121,29 @@ def finish(canvas: Image.Image, width: int, height: int, seed: int) -> np.ndarra
     return (np.asarray(small)[:, :, ::-1] + noise).clip(0, 255).astype(np.uint8)
 
 
-def main() -> int:
+def draw_stage() -> np.ndarray:
+    """All of them side by side: uint8 (400, 1320, 3), BGR."""
     width, height, head = 1320, 400, 70
     stage = background(width * SCALE, height * SCALE)
     for i, look in enumerate(CAST):
         draw_person(stage, look, (115 + 218 * i) * SCALE, (112 + 22 * (i % 2)) * SCALE, head * SCALE)
-    scene = finish(stage, width, height, 0)
+    return finish(stage, width, height, 0)
+
+
+def draw_dataset(folder: Path) -> Path:
+    """Three portraits of each, one folder per person."""
+    for number, look in enumerate(CAST, 1):
+        for shot, (size, tilt) in enumerate(((150, 0), (120, 4), (170, -4))):
+            canvas = background(480 * SCALE, 560 * SCALE)
+            draw_person(canvas, look, 240 * SCALE, 200 * SCALE, size * SCALE, tilt)
+            write_image(folder / look.name / f"{shot}.png", finish(canvas, 480, 560, number * 10 + shot))
+    return folder
+
+
+def main() -> int:
+    scene = draw_stage()
     with tempfile.TemporaryDirectory() as folder:
-        dataset = Path(folder) / "Dataset"
-        for number, look in enumerate(CAST, 1):
-            for shot, (size, tilt) in enumerate(((150, 0), (120, 4), (170, -4))):
-                canvas = background(480 * SCALE, 560 * SCALE)
-                draw_person(canvas, look, 240 * SCALE, 200 * SCALE, size * SCALE, tilt)
-                photo = finish(canvas, 480, 560, number * 10 + shot)
-                write_image(dataset / look.name / f"{shot}.png", photo)
+        dataset = draw_dataset(Path(folder) / "Dataset")
         people = IdentityAwareSegmentation("embedded", "embedded", gallery=Path(folder) / "gallery")
         print(people.build_gallery(dataset).report.table())
         seen = people.look(scene)

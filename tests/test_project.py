@@ -28,6 +28,7 @@ ENGINE_LIBRARIES = [
 # A module may import from its own layer or from those before it.
 LAYERS = [
     {"errors", "settings"},
+    {"phrases"},
     {"types"},
     {"geometry", "images"},
     {"engines"},
@@ -85,7 +86,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_importing_every_module_loads_no_engine():
-    modules = [p.stem for p in PACKAGE.glob("*.py") if p.stem != "__main__"]
+    modules = [p.stem for p in PACKAGE.glob("*.py") if p.stem not in ("__main__", "ui")]  # ui is the page itself
     heavy = ENGINE_LIBRARIES
     code = (
         f"import sys, importlib\nfor m in {modules}: importlib.import_module('identity_segmentation.' + m)\n"
@@ -215,11 +216,24 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     titles = [c.source.splitlines()[0] for c in book.cells if c.cell_type == "markdown" and c.source.startswith("## ")]
     assert titles == [
         "## 1 Environment Setup", "## 2 Face Embedding Database", "## 3 Identity Matching",
-        "## 4 Segmentation Engine", "## 5 Integration Pipeline", "## 7 Video Inference",
+        "## 4 Segmentation Engine", "## 5 Integration Pipeline", "## 6 Gradio UI", "## 7 Video Inference",
     ]  # fmt: skip
     # Functions read the globals when they are called: changing one afterwards changes the next answer.
     book.cells.append(
         nbformat.v4.new_code_cell("SIMILARITY_THRESHOLD = 0.9999\nsegment_member(image_bgr, member_name).status.code")
+    )
+    book.cells.append(
+        nbformat.v4.new_code_cell(
+            "wanted = 'DATASET_DIR INPUT_DIR OUTPUT_DIR FACE_ENGINE SEGMENTER SIMILARITY_THRESHOLD FRAME_SAMPLING '"
+            "'LAUNCH_UI SHARE face_analyzer embeddings_db identify_all_members segmenter segment_by_box '"
+            "'face_to_body_bbox segment_member demo SimpleTracker TemporalSmoother process_video'\n"
+            "SIMILARITY_THRESHOLD = None\n"
+            "print([name for name in wanted.split() if name not in globals()], type(demo).__name__)\n"
+            "report = process_video(video_path, Path(OUTPUT_DIR) / 'again.mp4', member_name, 10)\n"
+            "print(len(identify_all_members(image_bgr, face_analyzer, embeddings_db)), report.frames)\n"
+            "embeddings_db = embeddings_db.without(member_name)\n"
+            "try:\n    segment_member(image_bgr, member_name)\nexcept ids.UnknownPerson:\n    print('gone')"
+        )
     )
     nbclient.NotebookClient(
         book, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
@@ -227,8 +241,9 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     code = [c for c in book.cells if c.cell_type == "code"]
     pictures = sum("image/png" in o.get("data", {}) for c in code for o in c.outputs)
     assert pictures == 5
-    assert "'not_found'" in code[-1].outputs[0]["data"]["text/plain"]
-    assert "similarity" in "".join(o.get("text", "") for o in code[5].outputs)
+    assert "'not_found'" in code[-2].outputs[0]["data"]["text/plain"]
+    assert "".join(o.get("text", "") for o in code[-1].outputs).split("\n")[:3] == ["[] Blocks", "6 50", "gone"]
+    assert any("similarity" in o.get("text", "") for c in code for o in c.outputs)
 
 
 def test_the_demo_names_everyone_and_leaves_its_pictures(tmp_path, capsys):

@@ -20,7 +20,7 @@ from identity_segmentation.errors import EngineUnavailable, InputError, UnknownP
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
-from identity_segmentation.ui import Gate, Page, _hex, build, serve, texts
+from identity_segmentation.ui import Gate, Page, _hex, build, launch, texts
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -64,7 +64,7 @@ def test_every_language_has_every_word():
 def test_segmenting_gives_three_pictures_and_the_evidence(page, example):
     photo = sorted(example[1].glob("*.jpg"))[0]
     annotated, overlay, cutout, evidence = page.segment(str(photo), "ดาว", 0)
-    assert "ดาว, similarity" in evidence and "runner-up" in evidence and "embedded" in evidence
+    assert "ดาว, similarity" in evidence and "ahead of" in evidence and "embedded" in evidence
     assert all(read_image(f).shape == read_image(photo).shape for f in (annotated, overlay))
     picture = cv2.imdecode(np.fromfile(cutout, np.uint8), cv2.IMREAD_UNCHANGED)
     assert picture.shape[2] == 4 and 0 < (picture[..., 3] > 127).mean() < 0.5
@@ -190,7 +190,7 @@ def test_results_go_after_a_day(page):
 def test_others_are_let_in_only_with_a_password_or_on_purpose(pipeline, tmp_path):
     for options in ({"share": True}, {"host": "0.0.0.0"}):
         with pytest.raises(InputError, match="IDSEG_UI_PASSWORD"):
-            serve(pipeline, folder=tmp_path / "w", block=False, **options)
+            launch(Page(pipeline, tmp_path / "w"), **options)
 
 
 def test_the_command_wants_a_real_password(monkeypatch, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_the_gate_shuts_after_five_wrong_passwords(monkeypatch):
 
 
 def test_the_pages_tabs_are_built_with_a_gallery_and_without(page, tmp_path, embedded_faces, embedded_masks):
-    demo, _ = build(page)
+    demo = build(page)
     assert demo.config["title"] == "Identity-aware segmentation"
     empty = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "nobody")
     build(Page(empty, tmp_path / "w2"))
@@ -247,8 +247,8 @@ def served(example, embedded_faces, embedded_masks, tmp_path_factory):
     people = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=folder / "gallery")
     people.build_gallery(example[0])
     before = os.environ.get("GRADIO_TEMP_DIR")
-    demo, address = serve(people, port=_free_port(), folder=folder / "web", examples=example[1], block=False)
-    yield address, people
+    demo = launch(Page(people, folder / "web", example[1]), port=_free_port())
+    yield demo.local_url, people
     demo.close()
     if before is None:
         os.environ.pop("GRADIO_TEMP_DIR", None)
@@ -481,9 +481,9 @@ def test_nothing_outside_can_be_fetched_and_uploads_are_limited(pipeline, tmp_pa
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     secret = tmp_path / "secret.txt"
     secret.write_text("s")
-    demo, address = serve(pipeline, port=_free_port(), folder=tmp_path / "web", block=False, max_upload="1mb")
+    demo = launch(Page(pipeline, tmp_path / "web"), port=_free_port(), max_upload="1mb")
     try:
-        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=demo.local_url, timeout=20, trust_env=False) as client:
             for path in ("/etc/passwd", str(secret), str(tmp_path / "web" / ".." / "secret.txt"), "app.py"):
                 assert client.get(f"gradio_api/file={path}").status_code in (403, 404), path
             gallery = next((tmp_path / "gallery").glob("*.safetensors"))
@@ -500,11 +500,9 @@ def test_with_a_user_nothing_is_shown_without_the_password(pipeline, tmp_path, m
     import httpx
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    demo, address = serve(
-        pipeline, port=_free_port(), folder=tmp_path / "web", block=False, auth=("원영", "a long password")
-    )
+    demo = launch(Page(pipeline, tmp_path / "web"), port=_free_port(), auth=("원영", "a long password"))
     try:
-        with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=demo.local_url, timeout=20, trust_env=False) as client:
             for path in ("config", "gradio_api/info", "gradio_api/file=x"):
                 assert client.get(path).status_code == 401
             assert client.post("gradio_api/call/segment", json={"data": []}).status_code == 401
