@@ -16,25 +16,23 @@ import numpy as np
 
 from . import __version__, drawing, engines
 from .analysis import Analysis, analyse
-from .engines.protocols import BoxSegmenter, FaceEngine
-from .errors import ImageError, InputError, OutputError
+from .engines.protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegmenter
+from .errors import EngineUnavailable, GalleryError, ImageError, InputError, OutputError
 from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
+from .geometry import mask_box
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
+from .phrases import Phrase, parse_phrase
+from .possession import thing_of
 from .render import RenderSettings, VideoReport, render
 from .seeded import follow_box
-from .segmentation import segment_by_box, segment_matches
+from .segmentation import segment_by_box, segment_faces, segment_matches, soft_alpha
 from .settings import Settings
 from .tracking import TrackName
-from .types import Match, MemberResult, PhotoVerdict, Segment, Sighting, Status, as_image
+from .types import Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video import format_for
 
 logger = logging.getLogger(__name__)
-
-_WORDS_LATER = (
-    "prompt_type='text' needs an engine that segments words (SAM 3), and none is installed; "
-    "use prompt_type='box', which finds the person by their face"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +178,111 @@ class IdentityAwareSegmentation:
         look = asked.look(image_bgr, [person.name])
         return render_member(look, person.name, self.colour_of, asked._status(look, person.name))
 
+    def segment_possession(
+        self, image_bgr: np.ndarray, member_name: str, object_phrase: str, similarity_threshold: float | None = None
+    ) -> PossessionResult:
+        """A thing of one person's: "shirt", "hair", with SAM 3 any word.
+
+        Args:
+            member_name: name or alias.
+            object_phrase: the thing, in English, Korean or Thai.
+
+        Raises:
+            UnknownPerson: nobody in the gallery answers to that name.
+            EngineUnavailable: the segmenter does not know the word; the message has those it knows.
+        """
+        image_bgr = as_image(image_bgr)
+        person = self.gallery.find(member_name)
+        thing = parse_phrase(object_phrase, {}).thing
+        asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
+        matches = asked.identify(image_bgr)
+        mine = next((i for i, m in enumerate(matches) if m.name == person.name), None)
+        wanted = range(len(matches)) if mine is not None else ()
+        drawn = segment_faces(image_bgr, [m.face for m in matches], wanted, self.segmenter)
+        sightings = tuple(Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches))
+        status = asked._status(Look(image_bgr, sightings), person.name)
+        if mine is None:
+            return self._possession(image_bgr, None, None, (), (), status)
+        people = [drawn[i] for i in range(len(matches))]
+        found = thing_of(image_bgr, self.segmenter, thing, people, mine, matches[mine].face)
+        messages = {
+            "ok": f"{person.name}'s {thing}; {status.message}",
+            "no_thing": f"{person.name} was found, but no {thing} on them",
+            "not_theirs": f"{person.name} was found, and {thing} in the picture, but it is not theirs",
+        }
+        code = status.code if found.status == "ok" else found.status
+        status = replace(status, code=code, message=messages[found.status])
+        return self._possession(image_bgr, matches[mine], found.segment, [people[mine]], found.instances, status)
+
+    def segment(self, image_bgr: np.ndarray, phrase: str) -> PossessionResult:
+        """What a phrase means: "woman" (every woman), a name (that person), "Wonyoung's shirt" (that person's thing).
+
+        Raises:
+            InputError, UnknownPerson: the phrase is not understood; see `phrases.parse_phrase`.
+            EngineUnavailable: the segmenter does not know the word.
+        """
+        image_bgr = as_image(image_bgr)
+        meant = self.understood(phrase)
+        if meant.person and meant.thing:
+            return self.segment_possession(image_bgr, meant.person, meant.thing)
+        if meant.person:
+            look = self.look(image_bgr, [meant.person])
+            sighting, status = look.of(meant.person), self._status(look, meant.person)
+            person = None if sighting is None else sighting.segment
+            mine = () if person is None else (person,)
+            return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
+        found = self._everything(image_bgr, meant.thing)
+        alpha = np.zeros(image_bgr.shape[:2], np.uint8)
+        for one in found:
+            np.maximum(alpha, soft_alpha(one), out=alpha)
+        box = mask_box(alpha > 127)
+        status = Status("ok" if found else "no_thing", f"{len(found)} found: {meant.thing}", engine=self.segmenter.id)
+        whole = (
+            None if box is None else Segment(alpha > 127, max(s.score for s in found), box, self.segmenter.id, alpha)
+        )
+        return self._possession(image_bgr, None, whole, (), found, status)
+
+    def understood(self, phrase: str) -> Phrase:
+        """A phrase parsed against the people on file (nobody, if there is no gallery)."""
+        try:
+            people = {p.name: p.aliases for p in self.gallery.people}
+        except GalleryError:
+            people = {}
+        return parse_phrase(phrase, people)
+
+    def _everything(self, image_bgr: np.ndarray, thing: str) -> list[Segment]:
+        """Every instance of a thing in a picture."""
+        if isinstance(self.segmenter, TextSegmenter):
+            return self.segmenter.by_text(self.segmenter.encode(image_bgr), thing)
+        if not isinstance(self.segmenter, PartSegmenter):
+            raise EngineUnavailable(f"the segmenter {self.segmenter.id} knows no words; choose --segmenter sam3-hf")
+        if thing.casefold() in ("woman", "man", "girl", "boy", "child"):
+            raise EngineUnavailable(
+                f"the embedded engine cannot tell a {thing} from other people; ask for 'person', or use SAM 3: "
+                "--segmenter sam3-hf"
+            )
+        faces = self.face_engine.faces(image_bgr, embed=False)
+        drawn = segment_faces(image_bgr, faces, range(len(faces)), self.segmenter)
+        encoded = self.segmenter.encode(image_bgr)
+        if not faces:
+            engines.part_named(thing)  # an unknown word is an error, whoever is in the picture
+        found = [self.segmenter.by_part(encoded, drawn[i], face, thing) for i, face in enumerate(faces)]
+        return [segment for segment in found if segment.area]
+
+    def _possession(self, image, match, thing, person, instances, status) -> PossessionResult:
+        empty = np.zeros(image.shape[:2], bool)
+        sightings = [Sighting(match, thing, None, "face")] if match or thing else []
+        colour_of = self.colour_of if match else None
+        return PossessionResult(
+            drawing.overlay(image, sightings, colour_of),
+            drawing.cutout(image, thing),
+            drawing.annotate(image, sightings, colour_of),
+            empty if thing is None else thing.mask,
+            person[0].mask if person else empty,
+            tuple(s.mask for s in instances),
+            status,
+        )
+
     def segment_image(
         self,
         image_path: str | os.PathLike | np.ndarray,
@@ -190,17 +293,19 @@ class IdentityAwareSegmentation:
         """`segment_member` on a file (or a BGR array).
 
         Args:
-            prompt_type: "box" finds the person by their face and segments their body.
+            prompt_type: "box" finds the person by their face and segments the body expected below it; "text" takes
+                the instance of the word "person" that is theirs.
 
         Raises:
             InputError: an unknown prompt_type, or one that no installed engine serves.
             ImageError: the file cannot be decoded.
         """
-        if prompt_type in ("text", "words"):
-            raise InputError(_WORDS_LATER)
-        if prompt_type != "box":
-            raise InputError(f"expected prompt_type 'box', got {prompt_type!r}")
+        if prompt_type not in ("box", "text"):
+            raise InputError(f"expected prompt_type 'box' or 'text', got {prompt_type!r}")
         image = image_path if isinstance(image_path, np.ndarray) else read_image(image_path, self.settings.max_pixels)
+        if prompt_type == "text":
+            found = self.segment_possession(image, member_name, "person", similarity_threshold)
+            return MemberResult(found.overlay, found.cutout, found.annotated, found.mask, found.status)
         return self.segment_member(image, member_name, similarity_threshold)
 
     # ---- videos

@@ -188,7 +188,8 @@ class Status:
 
     Attributes:
         code: "ok", "unsure" (named by elimination in a group picture), "not_found" (faces, but not
-            this person's), "no_face" (nothing to compare).
+            this person's), "no_face" (nothing to compare); for things also "no_thing" (the person is there, no such
+            thing on them) and "not_theirs" (found, but another's).
         message: one sentence for a person.
         similarity, margin, runner_up: the evidence (None where no face was compared).
         engine: ids of the engines used, "faces + masks".
@@ -220,6 +221,27 @@ class MemberResult(NamedTuple):
     cutout: np.ndarray
     annotated: np.ndarray
     mask: np.ndarray
+    status: Status
+
+
+@dataclass(frozen=True, eq=False)
+class PossessionResult:
+    """What `segment_possession` and `segment` return.
+
+    Attributes:
+        overlay, annotated: BGR images; cutout: uint8 (H, W, 4) BGRA of the thing.
+        mask: bool (H, W): the thing and theirs; all instances where nobody was named.
+        person_mask: bool (H, W), the person's; empty if nobody was named or they are not in the picture.
+        thing_masks: bool (H, W) each: everything of the kind that was seen, whosever it is.
+        status: how it ended. Beside the codes of `Status`: "no_thing" and "not_theirs".
+    """
+
+    overlay: np.ndarray
+    cutout: np.ndarray
+    annotated: np.ndarray
+    mask: np.ndarray
+    person_mask: np.ndarray
+    thing_masks: tuple[np.ndarray, ...]
     status: Status
 
 

@@ -33,7 +33,7 @@ LAYERS = [
     {"geometry", "images"},
     {"engines"},
     {"gallery", "segmentation", "video", "tracking", "smoothing", "propagation"},
-    {"matching", "drawing"},
+    {"matching", "drawing", "possession"},
     {"doctor"},
     {"analysis"},
     {"seeded", "mattes"},

@@ -12,16 +12,18 @@ from importlib import import_module
 
 from ..errors import EngineUnavailable, InputError
 from ..settings import Settings
-from .protocols import BoxSegmenter, FaceEngine, TextSegmenter, VideoTracker
+from .protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegmenter, VideoTracker
 
 __all__ = [
     "BoxSegmenter",
     "FACE_ENGINES",
     "FaceEngine",
+    "PartSegmenter",
     "SEGMENTERS",
     "TextSegmenter",
     "VideoTracker",
     "face_engine",
+    "part_named",
     "segmenter",
 ]
 
@@ -52,6 +54,11 @@ def face_engine(name: str = "auto", settings: Settings | None = None) -> FaceEng
 def segmenter(name: str = "auto", settings: Settings | None = None) -> BoxSegmenter:
     """Make a segmenter by name; raises as `face_engine`."""
     return _make("segmenter", SEGMENTERS, name, settings)
+
+
+def part_named(thing: str) -> str:
+    """The part that the embedded engine takes a word for; see `embedded_parts.part_named`."""
+    return import_module(".embedded_parts", __name__).part_named(thing)
 
 
 def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | None):

@@ -22,6 +22,7 @@ from ..images import shrink_to
 from ..settings import Settings
 from ..types import Face, Segment, as_image
 from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
+from .embedded_parts import find_part, part_named
 
 # Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
 # the head (or the box) still has this many pixels is as good as the full picture, and faster.
@@ -186,6 +187,33 @@ class EmbeddedMasks:
                 probability, score = self._person_of_face(view, Head.of(face, view.factor), rivals)
             segments.append(self._finish(encoded.image, view, probability, score, box))
         return segments
+
+    def by_part(self, encoded: Encoded, person: Segment, face: Face, thing: str) -> Segment:
+        """A thing of a person, from a short fixed list; see `PartSegmenter`."""
+        part = part_named(thing)
+        box = mask_box(person.mask)
+        if box is None:
+            return Segment(person.mask, 0.0, person.box, self.id)
+        x0, y0, x1, y1 = _grown(box, 8, person.mask.shape)
+        near = Head.of(face)
+        head = Head(near.x - x0, near.y - y0, near.side)
+        crop = encoded.image[y0:y1, x0:x1]
+        share = find_part(crop, person.mask[y0:y1, x0:x1], head, part)
+        share = follow_edges(crop, share, max(2, round(head.side / 24)))
+        inside = (share > 0.5) & person.mask[y0:y1, x0:x1]
+        area = np.count_nonzero(inside)
+        inside = drop_specks(fill_holes(inside, 0.01 * area), 0.02 * area) if area else inside
+        mask, alpha = np.zeros(person.mask.shape, bool), np.zeros(person.mask.shape, np.uint8)
+        mask[y0:y1, x0:x1] = inside & person.mask[y0:y1, x0:x1]
+        soft = cv2.GaussianBlur(mask[y0:y1, x0:x1].astype(np.uint8) * 255, (0, 0), 1.0)
+        alpha[y0:y1, x0:x1] = np.minimum(
+            soft, (person.mask * np.uint8(255) if person.alpha is None else person.alpha)[y0:y1, x0:x1]
+        )
+        mask &= alpha > 127
+        tight = mask_box(mask)
+        return Segment(
+            mask, person.score if tight is not None else 0.0, person.box if tight is None else tight, self.id, alpha
+        )
 
     # ---- what the nets see
 

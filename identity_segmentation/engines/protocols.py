@@ -98,6 +98,21 @@ class TextSegmenter(Protocol):
 
 
 @runtime_checkable
+class PartSegmenter(Protocol):
+    """Knows a fixed list of things on a person whose mask and face are known."""
+
+    id: str
+
+    def by_part(self, encoded: Any, person: Segment, face: Face, thing: str) -> Segment:
+        """That thing's pixels, within the person's; an empty segment where there is none.
+
+        Raises:
+            EngineUnavailable: a word that is not on the list; the message has the list.
+        """
+        ...
+
+
+@runtime_checkable
 class VideoTracker(Protocol):
     """Carries masks through the frames of a shot by a memory of what was seen.
 
