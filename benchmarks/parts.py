@@ -3,8 +3,8 @@
     python benchmarks/parts.py [--data DIR] [--write]
 
 Each photo is judged with a table of places learnt from the other nineteen. "mask given": the person's mask is the
-labels' own; "end to end": it is the engine's. Bands: the same fixed share of the body box for everybody, inside the mask. --write
-writes identity_segmentation/data/part_prior.json, learnt from all of them.
+labels' own; "end to end": it is the engine's. Bands: one fixed share of the body box for everybody.
+--write writes identity_segmentation/data/part_prior.json, learnt from all of them.
 
 The 59 labels are mapped to the engine's parts: a dress is top above the waist (3.3 face sides below the face) and
 bottom below it; legs are trousers, legwear, and skin below the waist; parts of fewer than 300 pixels are not counted.

@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, common, "segment", _segment, "a person's pixels: annotated picture, overlay, cutout, mask")
     verb.add_argument("source", metavar="IMAGE|FOLDER")
-    verb.add_argument("name", nargs="?", metavar="NAME", help="whom; a name or an alias")
+    verb.add_argument(
+        "name", nargs="?", metavar="NAME", help='whom, or whose what: a name, an alias, "Wonyoung\'s shirt", person'
+    )
     verb.add_argument("--all", action="store_true", help="everyone in the gallery who is in the picture")
     verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs)")
     verb.add_argument("--crop", action="store_true", help="cut the cutout to the person's box")
@@ -141,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "--box", nargs=4, type=float, metavar=("X0", "Y0", "X1", "Y1"),
         help="follow what is in this box through its shot, no face needed; --member is then what to call it",
     )  # fmt: skip
+    verb.add_argument("--phrase", metavar="TEXT", help="a thing of somebody's instead: \"Wonyoung's shirt\"")
     verb.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="when the box was drawn (default: 0)")
     views = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
     verb.add_argument("--view", choices=views, default="annotated", help="what to make (default: annotated)")
@@ -372,9 +375,12 @@ def _segment(arguments) -> int:
     from .pipeline import check_writable, results_folder, segment_to_files
 
     pipeline = _pipeline(arguments)
-    names = None if arguments.all else [pipeline.gallery.find(arguments.name).name]
+    meant = None if arguments.all else pipeline.understood(arguments.name)
     out = check_writable(arguments.out or pipeline.settings.output)
     source = Path(arguments.source)
+    if meant is not None and meant.thing:
+        return _segment_phrase(arguments, pipeline, source, out)
+    names = None if meant is None else [meant.person]
     if source.is_dir():
         return _segment_folder(arguments, pipeline, source, out, names)
     records = segment_to_files(pipeline, source, results_folder(out, source), names, arguments.crop)
@@ -385,6 +391,29 @@ def _segment(arguments) -> int:
     if not records:
         _say("nobody in this picture has a name in the gallery")
     return 0 if any(r["mask_area"] for r in records) else 3
+
+
+def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
+    from .images import list_photos
+    from .pipeline import phrase_to_files, results_folder
+
+    records, failed, taken = [], 0, set()
+    for path in list_photos(source) if source.is_dir() else [source]:
+        try:
+            target = results_folder(out, path, taken)
+            records.append(phrase_to_files(pipeline, path, target, arguments.name, arguments.crop))
+        except ImageError as error:
+            if not source.is_dir():
+                raise
+            failed += 1
+            _say(f"passed over: {error}")
+    if arguments.json:
+        _print_json(records)
+    else:
+        _print_records(records)
+    if failed:
+        return 4
+    return 0 if any(record["mask_area"] for record in records) else 3
 
 
 def _segment_folder(arguments, pipeline, source: Path, out: Path, names) -> int:
@@ -449,6 +478,7 @@ def _video(arguments) -> int:
             arguments.source, arguments.output, arguments.member or "all", arguments.sampling, arguments.view,
             arguments.everyone_but, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
             arguments.fresh, progress, box=arguments.box, at=arguments.at, propagate=arguments.propagate,
+            phrase=arguments.phrase,
         )  # fmt: skip
     finally:
         for bar in bars.values():

@@ -19,6 +19,7 @@ from .analysis import Analysis, Cancelled, Sample
 from .engines.protocols import BoxSegmenter, VideoTracker
 from .geometry import decode_rle
 from .images import shrink_to
+from .possession import thing_of
 from .segmentation import segment_faces, soft_alpha
 from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
 from .tracking import TrackName, face_weight
@@ -39,6 +40,7 @@ class Scene:
         drawn: whom to draw: names, or track numbers of strangers.
         segmenter: the engine.
         smoothing: frames of temporal smoothing.
+        thing: "" for whole people, or a word for a thing of theirs.
         flow: shared working size.
     """
 
@@ -47,6 +49,7 @@ class Scene:
     drawn: Sequence[Person]
     segmenter: BoxSegmenter
     smoothing: int
+    thing: str = ""
     flow: Flow = field(default_factory=Flow)
 
     @property
@@ -352,10 +355,16 @@ def segmented(
     seen = [one for one in people_in(scene, sample) if one[3] != "region"]
     faces = [face if factor == 1 else face.scaled(factor) for _, face, *_ in seen]
     asked = scene.drawn if whom is None else whom
-    found = segment_faces(image, faces, [i for i, (who, *_) in enumerate(seen) if who in asked], scene.segmenter)
+    wanted = [i for i, (who, *_) in enumerate(seen) if who in asked]
+    # Whose thing it is can only be said beside everybody.
+    drawn = range(len(seen)) if scene.thing and wanted else wanted
+    found = segment_faces(image, faces, drawn, scene.segmenter)
     result: dict[Person, Segment] = {}
-    for i, segment in found.items():
-        who = seen[i][0]
+    for i in wanted:
+        who, segment = seen[i][0], found[i]
+        if scene.thing:
+            people = [found[k] for k in range(len(seen))]
+            segment = thing_of(image, scene.segmenter, scene.thing, people, i, faces[i]).segment
         if who not in result or segment.area > result[who].area:
             result[who] = segment
     return result

@@ -71,7 +71,7 @@ def parse_phrase(text: str, people: Mapping[str, Iterable[str]]) -> Phrase:
     if _lexicon().get(_key(asked)) is None:
         near = _nearest(asked, spellings)
         if near:
-            raise UnknownPerson(f"nobody on file is called {asked!r}; did you mean {near}?")
+            raise UnknownPerson(f"nobody on file is called {asked!r}; did you mean {near!r}?")
     return Phrase(None, _thing(_trimmed(thing), asked))
 
 
@@ -151,7 +151,7 @@ def _script(text: str) -> str:
 
 def _nobody(owner: str, people: Mapping, spellings: dict[str, str]) -> str:
     near = _nearest(owner, spellings)
-    hint = f"did you mean {near}?" if near else f"on file: {', '.join(people) or 'nobody'}"
+    hint = f"did you mean {near!r}?" if near else f"on file: {', '.join(people) or 'nobody'}"
     return f"nobody on file is called {owner!r}; {hint}"
 
 

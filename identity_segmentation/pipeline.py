@@ -22,7 +22,7 @@ from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, o
 from .geometry import mask_box
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
-from .phrases import Phrase, parse_phrase
+from .phrases import Phrase, known_things, parse_phrase
 from .possession import thing_of
 from .render import RenderSettings, VideoReport, render
 from .seeded import follow_box
@@ -247,7 +247,10 @@ class IdentityAwareSegmentation:
         try:
             people = {p.name: p.aliases for p in self.gallery.people}
         except GalleryError:
-            people = {}
+            meant = parse_phrase(phrase, {})
+            if meant.thing not in known_things():
+                raise  # more likely a name than a thing
+            return meant
         return parse_phrase(phrase, people)
 
     def _everything(self, image_bgr: np.ndarray, thing: str) -> list[Segment]:
@@ -328,6 +331,7 @@ class IdentityAwareSegmentation:
         box: Sequence[float] | None = None,
         at: float = 0.0,
         propagate: str = "auto",
+        phrase: str | None = None,
     ) -> VideoReport:
         """A video of the people asked for, all frames of the source, its sound kept.
 
@@ -350,6 +354,7 @@ class IdentityAwareSegmentation:
                 for faces. `target_member` is then what to call it (any text; "all" = "object").
             at: seconds.
             propagate: how masks get from frame to frame: one of `render.PROPAGATE`.
+            phrase: "Wonyoung's shirt": that person's thing instead of the whole person; `target_member` is not used.
 
         Raises:
             InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
@@ -359,7 +364,13 @@ class IdentityAwareSegmentation:
             raise InputError(f"the output {output} is the input; choose another name")
         if output.suffix:
             format_for(output)
-        settings = RenderSettings(view, background, aspect, smoothing, masks, propagate)
+        thing = ""
+        if phrase is not None:
+            meant = self.understood(phrase)
+            if meant.person is None or box is not None:
+                raise InputError(f"a phrase for a video names a person ('Wonyoung's shirt') and no box; got {phrase!r}")
+            target_member, thing = meant.person, meant.thing or ""
+        settings = RenderSettings(view, background, aspect, smoothing, masks, propagate, thing)
         step = progress or (lambda stage, done, total: None)
         path = output.with_name(f"{output.name}.analysis.jsonl")
         looking = {
@@ -610,6 +621,45 @@ def segment_to_files(
     return records
 
 
+def phrase_to_files(
+    pipeline: IdentityAwareSegmentation,
+    path: str | os.PathLike,
+    target: str | os.PathLike,
+    phrase: str,
+    crop: bool = False,
+) -> dict:
+    """What a phrase means in one picture, as files: ``PHRASE_overlay.jpg``, ``_cutout.png`` and so on.
+
+    Returns:
+        One record, as documented in docs/json.md; without files where nothing was found.
+    """
+    path, target = Path(path), Path(target)
+    meant = pipeline.understood(phrase)
+    image = read_image(path, pipeline.settings.max_pixels)
+    found = pipeline.segment(image, phrase)
+    box = mask_box(found.mask)
+    record = {
+        "image": shown_path(path), "phrase": phrase, "person": meant.person, "thing": meant.thing,
+        "status": found.status.code, "message": found.status.message, "similarity": _number(found.status.similarity),
+        "margin": _number(found.status.margin), "engine": found.status.engine,
+        "box": None if box is None else _numbers(box), "mask_area": int(found.mask.sum()),
+        "instances": len(found.thing_masks), "files": {},
+    }  # fmt: skip
+    if box is None:
+        return record
+    cutout = found.cutout
+    if crop:
+        x0, y0, x1, y1 = box.astype(int)
+        cutout = np.ascontiguousarray(cutout[y0:y1, x0:x1])
+    stem = safe_filename(phrase)
+    for kind, suffix, picture in (
+        ("annotated", "jpg", found.annotated), ("overlay", "jpg", found.overlay), ("cutout", "png", cutout),
+        ("mask", "png", found.mask),
+    ):  # fmt: skip
+        record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
+    return record
+
+
 def _listed_files(content: dict) -> set[str]:
     try:
         return (
@@ -712,6 +762,7 @@ __all__ = [
     "Look",
     "check_writable",
     "match_record",
+    "phrase_to_files",
     "render_member",
     "segment_folder",
     "results_folder",

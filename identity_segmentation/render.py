@@ -66,7 +66,7 @@ class VideoReport:
 class RenderSettings:
     """How to render: one of `VIEWS`; background "#RRGGBB" for a cutout without alpha; aspect (w, h) of a crop; frames
     of temporal smoothing; whether to write masks as COCO RLE lines; propagate "flow", "sam3" (the segmenter's own
-    video tracker), or "auto" (that, if it has one)."""
+    video tracker), or "auto" (that, if it has one); thing "" for whole people, or a word for a thing of theirs."""
 
     view: str = "annotated"
     background: str = "#00B140"
@@ -74,6 +74,7 @@ class RenderSettings:
     smoothing: int = 5
     masks: bool = False
     propagate: str = "auto"
+    thing: str = ""
 
 
 def render(
@@ -124,7 +125,7 @@ class _Job:
         self.size = (analysis.header["width"], analysis.header["height"])
         if self.crop_path is not None:
             self.size = self.crop_path.size
-        self.scene = Scene(analysis, names, self._drawn_people(), segmenter, settings.smoothing)
+        self.scene = Scene(analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing)
 
     def _drawn_people(self) -> list[str | int]:
         """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
@@ -169,7 +170,8 @@ class _Job:
         with contextlib.ExitStack() as stack:
             reader = stack.enter_context(VideoReader(self.source))
             ahead = None
-            if self.settings.propagate != "flow" and can_track(self.segmenter) and self.scene.drawn:
+            tracked = self.settings.propagate != "flow" and can_track(self.segmenter) and not self.settings.thing
+            if tracked and self.scene.drawn:
                 # The tracker looks at a whole segment before its first frame can be drawn: it reads for itself.
                 ahead = prefetched(stack.enter_context(VideoReader(self.source)).frames(todo[0]), depth=4)
                 stack.callback(ahead.close)

@@ -150,6 +150,29 @@ class Page:
             files = pool.map(lambda part: str(write_image(folder / f"{stem}_{part[0]}", part[1])), pictures.items())
             return tuple(files)
 
+    def possession(self, path, phrase, member, thing):
+        """(the thing on the picture, its cutout, the person's mask, everything of the kind, the status) of a phrase, or
+        of a member and a thing."""
+        image = self.picture(path)
+        if (thing or "").strip():
+            if not member:
+                raise InputError("choose a member for the thing, or leave it to the phrase")
+            found = self.pipeline.segment_possession(image, member, thing)
+        elif (phrase or "").strip():
+            found = self.pipeline.segment(image, phrase)
+        else:
+            raise InputError("say whose what, such as Wonyoung's shirt, or choose a member and a thing")
+        folder = self.job()
+        things = np.zeros(image.shape[:2], bool)
+        for mask in found.thing_masks:
+            things |= mask
+        pictures = {
+            "overlay.jpg": found.overlay, "cutout.png": found.cutout, "person.png": found.person_mask,
+            "things.png": things,
+        }  # fmt: skip
+        files = [str(write_image(folder / name, picture)) for name, picture in pictures.items()]
+        return *files, f"{found.status.message} · {found.status.engine}"
+
     def identify(self, path, threshold):
         """(annotated picture, table, faces for clicking)."""
         image = self.picture(path)
@@ -502,6 +525,34 @@ def build(page: Page):
 
                 marked.select(safely(clicked), [faces], [chosen], **private)
 
+            with gr.Tab(words("tab_possession"), id="possession"):
+                with gr.Row():
+                    with gr.Column():
+                        scene = _photo(words, "possession_photo")
+                        whose = gr.Textbox(
+                            label=words("possession_phrase"), info=words("possession_info"), elem_id="possession_phrase"
+                        )
+                        with gr.Row():
+                            owner = gr.Dropdown(people, value=None, label=words("member"), elem_id="possession_member")
+                            thing = gr.Textbox(label=words("mask_thing"), elem_id="possession_thing")
+                        find = gr.Button(words("find"), variant="primary", elem_id="possession_go")
+                        if sampled("photo"):
+                            gr.Examples(sampled("photo"), scene, label="Examples / 예시 / ตัวอย่าง")
+                    with gr.Column():
+                        answer = gr.Textbox(label=words("status"), elem_id="possession_status", lines=2)
+                        both = _shown(words("mask_both"), "possession_overlay")
+                        cut = gr.Image(
+                            label=words("cutout"), type="filepath", format="png", interactive=False,
+                            elem_id="possession_cutout", elem_classes=["checkered"], buttons=["download", "fullscreen"],
+                        )  # fmt: skip
+                        with gr.Row():
+                            body = _shown(words("mask_person"), "possession_person")
+                            every_thing = _shown(words("mask_thing"), "possession_things")
+                find.click(
+                    safely(page.possession), [scene, whose, owner, thing], [both, cut, body, every_thing, answer],
+                    api_name="possession", **engine,
+                )  # fmt: skip
+
             with gr.Tab(words("tab_video"), id="video"):
                 job = gr.State(None)
                 with gr.Row():
@@ -589,12 +640,12 @@ def build(page: Page):
                         archive = gr.File(label=words("import"), file_types=[".zip"], elem_id="people_archive")
                         take = gr.Button(words("do_import"), elem_id="people_import")
 
-                lists = [member, called, wanted, really, person, table]
+                lists = [member, called, owner, wanted, really, person, table]
 
                 def refreshed():
                     now = page.people()
                     return (
-                        gr.update(choices=now), gr.update(choices=now), gr.update(choices=now),
+                        gr.update(choices=now), gr.update(choices=now), gr.update(choices=now), gr.update(choices=now),
                         gr.update(choices=[*now, ("-", "-")]), gr.update(choices=now), page.table(),
                     )  # fmt: skip
 

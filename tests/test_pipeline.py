@@ -10,7 +10,14 @@ import pytest
 from fakes import PEOPLE, FakeFaces, FakeMasks, draw, near
 
 from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
-from identity_segmentation.errors import GalleryError, ImageError, InputError, OutputError, UnknownPerson
+from identity_segmentation.errors import (
+    EngineUnavailable,
+    GalleryError,
+    ImageError,
+    InputError,
+    OutputError,
+    UnknownPerson,
+)
 from identity_segmentation.pipeline import check_writable, segment_folder, segment_to_files
 
 
@@ -77,11 +84,11 @@ def test_the_threshold_of_one_call_does_not_stick(people):
     assert people.segment_member(image, "Wonyoung").status.found
 
 
-def test_files_are_read_and_words_are_refused_for_now(people, tmp_path):
+def test_files_are_read_and_a_segmenter_without_words_says_so(people, tmp_path):
     path = write_image(tmp_path / "원영 1.png", draw((ADA, 80, 60)))
     assert people.segment_image(path, "Wonyoung").status.found
     assert people.segment_image(str(path), "Wonyoung", prompt_type="box").status.found
-    with pytest.raises(InputError, match="SAM 3"):
+    with pytest.raises(EngineUnavailable, match="knows no words"):
         people.segment_image(path, "Wonyoung", prompt_type="text")
     with pytest.raises(InputError, match="expected prompt_type 'box'"):
         people.segment_image(path, "Wonyoung", prompt_type="points")

@@ -226,7 +226,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
         nbformat.v4.new_code_cell(
             "wanted = 'DATASET_DIR INPUT_DIR OUTPUT_DIR FACE_ENGINE SEGMENTER SIMILARITY_THRESHOLD FRAME_SAMPLING '"
             "'LAUNCH_UI SHARE face_analyzer embeddings_db identify_all_members segmenter segment_by_box '"
-            "'face_to_body_bbox segment_member demo SimpleTracker TemporalSmoother process_video'\n"
+            "'face_to_body_bbox segment_member segment_possession demo SimpleTracker TemporalSmoother process_video'\n"
             "SIMILARITY_THRESHOLD = None\n"
             "print([name for name in wanted.split() if name not in globals()], type(demo).__name__)\n"
             "report = process_video(video_path, Path(OUTPUT_DIR) / 'again.mp4', member_name, 10)\n"
@@ -240,7 +240,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     ).execute()
     code = [c for c in book.cells if c.cell_type == "code"]
     pictures = sum("image/png" in o.get("data", {}) for c in code for o in c.outputs)
-    assert pictures == 5
+    assert pictures == 6
     assert "'not_found'" in code[-2].outputs[0]["data"]["text/plain"]
     assert "".join(o.get("text", "") for o in code[-1].outputs).split("\n")[:3] == ["[] Blocks", "6 50", "gone"]
     assert any("similarity" in o.get("text", "") for c in code for o in c.outputs)

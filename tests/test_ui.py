@@ -405,6 +405,19 @@ def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, serve
     assert HOSTILE not in served[1].gallery.names
 
 
+def test_browser_somebodys_thing_is_found(tab, example):
+    found = tab("Possession")
+    shown(found, "possession_photo", sorted(example[1].glob("*.jpg"))[0])
+    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나의 머리")
+    found.locator("#possession_go").click()
+    assert "하나's hair" in waits(found, "possession_status", "hair")
+    shown(found, "possession_overlay")
+    shot(found, "possession")
+    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나's guitar")
+    found.locator("#possession_go").click()
+    found.get_by_text("does not know").wait_for(timeout=20_000)
+
+
 def test_browser_a_video_is_made_shown_and_can_be_played(tab, example):
     found = tab("Video")
     give(found, "video_source", example[1] / "clip.mp4")
@@ -491,7 +504,7 @@ def test_nothing_outside_can_be_fetched_and_uploads_are_limited(pipeline, tmp_pa
             big = client.post("gradio_api/upload", files={"files": ("a.png", b"0" * 2_000_000)})
             assert big.status_code == 413
             named = client.get("gradio_api/info").json()["named_endpoints"]
-            assert set(named) == {"/segment", "/identify"}, "editing people is not offered to scripts"
+            assert set(named) == {"/segment", "/identify", "/possession"}, "editing people is not offered to scripts"
     finally:
         demo.close()
 
