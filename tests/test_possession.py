@@ -172,7 +172,8 @@ def test_parts_lie_where_they_are_on_a_real_person(astronaut, astronaut_person, 
     rows = np.nonzero(parts["hair"])[0]
     assert len(rows) > 1000 and np.median(rows) < y, "hair is above the middle of the face"
     assert parts["shirt"][400, 200], "the orange suit"
-    assert not (parts["face"] & parts["hair"]).any() and (parts["person"] == person.mask).all()
+    both = np.count_nonzero(parts["face"] & parts["hair"])
+    assert both < 0.05 * np.count_nonzero(parts["face"]) and (parts["person"] == person.mask).all()
 
 
 def test_a_word_off_the_list_names_the_list(astronaut, astronaut_person, embedded_masks):

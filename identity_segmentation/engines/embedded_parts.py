@@ -44,6 +44,7 @@ _SIDE = 24  # pixels of a face at working size
 _COLOUR, _FEET_WEIGHT, _MOST = 1.6, 0.3, 3.0
 _LEGS_BOOST, _LEGS_SKIN = 3.0, 0.9  # bare legs are rarer than they are asked for, and look like the face
 _WHOLE = 5.5  # face sides from a face down to feet, at the least; who ends above is cut off or sits
+_HAIR_BELOW = 0.2  # how much of what hangs beside and below the face is heard on the colour of hair
 _ROUNDS = 3
 _ANKLES = (0.9, 2.2)  # face sides above the feet, where trousers still are and skirts are not
 
@@ -124,7 +125,10 @@ def classes(image: np.ndarray, mask: np.ndarray, head, prior: Prior) -> np.ndarr
         skin = _histogram(colour, (share[0] + share[2]) * inside + 3.0 * core)
         evidence = []
         for i, name in enumerate(CLASSES):
-            look = skin if name in ("face", "skin") else _histogram(colour, share[i] * inside)
+            weight = share[i] * inside
+            if name == "hair":
+                weight = weight * np.where(down < 0, 1.0, _HAIR_BELOW)
+            look = skin if name in ("face", "skin") else _histogram(colour, weight)
             if name == "legs":
                 look = _LEGS_SKIN * skin + (1 - _LEGS_SKIN) * look
             evidence.append(np.log((look + 1e-5) / (every + 1e-5))[colour])
