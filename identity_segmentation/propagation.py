@@ -34,7 +34,9 @@ _AGREES = (0.6, 0.8)  # IoU of the segmenter's opinion with what is believed: be
 _REACH, _REACH_FRAMES = 8, 20  # pictures on each side that make the plate, and the frames they are spread over
 _LEARN = 0.2  # share of the newest picture in the colours of the thing
 _MOVING = (0.3, 0.6)  # share of a region that differs from the plate: below, it rests; above, it moves
+_GROWTH = 1.15  # from one sampled picture to the next
 _LEAST_ALIKE = 0.35  # likeness of colours with the first picture's below which it is something else
+_LEAST_LEFT = 0.15  # share of its largest area lately; what is left of a thing that has gone out of the picture is less
 _LEAST_AREA = 30  # pixels at working size
 _GAP = 15  # pixels at working size: twice what may lie between two parts of one thing
 
@@ -70,6 +72,7 @@ class Propagator:
         sampling: int,
         seed: np.ndarray,
         opinion: Opinion | None = None,
+        mask: np.ndarray | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The region at every sampled picture.
 
@@ -80,6 +83,7 @@ class Propagator:
             seed: float32 (h, w), log-odds that a pixel of the first picture is the thing's; below -6 it cannot be.
             opinion: a segmenter's word on (number of the picture, picture, xyxy box): float32 (h, w) 0..1, or None.
                 It is heard as far as it agrees with the other witnesses.
+            mask: bool (h, w), the region in the first picture where it is known already; `seed` is then not used.
 
         Yields:
             (number of the picture, float32 (h, w) 0..1). Once the thing is lost, zeros.
@@ -89,7 +93,7 @@ class Propagator:
         past: deque[_Look] = deque(maxlen=keep)
         ahead: deque[_Look] = deque()
         looks = self._looks(pictures)
-        thing, around, first = None, None, None
+        thing, around, first, peak = None, None, None, 0.0
         while True:
             while len(ahead) <= keep and (look := next(looks, None)) is not None:
                 ahead.append(look)
@@ -99,7 +103,12 @@ class Propagator:
             if first is not None and (not past or past[-1].region is None):
                 yield now.number, np.zeros(now.grey.shape, np.float32)
                 continue
-            if first is None:
+            if first is None and mask is not None:
+                believed = mask
+                carried = 3 * np.clip(_signed_distance(mask) / _CARRIED_SOFT[0], *_CARRIED_MOST)
+                near = cv2.dilate(mask.astype(np.uint8), np.ones((61, 61), np.uint8)) > 0
+                thing, around = _colours(now.lab, mask), _colours(now.lab, near & ~mask)
+            elif first is None:
                 carried, believed = seed, seed > -6
             else:
                 believed = self.flow.fetch(past[-1].region.astype(np.float32), now.back) > 0.5
@@ -107,6 +116,10 @@ class Propagator:
             moving, trust = self._moving(now, list(past)[::-1], list(ahead), stride, believed)
             view = _View(now, carried + moving, believed)
             region, probability, thing_now, around_now = view.settle(thing, around)
+            if first is not None and np.count_nonzero(region) > _GROWTH * np.count_nonzero(believed):
+                # Nothing grows so fast: something alike beside it has been taken in. Hold to where it was.
+                view.odds += carried
+                region, probability, thing_now, around_now = view.settle(thing, around)
             if opinion is not None and (box := mask_box(believed)) is not None:
                 said = opinion(now.number, now.image, box)
                 agree = _iou(said > 0.5, region) if said is not None else 0.0
@@ -117,7 +130,9 @@ class Propagator:
                     view.odds += weight * _log_odds(said)
                     region, probability, thing_now, around_now = view.settle(thing, around)
             alike = 1.0 if first is None else float(np.sqrt(thing_now * first).sum())
-            if np.count_nonzero(region) < _LEAST_AREA or alike < _LEAST_ALIKE:
+            area = np.count_nonzero(region)
+            peak = max(0.98 * peak, area)
+            if area < max(_LEAST_AREA, _LEAST_LEFT * peak) or alike < _LEAST_ALIKE:
                 first = thing_now if first is None else first
                 past.append(now)
                 yield now.number, np.zeros(now.grey.shape, np.float32)

@@ -36,7 +36,7 @@ LAYERS = [
     {"matching", "drawing", "possession"},
     {"doctor"},
     {"analysis"},
-    {"seeded", "mattes"},
+    {"seeded", "mattes", "clips"},
     {"render"},
     {"pipeline"},
     {"demo", "notebook", "ui"},

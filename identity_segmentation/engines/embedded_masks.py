@@ -191,6 +191,8 @@ class EmbeddedMasks:
     def by_part(self, encoded: Encoded, person: Segment, face: Face, thing: str) -> Segment:
         """A thing of a person, from a short fixed list; see `PartSegmenter`."""
         part = part_named(thing)
+        if part == "person":
+            return person
         box = mask_box(person.mask)
         if box is None:
             return Segment(person.mask, 0.0, person.box, self.id)

@@ -1,0 +1,301 @@
+"""Long videos into clips, objects and crops: whose id is whose, what is written, what a second run does not repeat."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from test_following import WholeBox, ball, ground
+from test_video import make_video
+
+from identity_segmentation.cli import main
+from identity_segmentation.clips import (
+    ClipSettings,
+    chosen_clips,
+    parse_between,
+    parse_box,
+    process_folder,
+    taken_at,
+    write_crop,
+)
+from identity_segmentation.errors import EngineUnavailable, InputError
+from identity_segmentation.geometry import decode_rle
+from identity_segmentation.types import Segment
+from identity_segmentation.video import VideoReader
+
+RED, BLUE = (30, 40, 220), (220, 60, 30)
+
+
+class SeesBalls:
+    """Knows the word "ball": patches of strong red or blue."""
+
+    id = "sees-balls"
+    uses_neighbours = False
+    calls = 0
+
+    def describe(self):
+        return self.id
+
+    def encode(self, image_bgr):
+        return image_bgr
+
+    def by_box(self, encoded, boxes, faces=None, others=()):
+        return WholeBox().by_box(encoded.shape[:2], boxes)
+
+    def by_text(self, encoded, phrase):
+        type(self).calls += 1
+        found = []
+        for colour in (RED, BLUE) if phrase == "ball" else ():
+            near = (np.abs(encoded.astype(int) - colour).sum(-1) < 160).astype(np.uint8)
+            near = cv2.morphologyEx(near, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+            count, labels, stats, _ = cv2.connectedComponentsWithStats(near)
+            for i in range(1, count):
+                x, y, w, h, area = stats[i]
+                if area > 600:
+                    found.append(Segment(labels == i, 0.9, [x, y, x + w, y + h], self.id))
+        return found
+
+
+GREY = np.full((180, 320, 3), 120, np.uint8)
+
+
+def frame(i: int) -> np.ndarray:
+    """A red ball from the start; a blue one enters at 14, hides at 24-26, and both go on."""
+    picture = ball(GREY, 50 + 3 * i, 60, RED, 20)
+    if i >= 14 and not 24 <= i <= 26:
+        picture = ball(picture, 290 - 3 * i, 130, BLUE, 20)
+    return picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    make_video(tmp_path / "in" / "소 1.mp4", [frame(i) for i in range(40)])
+    return tmp_path / "in"
+
+
+def settings(**given) -> ClipSettings:
+    return ClipSettings(**({"prompt": "ball", "frames_per_clip": 10, "crop_size": 64} | given))
+
+
+class RoundInBox(WholeBox):
+    """Takes things to be round."""
+
+    def by_box(self, encoded, boxes, faces=None, others=()):
+        segments = []
+        for x0, y0, x1, y1 in boxes:
+            y, x = np.mgrid[: encoded[0], : encoded[1]]
+            round_ = ((x - (x0 + x1) / 2) / (x1 - x0)) ** 2 + ((y - (y0 + y1) / 2) / (y1 - y0)) ** 2 < 0.25
+            segments.append(Segment(round_, 0.9, [x0, y0, x1, y1], self.id))
+        return segments
+
+
+def made(out):
+    """The folder of the one video."""
+    return next(p for p in out.iterdir() if p.is_dir())
+
+
+def records(out):
+    return [json.loads(p.read_bytes()) for p in sorted(made(out).glob("clip_*.json"))]
+
+
+def test_objects_keep_their_ids_through_clips_and_those_that_come_late_are_found(folder, tmp_path):
+    out = tmp_path / "out"
+    (outcome,) = process_folder(folder, out, settings(), SeesBalls())
+    assert (outcome.status, outcome.clips, outcome.objects, outcome.crops) == ("done", 4, 2, 7)
+    found = records(out)
+    assert [[o["id"] for o in r["objects"]] for r in found] == [[1], [1, 2], [1, 2], [1, 2]]
+    late = found[1]["objects"][1]
+    assert late["at"] == list(range(4, 10))
+    hidden = found[2]["objects"][1]
+    assert hidden["at"] == [0, 1, 2, 3, 7, 8, 9], "away for three frames, and the same when it is back"
+    for record in found:
+        for one in record["objects"]:
+            for at, mask, box in zip(one["at"], one["masks"], one["boxes"], strict=True):
+                x = 50 + 3 * record["frames"][at] if one["id"] == 1 else 290 - 3 * record["frames"][at]
+                assert abs((box[0] + box[2]) / 2 - x) < 3 and decode_rle(mask).shape == (180, 320)
+
+
+def test_a_crop_holds_the_object_and_nothing_else(folder, tmp_path):
+    out = tmp_path / "out"
+    process_folder(folder, out, settings(), SeesBalls())
+    path = made(out) / records(out)[0]["objects"][0]["crop"]
+    with VideoReader(path) as reader:
+        pictures = [f.image for f in reader]
+        assert (reader.info.width, reader.info.height) == (64, 64) and float(reader.info.fps) == 25
+    assert len(pictures) == 10
+    for picture in pictures:
+        assert picture[32, 32].max() > 100 and picture[:4].max() < 40 and picture[:, :4].max() < 40
+    sizes = [np.count_nonzero(p.max(-1) > 90) for p in pictures]
+    assert max(sizes) < 1.15 * min(sizes), "one scale: nothing pumps"
+
+
+@pytest.mark.parametrize("background", ["keep", "blur"])
+def test_other_backgrounds_keep_what_is_behind(background):
+    images = [frame(i) for i in range(6)]
+    seen = {}
+    for i, image in enumerate(images):
+        segment = SeesBalls().by_text(image, "ball")[0]
+        seen[i] = (segment.mask, segment.box, 0.9)
+    import tempfile
+    from fractions import Fraction
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = write_crop(images, seen, settings(background=background), Path(scratch) / "a.mp4", Fraction(25))
+        with VideoReader(path) as reader:
+            assert next(iter(reader)).image[:8, :8].mean() > 25
+
+
+def test_a_crop_larger_than_the_picture_is_black_around_it(tmp_path):
+    from fractions import Fraction
+
+    image = np.full((40, 30, 3), 200, np.uint8)
+    seen = {0: (np.ones((40, 30), bool), np.array([0, 0, 30, 40]), 1.0)}
+    path = write_crop([image], seen, settings(crop_size=128, padding=1.0), tmp_path / "a.mp4", Fraction(5))
+    with VideoReader(path) as reader:
+        picture = next(iter(reader)).image
+    assert picture[:20].max() < 30 and picture[60:68, 60:68].min() > 150
+    assert write_crop([image], {}, settings(), tmp_path / "b.mp4", Fraction(5)) is None
+
+
+def test_a_second_run_keeps_what_is_done_and_a_missing_crop_is_made_again(folder, tmp_path):
+    out = tmp_path / "out"
+    process_folder(folder, out, settings(), SeesBalls())
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    SeesBalls.calls = 0
+    (outcome,) = process_folder(folder, out, settings(), SeesBalls())
+    assert outcome.kept == 4 and SeesBalls.calls == 0
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    (made(out) / "clip_00002" / "object_002.mp4").unlink()
+    (outcome,) = process_folder(folder, out, settings(), SeesBalls())
+    assert outcome.kept == 3 and SeesBalls.calls == 10
+    assert {p: p.read_bytes() for p in out.rglob("*.json*") if p.is_file()} == {
+        p: b for p, b in before.items() if ".json" in p.suffix
+    }
+    (outcome,) = process_folder(folder, out, settings(padding=0.3), SeesBalls())
+    assert outcome.kept == 0, "another question"
+
+
+def test_one_bad_video_is_reported_and_the_rest_is_done(folder, tmp_path):
+    (folder / "bad.mp4").write_bytes(b"\x00\x01 not a video" * 50)
+    (folder / "empty.mp4").write_bytes(b"")
+    outcomes = process_folder(folder, tmp_path / "out", settings(), SeesBalls())
+    by_name = {o.video.rsplit("/", 1)[1]: o for o in outcomes}
+    assert by_name["소 1.mp4"].status == "done" and by_name["소 1.mp4"].clips == 4
+    assert "not a video" in by_name["bad.mp4"].status and "empty" in by_name["empty.mp4"].status
+
+
+def test_a_clip_with_nothing_in_it_is_recorded_without_a_crop(tmp_path):
+    (tmp_path / "in").mkdir()
+    make_video(tmp_path / "in" / "a.mp4", [GREY] * 12)
+    (outcome,) = process_folder(tmp_path / "in", tmp_path / "out", settings(), SeesBalls())
+    assert (outcome.clips, outcome.objects, outcome.crops) == (2, 0, 0)
+    rows = [json.loads(r) for r in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    assert [r["clip"] for r in rows] == [0, 1] and all("id" not in r for r in rows)
+
+
+def test_steps_clips_and_choices(folder, tmp_path):
+    path = folder / "소 1.mp4"
+    assert chosen_clips(settings(), 40, 25, path) == [0, 1, 2, 3]
+    assert chosen_clips(settings(clips="2"), 40, 25, path) == [0, 3]
+    assert chosen_clips(settings(clips="99"), 40, 25, path) == [0, 1, 2, 3]
+    picked = chosen_clips(settings(clips="random:2"), 400, 25, path)
+    assert picked == chosen_clips(settings(clips="random:2"), 400, 25, path) and len(set(picked)) == 2
+    assert picked != chosen_clips(settings(clips="random:2", seed=1), 400, 25, path)
+    assert chosen_clips(settings(frame_step=100), 40, 25, path) == [0], "a step longer than the video: one frame"
+    (outcome,) = process_folder(folder, tmp_path / "out", settings(frame_step=100), SeesBalls())
+    assert outcome.clips == 1 and records(tmp_path / "out")[0]["frames"] == [0]
+
+
+def test_only_the_asked_hours_of_a_video_that_says_when_it_was_taken(tmp_path):
+    path = tmp_path / "barn_2026-03-01_08-59-58.mp4"
+    assert taken_at(path).hour == 8
+    assert chosen_clips(settings(between="09:00-17:00"), 100, 5, path) == list(range(1, 10))
+    assert chosen_clips(settings(between="17:00-09:00"), 100, 5, path) == [0]
+    plain = make_video(tmp_path / "plain.mp4", [ground(1)] * 3)
+    with pytest.raises(InputError, match="says when it was taken"):
+        chosen_clips(settings(between="09:00-17:00"), 100, 5, plain)
+    assert parse_between("9:00 - 17:30")[1].minute == 30
+
+
+def test_what_is_in_a_box_is_followed_over_clips_from_its_own_on(folder, tmp_path):
+    frames = [ball(ground(3), 60 + 4 * i, 90) for i in range(40)]
+    make_video(tmp_path / "b.mp4", frames)
+    box = (60 + 4 * 15 - 26, 64, 60 + 4 * 15 + 27, 117, 15)
+    out = tmp_path / "out"
+    (outcome,) = process_folder(tmp_path / "b.mp4", out, settings(prompt="", boxes=(box,)), RoundInBox())
+    assert outcome.objects == 1 and outcome.crops == 3
+    found = records(out)
+    assert [len(r["objects"]) for r in found] == [0, 1, 1, 1] and all(r["objects"][0]["id"] == 1 for r in found[1:])
+    for record in found[1:]:
+        (one,) = record["objects"]
+        assert one["at"] == list(range(10)), "backward to the start of its clip, forward to the end of the video"
+        for at, mask in zip(one["at"], one["masks"], strict=True):
+            truth = (ball(np.zeros((180, 320, 3), np.uint8), 60 + 4 * record["frames"][at], 90) > 0).any(-1)
+            found_mask = decode_rle(mask)
+            assert (found_mask & truth).sum() / (found_mask | truth).sum() > 0.45
+
+
+def test_the_tiny_sam3_follows_words_through_clips(tmp_path, sam3_hf):
+    make_video(tmp_path / "a.mp4", [frame(i) for i in range(8)])
+    given = settings(prompt="ball", frames_per_clip=4, threshold=0.0)
+    (outcome,) = process_folder(tmp_path / "a.mp4", tmp_path / "out", given, sam3_hf)
+    assert outcome.status == "done" and outcome.clips == 2 and outcome.crops > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"prompt": ""}, "expected a word"),
+        ({"frames_per_clip": 0}, "frames_per_clip"),
+        ({"frame_step": 0}, "frame_step"),
+        ({"crop_size": 3}, "crop_size"),
+        ({"padding": 9.0}, "padding"),
+        ({"background": "pink"}, "black, keep, blur"),
+        ({"clips": "some"}, "random:N"),
+        ({"between": "9-5"}, "HH:MM-HH:MM"),
+        ({"between": "25:00-26:00"}, "HH:MM-HH:MM"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given, says):
+    with pytest.raises(InputError, match=says):
+        settings(**given)
+
+
+def test_boxes_and_configurations_are_read(tmp_path):
+    assert parse_box("1,2.5,30,40@7") == (1, 2.5, 30, 40, 7) and parse_box("1,2,3,4")[4] == 0
+    with pytest.raises(InputError, match="x0,y0,x1,y1@frame"):
+        parse_box("1,2,3")
+    path = tmp_path / "c.toml"
+    path.write_text('prompt = "cow"\nframe_step = 4\nboxes = ["1,2,30,40@7"]\n')
+    read = ClipSettings.from_toml(path, frame_step=2, crop_size=None)
+    assert (read.prompt, read.frame_step, read.boxes) == ("cow", 2, ((1, 2, 30, 40, 7),))
+    path.write_text("colour = 3\n")
+    with pytest.raises(InputError, match="unknown colour"):
+        ClipSettings.from_toml(path)
+    path.write_text("= nonsense")
+    with pytest.raises(InputError, match="not a configuration"):
+        ClipSettings.from_toml(path)
+
+
+def test_words_that_the_embedded_engine_does_not_know_are_refused_before_any_work(folder, tmp_path, embedded_masks):
+    with pytest.raises(EngineUnavailable, match="knows person and face.*sam3-hf"):
+        process_folder(folder, tmp_path / "out", settings(prompt="cow"), embedded_masks)
+    with pytest.raises(InputError, match="no videos"):
+        process_folder(tmp_path / "out", tmp_path / "out", settings(), SeesBalls())
+
+
+def test_the_command_cuts_people_out_of_a_real_video(data, tmp_path, capsys):
+    words = ["clips", str(data / "videos" / "sam3_bedroom.mp4"), "--prompt", "사람", "--frames-per-clip", "20"]
+    engines = ["--face-engine", "embedded", "--segmenter", "embedded"]
+    out = tmp_path / "out"
+    assert main([*words, "--frame-step", "4", "--out", str(out), *engines]) == 0
+    assert "done" in capsys.readouterr().out
+    found = records(out)
+    crops = [o["crop"] for r in found for o in r["objects"]]
+    assert crops and all((out / "sam3_bedroom" / c).stat().st_size > 500 for c in crops)
+    assert main(["clips", str(tmp_path / "none"), "--prompt", "person"]) == 1
+    assert "no such folder" in capsys.readouterr().err
