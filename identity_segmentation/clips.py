@@ -34,8 +34,8 @@ from .images import atomic_write, safe_filename, shown_path
 from .phrases import parse_phrase
 from .propagation import Propagator, box_seed
 from .segmentation import segment_faces
-from .tracking import CutDetector, SimpleTracker
-from .types import Face
+from .tracking import CutDetector
+from .types import Face, Segment
 from .video import FORMATS, SegmentWriter, VideoReader
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -396,44 +396,44 @@ class _EveryFrame(_Finder):
     """Words in every frame, joined by overlap; an object unseen for a while is taken up again where it was."""
 
     def find(self, images, seeds, carried):
-        thing, found, last = _english(self.settings.prompt), {}, {}
+        found: dict[int, Seen] = {}
+        last: dict[int, tuple[int, np.ndarray]] = {}
+        cuts = CutDetector()
         for index, image in enumerate(images):
-            segments = self.segmenter.by_text(self.segmenter.encode(image), thing)
-            segments = [s for s in segments if s.score >= self.settings.threshold]
-            live = {k: v for k, v in last.items() if index - v[0] <= _LOST}
-            keys = list(live)
-            matched = dict(_pairs([s.mask for s in segments], [live[k][1] for k in keys]))
+            if cuts.update(image):
+                last = {}
+            segments = [s for s in self._segments(image) if s.score >= self.settings.threshold and s.area]
+            keys = [k for k, (when, _) in last.items() if index - when <= _LOST]
+            matched = dict(_pairs([s.mask for s in segments], [last[k][1] for k in keys]))
             for i, segment in enumerate(segments):
                 number = keys[matched[i]] if i in matched else len(found) + 1
                 found.setdefault(number, {})[index] = (segment.mask, segment.box, segment.score)
                 last[number] = (index, segment.mask)
         return found
 
+    def _segments(self, image: np.ndarray) -> list[Segment]:
+        return self.segmenter.by_text(self.segmenter.encode(image), _english(self.settings.prompt))
 
-class _People(_Finder):
-    """People, or their faces, by the face engine: a head is followed, the body is drawn below it."""
 
-    def find(self, images, seeds, carried):
-        tracker, cuts, found = SimpleTracker(_LOST), CutDetector(), {}
-        only_face = _english(self.settings.prompt) == "face"
-        for index, image in enumerate(images):
-            if cuts.update(image):
-                tracker.reset()
-            faces = self.face_engine.faces(image, embed=False)
-            points = tracker.update(faces, image)
-            heads = [faces[p.face] if p.face is not None else Face(np.array(p.box), 0.5) for p in points]
-            inside = [i for i, h in enumerate(heads) if _within(h, image.shape)]
-            if only_face:
-                for i in inside:
-                    mask = _oval(image.shape, heads[i].box)
-                    found.setdefault(points[i].track, {})[index] = (mask, mask_box(mask), heads[i].score)
-                continue
-            drawn = segment_faces(image, [heads[i] for i in inside], range(len(inside)), self.segmenter)
-            for place, i in enumerate(inside):
-                segment = drawn[place]
-                if segment.area and heads[i].score >= self.settings.threshold:
-                    found.setdefault(points[i].track, {})[index] = (segment.mask, segment.box, heads[i].score)
-        return found
+class _People(_EveryFrame):
+    """People by the embedded engine: bodies that its pose net finds, and those below faces that are in none of them."""
+
+    def _segments(self, image):
+        faces = self.face_engine.faces(image, embed=False)
+        if _english(self.settings.prompt) == "face":
+            ovals = [(_oval(image.shape, f.box), f) for f in faces if _within(f, image.shape)]
+            return [Segment(mask, f.score, mask_box(mask), self.segmenter.id) for mask, f in ovals if mask.any()]
+        found = [replace(s, score=max(s.score, self.settings.threshold)) for s in self._bodies(image)]
+        alone = [f for f in faces if _within(f, image.shape) and not any(_holds(s, f) for s in found)]
+        drawn = segment_faces(image, alone, range(len(alone)), self.segmenter)
+        return found + [
+            replace(drawn[i], score=max(face.score, self.settings.threshold)) for i, face in enumerate(alone)
+        ]
+
+    def _bodies(self, image: np.ndarray) -> list[Segment]:
+        if not hasattr(self.segmenter, "bodies"):
+            return []
+        return self.segmenter.bodies(self.segmenter.encode(image))
 
 
 class _Boxes(_Finder):
@@ -496,6 +496,11 @@ def _finder(settings: ClipSettings, segmenter, face_engine) -> _Finder:
 
 def _english(prompt: str) -> str:
     return parse_phrase(prompt, {}).thing
+
+
+def _holds(segment: Segment, face: Face) -> bool:
+    x, y = (int(v) for v in face.centre)
+    return bool(segment.mask[y, x])
 
 
 def _within(face: Face, shape) -> bool:

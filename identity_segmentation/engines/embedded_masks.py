@@ -188,6 +188,21 @@ class EmbeddedMasks:
             segments.append(self._finish(encoded.image, view, probability, score, box))
         return segments
 
+    def bodies(self, encoded: Encoded) -> list[Segment]:
+        """Everybody whom the pose net finds in the picture, face or no face; best first, no two the same."""
+        view = encoded.view(_LEAST_BOX / max(1.0, 0.5 * encoded.image.shape[0]))
+        whole = (0, 0, view.shape[1], view.shape[0])
+        boxes = []
+        for _, probability in self._poses(view.small, whole):
+            box = mask_box(probability > 0.5)
+            if box is not None and min(box[2:] - box[:2]) > _LEAST_HEAD * view.factor:
+                boxes.append(box / view.factor)
+        found: list[Segment] = []
+        for segment in self.by_box(encoded, boxes) if boxes else []:
+            if segment.area and all(_iou(segment.mask, other.mask) < 0.5 for other in found):
+                found.append(segment)
+        return found
+
     def by_part(self, encoded: Encoded, person: Segment, face: Face, thing: str) -> Segment:
         """A thing of a person, from a short fixed list; see `PartSegmenter`."""
         part = part_named(thing)
