@@ -413,7 +413,10 @@ def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
     from .pipeline import phrase_to_files, results_folder
 
     records, failed, taken = [], 0, set()
-    for path in list_photos(source) if source.is_dir() else [source]:
+    photos = list_photos(source) if source.is_dir() else [source]
+    if not photos:
+        raise InputError(f"no pictures in {source}")
+    for path in photos:
         try:
             target = results_folder(out, path, taken)
             records.append(phrase_to_files(pipeline, path, target, arguments.name, arguments.crop))
@@ -647,14 +650,16 @@ def _ui(arguments) -> int:
     folder = Path(arguments.out or Path(pipeline.settings.output) / ".web")
     examples = None
     try:
-        dataset, pictures = write_example(folder / "example")
+        # Not inside the page's folder: whatever lies there can be fetched, and a gallery must not be.
+        home = folder.with_name(f"{folder.name}-example")
+        dataset, pictures = write_example(home)
         examples = Path(pictures)
         if not (examples / "clip.mp4").exists():
             write_clip(examples, read_image(sorted(examples.glob("*.jpg"))[0]))
         if not any(pipeline.gallery_folder.glob("gen-*.json")) and not has_photos(pipeline.settings.dataset):
             _say(f"nobody is on file in {pipeline.gallery_folder}, so the page begins with the example's people")
             pipeline = IdentityAwareSegmentation(
-                pipeline.face_engine, pipeline.segmenter, folder / "example" / "gallery", settings=pipeline.settings
+                pipeline.face_engine, pipeline.segmenter, home / "gallery", settings=pipeline.settings
             )
             pipeline.build_gallery(dataset)
     except IdentitySegmentationError as error:

@@ -8,6 +8,7 @@ takes `person` and `face`, and anything that a box is drawn around.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -43,11 +44,9 @@ BACKGROUNDS = ("black", "keep", "blur")
 _SAME = 0.2  # IoU of two masks in neighbouring sampled frames from which they are one object
 _LOST = 5  # sampled frames that an object outlives unseen
 _PEOPLE = ("person", "woman", "man", "girl", "boy", "child")
-# 2026-03-01 09.15.00, 20260301_091500, cam1-09-15-00 and the like
-_STAMP = re.compile(
-    r"(?:(?:20\d{2}[-_.]?[01]\d[-_.]?[0-3]\d)[-_ T.]?)?(?<!\d)"
-    r"(?P<h>[0-2]\d)[-_.:h]?(?P<m>[0-5]\d)[-_.:m]?(?P<s>[0-5]\d)(?!\d)"
-)
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d{2}([-_.]?)[01]\d\1[0-3]\d(?!\d)[-_ T.]*")
+_CLOCK = re.compile(r"(?<!\d)([01]\d|2[0-3])[-_.:h]([0-5]\d)(?:[-_.:m]([0-5]\d))?(?!\d)")  # 09-15-00
+_BARE_CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)?(?!\d)")  # 091500, right after a date only
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,18 @@ class ClipSettings:
     threshold: float = 0.5
 
     def __post_init__(self):
-        for name, low, high in (("frames_per_clip", 1, 10_000), ("frame_step", 1, 10_000), ("crop_size", 16, 4096)):
+        for name in ("prompt", "between", "background"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"expected {name} as text, got {getattr(self, name)!r}")
+        for name in ("padding", "threshold"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
+                raise InputError(f"expected {name} as a number, got {getattr(self, name)!r}")
+        if any(len(b) != 5 or not all(isinstance(v, int | float) for v in b) for b in self.boxes):
+            raise InputError(f"expected boxes of five numbers, x0, y0, x1, y1 and the frame; got {self.boxes!r}")
+        numbers = (
+            ("frames_per_clip", 1, 10_000), ("frame_step", 1, 10_000), ("crop_size", 16, 4096), ("seed", 0, 2**31),
+        )  # fmt: skip
+        for name, low, high in numbers:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise InputError(f"expected {name} as a whole number between {low} and {high}, got {value!r}")
@@ -108,12 +118,14 @@ class ClipSettings:
             raise InputError(f"{path}: unknown {', '.join(unknown)}; expected {', '.join(sorted(known))}")
         if "boxes" in content:
             content["boxes"] = tuple(parse_box(b) if isinstance(b, str) else tuple(b) for b in content["boxes"])
+        if isinstance(content.get("clips"), int):
+            content["clips"] = str(content["clips"])
         return cls(**(content | {k: v for k, v in given.items() if v is not None}))
 
 
 def parse_box(text: str) -> tuple[float, float, float, float, int]:
     """ "x0,y0,x1,y1@frame" as numbers."""
-    match = re.fullmatch(r"\s*([\d.]+),([\d.]+),([\d.]+),([\d.]+)(?:@(\d+))?\s*", text)
+    match = re.fullmatch(r"\s*{0},{0},{0},{0}(?:@(\d+))?\s*".format(r"(\d+(?:\.\d+)?)"), text)
     if not match:
         raise InputError(f"expected a box as x0,y0,x1,y1@frame, got {text!r}")
     return (*(float(v) for v in match.groups()[:4]), int(match.group(5) or 0))
@@ -170,14 +182,10 @@ def process_folder(
     outcomes, records, taken = [], [], set()
     for path in videos:
         started = time.perf_counter()
-        stem, number = safe_filename(shown_path(path.stem)), 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{safe_filename(shown_path(path.stem))}-{number}"
-        taken.add(stem.casefold())
+        target = _own_folder(out, path, taken)
         outcome = VideoOutcome(shown_path(path), "done")
         try:
-            for record, kept in _clips_of(path, out / stem, settings, finder, progress):
+            for record, kept in _clips_of(path, target, settings, finder, outcome, progress):
                 records.append(record)
                 outcome.clips += 1
                 outcome.kept += kept
@@ -196,6 +204,24 @@ def process_folder(
     return outcomes
 
 
+def _own_folder(out: Path, path: Path, taken: set[str]) -> Path:
+    """The folder of a video's clips: named like the video, and never another video's."""
+    stem, number = safe_filename(shown_path(path.stem)), 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        number += 1
+        owner = out / name / "source.json"
+        try:
+            free = json.loads(owner.read_bytes())["source"] == shown_path(path.absolute())
+        except (OSError, ValueError, KeyError, TypeError):
+            free = not owner.exists()
+        if free and name.casefold() not in taken:
+            taken.add(name.casefold())
+            with atomic_write(owner) as file:
+                file.write(json.dumps({"source": shown_path(path.absolute())}, ensure_ascii=False).encode())
+            return out / name
+
+
 def release_gpu() -> float:
     """Give cached GPU memory back; returns the peak in bytes so far (0 without a GPU)."""
     torch = sys.modules.get("torch")
@@ -208,7 +234,9 @@ def release_gpu() -> float:
 # ---- one video
 
 
-def _clips_of(path: Path, out: Path, settings: ClipSettings, finder: _Finder, progress) -> Iterator[tuple[dict, bool]]:
+def _clips_of(
+    path: Path, out: Path, settings: ClipSettings, finder: _Finder, outcome: VideoOutcome, progress
+) -> Iterator[tuple[dict, bool]]:
     with VideoReader(path) as reader:
         info = reader.info
         if not info.frames:
@@ -220,6 +248,7 @@ def _clips_of(path: Path, out: Path, settings: ClipSettings, finder: _Finder, pr
         frames = reader.frames(0, settings.frame_step)
         carried: dict[int, dict] = {}
         previous, next_id, done = -2, 1, 0
+        before: str | None = None
         pending = next(frames, None)
         for number in range(-(-info.frames // span)):
             clip = []
@@ -231,21 +260,56 @@ def _clips_of(path: Path, out: Path, settings: ClipSettings, finder: _Finder, pr
             if number not in wanted:
                 continue
             if previous != number - 1:
-                carried = {}
+                carried, before = {}, None
             record = finished
             if record is None:
                 if not clip:
                     break
+                if before is not None and _is_cut(before, clip[0].image):
+                    carried = {}  # after a cut nobody knows whether it is the same
+                earlier = _crops_listed(out / f"clip_{number:05d}.json")
                 record = _one_clip(number, clip, out, settings, finder, boxes, carried, next_id, info.fps, path)
                 record["question"] = question
                 with atomic_write(out / f"clip_{number:05d}.json") as file:
                     file.write(json.dumps(record, ensure_ascii=False).encode())
+                for stale in earlier - {o["crop"] for o in record["objects"]}:
+                    (out / stale).unlink(missing_ok=True)
             carried = {int(k): v for k, v in record["last"].items()}
-            next_id, previous = record["next_id"], number
+            next_id, previous, before = record["next_id"], number, record["look"]
             done += 1
             if progress:
                 progress(shown_path(path), done, len(wanted))
             yield record, finished is not None
+        for _ in frames:
+            pass
+        outcome.status = reader.warning() or "done"
+        for record in out.glob("clip_*.json"):  # of an earlier question that had other clips
+            number = record.stem.removeprefix("clip_")
+            if number.isdigit() and int(number) not in wanted:
+                for stale in _crops_listed(record):
+                    (out / stale).unlink(missing_ok=True)
+                record.unlink(missing_ok=True)
+
+
+def _crops_listed(record: Path) -> set[str]:
+    """Crops that a clip's record names, relative to the video's folder."""
+    try:
+        crops = {o["crop"] for o in json.loads(record.read_bytes())["objects"] if o["crop"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {c for c in crops if re.fullmatch(r"clip_\d+/object_\d+\.mp4", c)}
+
+
+def _look(image: np.ndarray) -> str:
+    """A thumbnail as text: enough to tell a cut by."""
+    small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA)
+    return base64.b64encode(cv2.imencode(".png", small)[1].tobytes()).decode()
+
+
+def _is_cut(before: str, image: np.ndarray) -> bool:
+    detector = CutDetector()
+    detector.update(cv2.imdecode(np.frombuffer(base64.b64decode(before), np.uint8), cv2.IMREAD_COLOR))
+    return detector.update(image)
 
 
 def chosen_clips(settings: ClipSettings, frames: int, fps: float, path: Path) -> list[int]:
@@ -280,9 +344,12 @@ def chosen_clips(settings: ClipSettings, frames: int, fps: float, path: Path) ->
 
 def taken_at(path: Path) -> datetime | None:
     """When a video was taken: by its name, or by its metadata."""
-    match = _STAMP.search(path.stem)
-    if match and int(match["h"]) < 24:
-        return datetime(2000, 1, 1, int(match["h"]), int(match["m"]), int(match["s"]))
+    date = _DATE.search(path.stem)
+    rest = path.stem[date.end() :] if date else path.stem
+    match = _CLOCK.match(rest) or _BARE_CLOCK.match(rest) if date else _CLOCK.search(rest)
+    if match:
+        hour, minute, second = (int(v or 0) for v in match.groups())
+        return datetime(2000, 1, 1, hour, minute, second)
     import av
 
     try:
@@ -291,7 +358,8 @@ def taken_at(path: Path) -> datetime | None:
     except av.error.FFmpegError:
         return None
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+        # Containers say it in universal time; the hours of the day that are asked for are those of this place.
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone() if text else None
     except ValueError:
         return None
 
@@ -313,7 +381,7 @@ def _finished(path: Path, question: str) -> dict | None:
 
 def _one_clip(number, clip, out: Path, settings, finder, boxes, carried, next_id, fps, path) -> dict:
     images = [f.image for f in clip]
-    seeds = {i: b[:4] for b in boxes for i, f in enumerate(clip) if f.index <= b[4] < f.index + settings.frame_step}
+    seeds = [(i, b[:4]) for b in boxes for i, f in enumerate(clip) if f.index <= b[4] < f.index + settings.frame_step]
     found = finder.find(images, seeds, {k: decode_rle(v) for k, v in carried.items()})
     ids, next_id = _linked(found, carried, next_id, finder.keeps_ids)
     folder = out / f"clip_{number:05d}"
@@ -332,6 +400,7 @@ def _one_clip(number, clip, out: Path, settings, finder, boxes, carried, next_id
     return {
         "source": shown_path(path), "clip": number, "frames": [f.index for f in clip],
         "times": [round(f.time_s, 4) for f in clip], "objects": objects, "last": last, "next_id": next_id,
+        "look": _look(images[-1]),
     }  # fmt: skip
 
 
@@ -376,7 +445,9 @@ class _Finder:
         self.settings, self.segmenter, self.face_engine = settings, segmenter, face_engine
         self.id = f"{type(self).__name__} {segmenter.id} {getattr(face_engine, 'id', '')}"
 
-    def find(self, images: list[np.ndarray], seeds: dict[int, Sequence[float]], carried: dict[int, np.ndarray]) -> dict:
+    def find(
+        self, images: list[np.ndarray], seeds: list[tuple[int, Sequence[float]]], carried: dict[int, np.ndarray]
+    ) -> dict:
         raise NotImplementedError
 
 
@@ -448,7 +519,7 @@ class _Boxes(_Finder):
         for number, mask in carried.items():
             region = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_AREA) > 0
             self._follow(found, number, small, images, 0, 1, np.zeros(shape, np.float32), propagator, region)
-        for start, box in seeds.items():
+        for start, box in seeds:
             number = ("box", start, *box)
             factor = np.tile(np.array(shape[::-1]) / images[0].shape[1::-1], 2)
             odds = box_seed(shape, np.array(box) * factor)

@@ -38,6 +38,8 @@ def examine(settings: Settings | None = None) -> Iterator[Finding]:
             yield from check(settings)
         except ImportError as error:
             yield Finding(MISSING, check.__name__.strip("_"), f"{error}; run scripts/setup.sh")
+        except Exception as error:  # whatever is broken here is what the doctor was asked about
+            yield Finding(NOTE, check.__name__.strip("_"), f"could not be looked at ({type(error).__name__}: {error})")
 
 
 def as_text(findings: list[Finding]) -> str:

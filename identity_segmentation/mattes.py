@@ -26,6 +26,7 @@ from .tracking import TrackName, face_weight
 from .types import Face, Frame, Segment
 
 _TRACKER_SIDE = 1280  # pixels; the trackers see 1008
+_JUMP = 8.0  # mean grey levels between two frames that are two shots, at the least
 _ON_FACE = 0.5  # share of the middle of a face that a person's matte must cover
 
 Person = str | int  # a name, or the track number of a stranger
@@ -93,6 +94,7 @@ class Mattes:
         self.smoothers: dict[Person, TemporalSmoother] = {}
         self.keys: tuple[int, dict] | None = None
         self.present: set[Person] = set()
+        self.cut_at: dict[int, int] = {}  # index of the sample after a cut -> first frame of its shot
 
     def frames(self, spans) -> Iterator[tuple[Frame, dict[Person, np.ndarray]]]:
         """(frame, {person: uint8 matte}) for every frame of the part."""
@@ -105,6 +107,7 @@ class Mattes:
         cut = len(span)
         if ends and self.samples[span[-1].index].cut:
             cut = _cut_between(greys)
+            self.cut_at[span[-1].index] = span[cut].index
         mattes = self._mattes(span, greys, cut, ends)
         for track, known in self.scene.analysis.regions.items():
             who = self.scene.names[self.scene.analysis.track_of(track)].name
@@ -124,6 +127,9 @@ class Mattes:
                 if (matte > 0.02).any():
                     result[person] = to_full(matte, frame.image)
             yield frame, result
+        if count < len(span) and cut == count:  # the cut is at the next span's first frame
+            for smoother in self.smoothers.values():
+                smoother.reset()
 
     def _mattes(self, span: list[Frame], greys: list[np.ndarray], cut: int, ends: bool) -> dict:
         """{person: float32 matte at working size for every frame of the span}."""
@@ -208,13 +214,15 @@ class TrackedMattes(Mattes):
             greys.append(scene.flow.grey(frame.image))
         if not greys:
             return
-        self.shape, step = greys[0].shape, scene.sampling
+        self.shape, step, count = greys[0].shape, scene.sampling, len(greys)
         bounds = [0]
-        for i in range(step, len(greys), step):
+        for i in range(step, count + 1, step):
             sample = samples.get(self.store.first + i)
             if sample is not None and sample.cut:
-                bounds.append(i - step + _cut_between(greys[i - step : i + 1]))
-        for begin, end in pairwise([*bounds, len(greys)]):
+                # A cut into the next part's first frame: that frame is not here, so the part's own jump is looked for.
+                bounds.append(i - step + _cut_between(greys[i - step : i + 1], beyond=i == count))
+        bounds = [b for b in bounds if b < count]
+        for begin, end in pairwise([*bounds, count]):
             self._follow(begin, end)
 
     def _mattes(self, span, greys, cut, ends):
@@ -230,13 +238,17 @@ class TrackedMattes(Mattes):
     def _follow(self, begin: int, end: int) -> None:
         """Track everyone through one shot of the part, and again where the faces say otherwise."""
         faces: dict[Person, dict[int, Face]] = {}  # who -> frame of the part -> their face
+        turned: dict[Person, dict[int, Face]] = {}  # ... and where their body alone was seen
         for i in range(begin, end):
             sample = self.samples.get(self.store.first + i)
             for who, face, _, seen in people_in(self.scene, sample) if sample is not None else ():
-                if seen == "face":
-                    faces.setdefault(who, {})[i] = face
+                if seen != "region":
+                    (faces if seen == "face" else turned).setdefault(who, {})[i] = face
         drawn = [who for who in faces if who in self.scene.drawn]
         clearest = {who: max(faces[who], key=lambda i, f=faces[who]: face_weight(f[i])) for who in drawn}
+        for who in turned:  # turned away through the whole shot: begun in the middle of what was seen
+            if who in self.scene.drawn and who not in faces:
+                clearest[who] = sorted(turned[who])[len(turned[who]) // 2]
         self._track(clearest, dict.fromkeys(clearest, (begin, end)))
         for who in drawn:
             reach = self._drop_contradicted(who, faces, clearest[who], begin, end)
@@ -343,9 +355,13 @@ def _unpacked(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).astype(np.float32)
 
 
-def _cut_between(greys: list[np.ndarray]) -> int:
-    """The first frame of the new shot, where there is a cut between the first and the last of these."""
-    return 1 + int(np.argmax([cv2.absdiff(a, b).mean() for a, b in pairwise(greys)]))
+def _cut_between(greys: list[np.ndarray], beyond: bool = False) -> int:
+    """The first frame of the new shot, where there is a cut between the first and the last of these; with `beyond`, the
+    frame after the last, if none of these is far from the one before."""
+    steps = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(greys)]
+    if beyond and (not steps or max(steps) < max(_JUMP, 3 * float(np.median(steps)))):
+        return len(greys)
+    return 1 + int(np.argmax(steps))
 
 
 def segmented(
@@ -383,17 +399,25 @@ def people_in(scene: Scene, sample: Sample) -> list[tuple[Person, Face, int, str
     return found
 
 
-def heads_at(scene: Scene, index: int, samples: dict[int, Sample]) -> dict[str | int, tuple[int, np.ndarray]]:
-    """person -> (track, head box) at any frame, between samples by interpolation; nobody across a cut."""
+def heads_at(
+    scene: Scene, index: int, samples: dict[int, Sample], cut_at: dict[int, int] | None = None
+) -> dict[Person, tuple[int, np.ndarray]]:
+    """person -> (track, head box) at any frame, between samples by interpolation; at a cut, of the frame's own shot.
+
+    Args:
+        cut_at: first frame of the shot of a sample that follows a cut, where it is known.
+    """
     before = samples.get(index - index % scene.sampling)
     after = samples.get(index - index % scene.sampling + scene.sampling)
     share = (index % scene.sampling) / scene.sampling
     if before is None:
         return {}
     here = {track: (who, face.box) for who, face, track, _ in people_in(scene, before)}
-    there = {}
-    if after and not after.cut:
-        there = {track: (who, face.box) for who, face, track, _ in people_in(scene, after)}
+    if after is not None and after.cut:
+        new_shot = index >= (cut_at or {}).get(after.index, after.index)
+        held = {track: (who, face.box) for who, face, track, _ in people_in(scene, after)} if new_shot else here
+        return {who: (track, box) for track, (who, box) in held.items()}
+    there = {track: (who, face.box) for who, face, track, _ in people_in(scene, after)} if after else {}
     heads = {}
     for track in here.keys() | there.keys():
         if track in here and track in there:
@@ -406,3 +430,15 @@ def heads_at(scene: Scene, index: int, samples: dict[int, Sample]) -> dict[str |
             continue
         heads[(here.get(track) or there[track])[0]] = (track, box)
     return heads
+
+
+def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> list[np.ndarray]:
+    """Boxes of faces near a frame that are in nobody's track: somebody who stepped in between, say."""
+    found = []
+    near = index - index % scene.sampling
+    for at in (near, near + scene.sampling):
+        sample = samples.get(at)
+        if sample is not None and not (at > index and sample.cut):
+            owned = {face for *_, face, _ in scene.analysis.points(sample, scene.names) if face is not None}
+            found += [np.array(box) for i, (box, *_) in enumerate(sample.faces) if i not in owned]
+    return found

@@ -20,7 +20,7 @@ from pathlib import Path
 from .errors import InputError, UnknownPerson
 
 _LONGEST = 200
-_NEAR = 0.72  # difflib ratio from which a word is taken for a misspelt name, and suggested
+_NEAR = 0.8  # difflib ratio from which a word is taken for a misspelt name, and suggested
 # What may cling to a name: Korean particles and forms of address, the English genitive.
 _AFTER_NAME = r"(?:씨|님|언니|누나)?(?:이의|이가|의|이|가|은|는|을|를|네|'s|’s|'|s')?"
 _KOREAN_SMALL = r"(?:의|이|가|은|는|을|를|만|도|네|씨|님)"
@@ -65,14 +65,16 @@ def parse_phrase(text: str, people: Mapping[str, Iterable[str]]) -> Phrase:
         rest = f"{_before_name(asked[:start])} {_after_name(asked[end:])}"
         rest = _trimmed(rest)
         return Phrase(name, _thing(rest, asked) if rest else None)
-    owner, thing = _possessive(asked)
-    if owner:
+    owner, _ = _possessive(asked)
+    # "bottle of water" and "women's shoes" are things; "Karina's shirt" is somebody's.
+    somebody = owner and people and _lexicon().get(_key(owner)) is None
+    if somebody and (_script(owner) != "latin" or owner[0].isupper() or _nearest(owner, spellings)):
         raise UnknownPerson(_nobody(owner, people, spellings))
     if _lexicon().get(_key(asked)) is None:
         near = _nearest(asked, spellings)
         if near:
             raise UnknownPerson(f"nobody on file is called {asked!r}; did you mean {near!r}?")
-    return Phrase(None, _thing(_trimmed(thing), asked))
+    return Phrase(None, _thing(_trimmed(asked), asked))
 
 
 def known_things() -> list[str]:
@@ -97,12 +99,13 @@ def _key(text: str) -> str:
 
 
 def _spellings(people: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Every way to write everyone: compared spelling -> display name; longer ones first."""
+    """Every way to write everyone: spelling -> display name; longer ones first."""
     ways: dict[str, str] = {}
     for name, aliases in people.items():
         for way in (name, *aliases):
-            if _key(way):
-                ways.setdefault(_key(way), name)
+            plain = _plain(way)  # as the question itself is read: straight apostrophes, no emoji
+            if _key(plain):
+                ways.setdefault(plain, name)
     return dict(sorted(ways.items(), key=lambda item: -len(item[0])))
 
 
@@ -110,7 +113,8 @@ def _mentioned(text: str, spellings: dict[str, str]) -> list[tuple[str, int, int
     """(name, start, end) of the people a text names; a longer spelling hides a shorter one inside it."""
     taken: list[tuple[str, int, int]] = []
     for way, name in spellings.items():
-        pattern = r"[\s_\-]*".join(map(re.escape, way))
+        letters = [c for c in way if c not in " _-"]
+        pattern = r"[\s_\-]*".join(map(re.escape, letters))
         for match in re.finditer(pattern, text, re.IGNORECASE):
             start, end = match.span()
             if any(start < e and s < end for _, s, e in taken) or not _is_word(text, start, end, way):
@@ -163,7 +167,7 @@ def _nearest(text: str, spellings: dict[str, str]) -> str | None:
         if len(key) < 3:
             continue
         for way, name in spellings.items():
-            ratio = difflib.SequenceMatcher(None, key, way).ratio()
+            ratio = difflib.SequenceMatcher(None, key, _key(way)).ratio()
             if ratio >= score:
                 best, score = name, ratio
     return best
@@ -179,7 +183,7 @@ def _before_name(text: str) -> str:
 
 
 def _after_name(text: str) -> str:
-    text = re.sub(r"^(?:'s|s'|')(?=\s|$)", "", text)
+    text = re.sub(r"^(?:'s|s'|')(?=\s|$)", "", text.lstrip("."))
     match = re.match(r"^(?:씨|님)?" + _KOREAN_SMALL + r"(?=\s|$|[가-힣])", text)
     if match and (match.end() == len(text) or text[match.end()] == " " or _follows_thing(text[match.end() :])):
         text = text[match.end() :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ import numpy as np
 from . import __version__, drawing, engines
 from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegmenter
-from .errors import EngineUnavailable, GalleryError, ImageError, InputError, OutputError
+from .errors import EngineUnavailable, GalleryError, ImageError, InputError, OutputError, UnknownPerson
 from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
 from .geometry import mask_box
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
@@ -251,6 +252,8 @@ class IdentityAwareSegmentation:
             if meant.thing not in known_things():
                 raise  # more likely a name than a thing
             return meant
+        with contextlib.suppress(UnknownPerson, InputError):
+            return Phrase(self.gallery.find(phrase).name, None)  # a whole name, however it is written
         return parse_phrase(phrase, people)
 
     def _everything(self, image_bgr: np.ndarray, thing: str) -> list[Segment]:
@@ -545,8 +548,17 @@ def _source(picture: str | os.PathLike) -> str:
 
 def _read_result(target: Path) -> dict:
     """`result.json` of a folder of results; an empty dict if there is none that can be read."""
+    return _read_json(target / "result.json")
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+def _read_json(path: Path) -> dict:
     try:
-        content = json.loads((target / "result.json").read_bytes())
+        content = json.loads(path.read_bytes())
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
@@ -612,8 +624,7 @@ def segment_to_files(
         records.append(record)
     asked = question or _question(pipeline, path, names, crop)
     content = {"question": asked, "source": _source(path), "people": records, "annotated": files["annotated"]}
-    with atomic_write(target / "result.json") as file:
-        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    _write_json(target / "result.json", content)
     # What an earlier answer wrote and this one does not would look current; only files of our own list go.
     for stale in before - _listed_files(content):
         if Path(stale).parent == target:
@@ -635,6 +646,12 @@ def phrase_to_files(
     """
     path, target = Path(path), Path(target)
     meant = pipeline.understood(phrase)
+    stem = safe_filename(phrase)
+    listing = target / f"{stem}_result.json"
+    question = _question(pipeline, path, [meant.person] if meant.person else [], crop) + f" {meant.thing}"
+    before = _read_json(listing)
+    if before.get("question") == question and all(Path(f).is_file() for f in before["record"]["files"].values()):
+        return before["record"] | {"image": shown_path(path)}
     image = read_image(path, pipeline.settings.max_pixels)
     found = pipeline.segment(image, phrase)
     box = mask_box(found.mask)
@@ -645,18 +662,22 @@ def phrase_to_files(
         "box": None if box is None else _numbers(box), "mask_area": int(found.mask.sum()),
         "instances": len(found.thing_masks), "files": {},
     }  # fmt: skip
-    if box is None:
-        return record
-    cutout = found.cutout
-    if crop:
-        x0, y0, x1, y1 = box.astype(int)
-        cutout = np.ascontiguousarray(cutout[y0:y1, x0:x1])
-    stem = safe_filename(phrase)
-    for kind, suffix, picture in (
-        ("annotated", "jpg", found.annotated), ("overlay", "jpg", found.overlay), ("cutout", "png", cutout),
-        ("mask", "png", found.mask),
-    ):  # fmt: skip
-        record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
+    if box is not None:
+        cutout = found.cutout
+        if crop:
+            x0, y0, x1, y1 = box.astype(int)
+            cutout = np.ascontiguousarray(cutout[y0:y1, x0:x1])
+        for kind, suffix, picture in (
+            ("annotated", "jpg", found.annotated), ("overlay", "jpg", found.overlay), ("cutout", "png", cutout),
+            ("mask", "png", found.mask),
+        ):  # fmt: skip
+            record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
+    if not _read_result(target):  # whose folder this is
+        _write_json(target / "result.json", {"source": _source(path)})
+    _write_json(listing, {"question": question, "record": record})
+    for stale in set(before.get("record", {}).get("files", {}).values()) - set(record["files"].values()):
+        if Path(stale).parent == target:
+            Path(stale).unlink(missing_ok=True)
     return record
 
 

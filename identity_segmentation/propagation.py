@@ -277,7 +277,10 @@ def _parts(found: np.ndarray, believed: np.ndarray) -> np.ndarray:
         return found > 0
     area = stats[1:, cv2.CC_STAT_AREA]
     held = np.bincount(labels[believed], minlength=count)[1:]
-    main = 1 + int(np.where(held > 0.2 * area, area, 0).argmax())
+    if not held.any():
+        return np.zeros(found.shape, bool)
+    sure = held > 0.2 * area
+    main = 1 + int(np.where(sure, area, 0).argmax() if sure.any() else held.argmax())
     near = np.zeros(count, bool)
     near[np.unique(labels[cv2.dilate((labels == main).astype(np.uint8), np.ones((_GAP, _GAP), np.uint8)) > 0])] = True
     keep = near[1:] & (area > 0.02 * area.max()) & (held > 0.2 * area)

@@ -28,7 +28,7 @@ from .engines.protocols import BoxSegmenter
 from .errors import InputError, OutputError
 from .geometry import encode_rle
 from .images import atomic_write, write_image
-from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, until
+from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
 from .tracking import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
 from .video import FORMATS, SegmentWriter, VideoReader, format_for, join_segments, prefetched
@@ -160,8 +160,8 @@ class _Job:
         named = sorted((t, n.name) for t, n in self.names.items())
         lines = hashlib.sha256(self.analysis.path.read_bytes()).hexdigest()
         question = [
-            lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.form.suffix, self.pictures,
-            self.segment_frames,
+            lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
+            self.form.suffix, self.pictures, self.segment_frames,
         ]  # fmt: skip
         return json.loads(json.dumps(question))  # as it reads back: JSON has no tuples
 
@@ -208,7 +208,7 @@ class _Job:
             for frame, mattes in state.frames(spans):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
-                picture = self._picture(frame, mattes, samples)
+                picture = self._picture(frame, mattes, samples, state.cut_at)
                 if write is not None:
                     write(picture, frame.pts)
                 else:
@@ -229,13 +229,14 @@ class _Job:
 
     # ---- one picture
 
-    def _picture(self, frame: Frame, mattes: dict, samples) -> np.ndarray:
+    def _picture(self, frame: Frame, mattes: dict, samples, cut_at) -> np.ndarray:
         view, image = self.settings.view, frame.image
-        heads = heads_at(self.scene, frame.index, samples)
+        heads = heads_at(self.scene, frame.index, samples, cut_at)
         if view == "crop":
             return self.crop_path.cut(image, frame.index)
         if view in ("blur", "blur-others"):
-            return self._blurred(image, mattes, heads)
+            strangers = strangers_at(self.scene, frame.index, samples) if view == "blur-others" else []
+            return self._blurred(image, mattes, heads, strangers)
         sightings = [self._sighting(name, mattes.get(name), heads.get(name)) for name in self.wanted]
         sightings = [s for s in sightings if s.segment is not None or s.match is not None]
         if view == "overlay":
@@ -271,7 +272,7 @@ class _Job:
         share = person[..., 3:].astype(np.float32) / 255
         return (person[..., :3] * share + colour * (1 - share)).round().astype(np.uint8)
 
-    def _blurred(self, image, mattes, heads) -> np.ndarray:
+    def _blurred(self, image, mattes, heads, strangers) -> np.ndarray:
         """Faces must not show through a soft matte: heads are covered whole, whatever the masks say."""
         hide = np.zeros(image.shape[:2], np.uint8)
         keep = np.zeros(image.shape[:2], np.uint8)
@@ -279,10 +280,14 @@ class _Job:
             target = hide if (who in self.wanted) == (self.settings.view == "blur") else keep
             np.maximum(target, matte, out=target)
         hide[keep > 127] = 0
-        for who, (track, box) in heads.items():
-            if track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur"):
-                x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
-                cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
+        covered = [
+            box
+            for who, (track, box) in heads.items()
+            if track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur")
+        ]
+        for box in [*covered, *strangers]:
+            x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
+            cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
         if not hide.any():
             return image
         small = cv2.resize(image, None, fx=1 / 24, fy=1 / 24, interpolation=cv2.INTER_AREA)

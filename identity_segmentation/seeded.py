@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -90,32 +90,58 @@ class _Following:
         self.size = (reader.info.width, reader.info.height)
 
     def run(self, box: np.ndarray, at: float) -> list[dict]:
+        small = self.propagator.flow.small
         with tempfile.TemporaryFile() as scratch:
             before: list[tuple[int, int, int]] = []  # (frame, place, length) of the shot so far, for going back
             frames = self._frames()
             for frame in frames:
-                if self._note(frame):
-                    before.clear()
-                    scratch.seek(0)
+                self._note_shot(frame, before, scratch)
                 if frame.time_s >= at - 1e-6:
                     break
-                small = self.propagator.flow.small(frame.image)
-                data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _SCRATCH_QUALITY])[1].tobytes()
+                data = cv2.imencode(".jpg", small(frame.image), [cv2.IMWRITE_JPEG_QUALITY, _SCRATCH_QUALITY])[1]
                 before.append((frame.index, scratch.tell(), len(data)))
-                scratch.write(data)
+                scratch.write(data.tobytes())
             else:
                 raise InputError(f"the box is at {at} s, but the video ends at {frame.time_s:.3f} s")
-            first = self.propagator.flow.small(frame.image)
+            index, first = frame.index, small(frame.image)
+            # A cut shows at the next sample only: it may lie before the box, or right after it.
+            held, cut = [(index, first)], False
+            if index % self.sampling:
+                for frame in frames:
+                    held.append((frame.index, small(frame.image)))
+                    if frame.index % self.sampling == 0:
+                        cut = self._note(frame)
+                        break
+            ahead: Iterator[tuple[int, np.ndarray]] = iter(held[1:])
+            if cut:
+                tail = [(i, _read(scratch, p, n)) for i, p, n in before if i >= index - index % self.sampling]
+                start = first_of_shot([picture for _, picture in tail + held])
+                if start <= len(tail):  # the box is in the new shot
+                    before = [row for row in before if row[0] >= (tail + held)[start][0]]
+                    ahead = chain(ahead, self._until_cut(frames))
+                else:
+                    ahead = iter((tail + held)[len(tail) + 1 : start])
+            else:
+                ahead = chain(ahead, self._until_cut(frames))
             factor = np.array(first.shape[1::-1]) / self.size
             seed = box_seed(first.shape[:2], box * np.tile(factor, 2))
-            index = frame.index
             back = ((i, _read(scratch, place, length)) for i, place, length in reversed(before))
             self._follow(chain([(index, first)], back), seed)
             # The second run has the word on the box's own frame: it sees what comes after.
-            self._follow(chain([(index, first)], self._until_cut(frames)), seed)
+            self._follow(chain([(index, first)], ahead), seed)
             for frame in frames:
                 self._note(frame)
         return [store[i] for store in (self.samples, self.regions) for i in sorted(store)]
+
+    def _note_shot(self, frame: Frame, before: list[tuple[int, int, int]], scratch) -> None:
+        """Write down a sampled frame; at a cut, only what belongs to the new shot is kept for going back."""
+        if not self._note(frame):
+            return
+        tail = [row for row in before if row[0] >= frame.index - self.sampling]
+        pictures = [_read(scratch, place, length) for _, place, length in tail]
+        start = first_of_shot([*pictures, self.propagator.flow.small(frame.image)])
+        before[:] = tail[start:]
+        scratch.seek(0, os.SEEK_END)
 
     def _frames(self) -> Iterator[Frame]:
         for frame in prefetched(self.reader.frames(), depth=3):
@@ -173,6 +199,13 @@ class _Following:
                 factor = np.array(self.size) / mask.shape[::-1]
                 box = [round(float(v), 2) for v in tight * np.tile(factor, 2)]
                 self.samples[index]["tracks"] = [[1, box, "region", None, 1.0]]
+
+
+def first_of_shot(pictures: Sequence[np.ndarray]) -> int:
+    """Where the new shot begins, if there is one cut between the first and the last of these."""
+    if len(pictures) < 2:
+        return 0
+    return 1 + int(np.argmax([float(cv2.absdiff(a, b).mean()) for a, b in pairwise(pictures)]))
 
 
 def _read(scratch, place: int, length: int) -> np.ndarray:

@@ -7,6 +7,7 @@ fetched, and they are deleted after a day.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hmac
 import html
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -87,12 +89,17 @@ class Page:
 
     def job(self) -> Path:
         """A new folder for results; those older than a day go."""
-        for old in self.folder.glob("job-*"):
-            if time.time() - old.stat().st_mtime > _DAY:
-                shutil.rmtree(old, ignore_errors=True)
+        self.sweep()
         path = self.folder / f"job-{uuid.uuid4().hex}"
         path.mkdir(parents=True)
         return path
+
+    def sweep(self) -> None:
+        """Delete uploads and results older than a day, of earlier servers too."""
+        for old in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > _DAY:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def picture(self, path: str | None) -> np.ndarray:
         """An uploaded picture, its size checked before it is decoded."""
@@ -736,6 +743,13 @@ class Gate:
             return right
 
 
+def _sweep_hourly(page: weakref.ref) -> None:
+    while (found := page()) is not None:
+        found.sweep()
+        del found
+        time.sleep(3600)
+
+
 def serve(
     pipeline: IdentityAwareSegmentation,
     folder: str | os.PathLike | None = None,
@@ -792,6 +806,7 @@ def launch(
     # Uploads and what is served; nothing outside can be fetched.
     os.environ["GRADIO_TEMP_DIR"] = str(page.folder.absolute())
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    threading.Thread(target=_sweep_hourly, args=(weakref.ref(page),), daemon=True, name="sweep").start()
     demo = build(page)
     demo.queue(max_size=32, default_concurrency_limit=4)
     try:
@@ -801,6 +816,8 @@ def launch(
             enable_monitoring=False, ssr_mode=False, mcp_server=False, show_error=True, css=_CHECKERED,
             prevent_thread_lock=not block, quiet=not block, footer_links=[],
         )  # fmt: skip
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise EngineUnavailable(f"port {port} cannot be used ({error}); choose another with --port") from error
+    except ValueError as error:
+        raise InputError(f"the page cannot be served so: {error}") from error
     return demo

@@ -221,6 +221,61 @@ def test_only_the_asked_hours_of_a_video_that_says_when_it_was_taken(tmp_path):
     assert parse_between("9:00 - 17:30")[1].minute == 30
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("barn_2026-03-01_09-15-00", (9, 15, 0)), ("20260301_091500", (9, 15, 0)), ("2026-03-01 09.15", (9, 15, 0)),
+        ("cam1-09-15-30", (9, 15, 30)), ("2026-03-01", None), ("barn_2026-03-01", None), ("holiday 2019_12_24", None),
+        ("GX010203", None), ("cow_1234", None),
+    ],
+)  # fmt: skip
+def test_a_date_is_no_time_of_day(tmp_path, name, expected):
+    found = taken_at(tmp_path / f"{name}.mp4") if expected else None
+    if expected is None:
+        path = make_video(tmp_path / f"{name}.mp4", [GREY] * 2)
+        assert taken_at(path) is None
+    else:
+        assert (found.hour, found.minute, found.second) == expected
+
+
+def test_two_boxes_in_one_frame_are_two_objects(tmp_path):
+    pictures = [ball(ball(GREY, 60 + 3 * i, 50, RED, 20), 60 + 3 * i, 130, BLUE, 20) for i in range(12)]
+    make_video(tmp_path / "a.mp4", pictures)
+    boxes = ((38, 28, 82, 72, 0), (38, 108, 82, 152, 0))
+    (outcome,) = process_folder(tmp_path / "a.mp4", tmp_path / "out", settings(boxes=boxes), RoundInBox())
+    assert outcome.objects == 2 and [o["id"] for o in records(tmp_path / "out")[1]["objects"]] == [1, 2]
+
+
+def test_nothing_is_carried_over_a_cut_between_two_clips(tmp_path):
+    one, other = ground(1), ground(9, (160, 60, 60))
+    pictures = [ball(one, 60 + 4 * i, 90) for i in range(10)] + [other] * 10
+    make_video(tmp_path / "a.mp4", pictures)
+    given = settings(prompt="", boxes=((34, 64, 87, 117, 0),))
+    process_folder(tmp_path / "a.mp4", tmp_path / "out", given, RoundInBox())
+    assert [len(r["objects"]) for r in records(tmp_path / "out")] == [1, 0]
+
+
+def test_two_videos_of_one_name_keep_their_results_apart_and_another_question_leaves_nothing_stale(tmp_path):
+    for place, count in (("a", 40), ("b", 15)):
+        (tmp_path / place).mkdir()
+        make_video(tmp_path / place / "v.mp4", [frame(i) for i in range(count)])
+    out = tmp_path / "out"
+    process_folder(tmp_path / "a", out, settings(), SeesBalls())
+    mine = {p: p.read_bytes() for p in (out / "v").rglob("*") if p.is_file()}
+    process_folder(tmp_path / "b", out, settings(), SeesBalls())
+    assert {p: p.read_bytes() for p in (out / "v").rglob("*") if p.is_file()} == mine and (out / "v-2").is_dir()
+    process_folder(tmp_path / "a", out, settings(prompt="guitar", frames_per_clip=20), SeesBalls())
+    assert not list((out / "v").rglob("*.mp4")) and len(list((out / "v").glob("clip_*.json"))) == 2
+
+
+def test_a_video_that_ends_early_is_not_done(tmp_path):
+    noisy = [np.random.default_rng(i).integers(0, 255, (120, 160, 3), dtype=np.uint8) for i in range(60)]
+    path = make_video(tmp_path / "a.mkv", noisy, options={"crf": "0", "preset": "ultrafast", "g": "10"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (outcome,) = process_folder(path, tmp_path / "out", settings(), SeesBalls())
+    assert "ends early" in outcome.status and outcome.clips >= 1
+
+
 def test_what_is_in_a_box_is_followed_over_clips_from_its_own_on(folder, tmp_path):
     frames = [ball(ground(3), 60 + 4 * i, 90) for i in range(40)]
     make_video(tmp_path / "b.mp4", frames)
@@ -258,6 +313,10 @@ def test_the_tiny_sam3_follows_words_through_clips(tmp_path, sam3_hf):
         ({"clips": "some"}, "random:N"),
         ({"between": "9-5"}, "HH:MM-HH:MM"),
         ({"between": "25:00-26:00"}, "HH:MM-HH:MM"),
+        ({"seed": -1}, "seed"),
+        ({"padding": "0.1"}, "padding as a number"),
+        ({"prompt": 3}, "prompt as text"),
+        ({"boxes": ((1, 2, 3),)}, "five numbers"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, says):
@@ -267,12 +326,15 @@ def test_settings_that_cannot_be_are_refused(given, says):
 
 def test_boxes_and_configurations_are_read(tmp_path):
     assert parse_box("1,2.5,30,40@7") == (1, 2.5, 30, 40, 7) and parse_box("1,2,3,4")[4] == 0
-    with pytest.raises(InputError, match="x0,y0,x1,y1@frame"):
-        parse_box("1,2,3")
+    for bad in ("1,2,3", "1.2.3,0,4,5", "a,b,c,d", ""):
+        with pytest.raises(InputError, match="x0,y0,x1,y1@frame"):
+            parse_box(bad)
     path = tmp_path / "c.toml"
     path.write_text('prompt = "cow"\nframe_step = 4\nboxes = ["1,2,30,40@7"]\n')
     read = ClipSettings.from_toml(path, frame_step=2, crop_size=None)
     assert (read.prompt, read.frame_step, read.boxes) == ("cow", 2, ((1, 2, 30, 40, 7),))
+    path.write_text('prompt = "cow"\nclips = 3\n')
+    assert ClipSettings.from_toml(path).clips == "3"
     path.write_text("colour = 3\n")
     with pytest.raises(InputError, match="unknown colour"):
         ClipSettings.from_toml(path)

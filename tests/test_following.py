@@ -124,6 +124,27 @@ def test_nothing_is_followed_across_a_cut(pipeline, tmp_path):
     assert sorted(masks_of(other_way)) == list(range(22, 40))
 
 
+@pytest.mark.parametrize("at_frame", [21, 22, 23, 24, 25])
+def test_a_box_beside_a_cut_stays_in_its_own_shot(pipeline, tmp_path, at_frame):
+    one, other = ground(1), ground(9, (160, 60, 60))
+    pictures = [ball(one, *place(i)) for i in range(23)] + [ball(other, *place(i)) for i in range(23, 40)]
+    clip = make_video(tmp_path / "clip.mp4", pictures)
+    pipeline.process_video(clip, tmp_path / "out.mp4", "ball", box=box_at(at_frame), at=at_frame / 25, masks=True)
+    assert sorted(masks_of(tmp_path / "out.mp4")) == list(range(23) if at_frame < 23 else range(23, 40))
+
+
+def test_parts_that_are_nowhere_near_are_not_taken_for_the_thing():
+    from identity_segmentation.propagation import _parts
+
+    found, believed = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
+    found[2:9, 2:9] = True
+    assert not _parts(found, believed).any()
+    found[30:90, 30:90] = True
+    believed[30:35, 30:80] = True
+    kept = _parts(found, believed)
+    assert kept[60, 60] and not kept[5, 5]
+
+
 def test_what_has_gone_is_not_invented(pipeline, tmp_path):
     scene = ground(4)
     pictures = [ball(scene, *place(i)) for i in range(20)] + [scene] * 20

@@ -99,6 +99,18 @@ def test_what_cannot_be_understood_is_said(text, error, says):
         parse_phrase(text, IVE)
 
 
+@pytest.mark.parametrize("name", ["Weiß", "O’Brien", "Robert Downey Jr.", "IU💜", "Zoë", "İrem"])
+def test_people_answer_to_their_own_names_however_they_are_written(name):
+    people = {name: [], "Rose": []}
+    assert parse_phrase(name, people) == Phrase(name, None)
+    assert parse_phrase(f"{name}'s hat", people) == Phrase(name, "hat")
+
+
+@pytest.mark.parametrize("text", ["bottle of water", "pair of glasses", "cup of coffee", "women's shoes", "rope"])
+def test_things_that_look_like_somebodys_are_things(text):
+    assert parse_phrase(text, IVE | {"Rose": []}).person is None
+
+
 def test_names_are_data_whatever_is_in_them():
     people = {"a.*b(": ["[x]"], "<b>Ada</b>": []}
     assert parse_phrase("a.*b('s hat", people) == Phrase("a.*b(", "hat")

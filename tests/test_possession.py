@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -199,7 +201,17 @@ def test_the_command_takes_a_phrase_and_writes_what_it_means(tmp_path, capsys, m
     assert main(["segment", photo, "하나의 머리", "--out", "out", *engines]) == 0
     assert "하나's hair" in capsys.readouterr().out
     names = sorted(p.name for p in (tmp_path / "out" / "1_mirrored").iterdir())
-    assert [n.rsplit("_", 1)[1] for n in names] == ["annotated.jpg", "cutout.png", "mask.png", "overlay.jpg"]
+    kinds = [n.rsplit("_", 1)[-1] for n in names]
+    assert kinds == ["result.json", "annotated.jpg", "cutout.png", "mask.png", "overlay.jpg", "result.json"]
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "1_mirrored.jpg"
+    twin.write_bytes(Path(photo).read_bytes())
+    before = {p: p.read_bytes() for p in (tmp_path / "out" / "1_mirrored").iterdir()}
+    assert main(["segment", str(twin), "하나의 머리", "--out", "out", *engines]) == 0
+    assert (tmp_path / "out" / "1_mirrored-2").is_dir(), "another picture's results are its own"
+    assert {p: p.read_bytes() for p in (tmp_path / "out" / "1_mirrored").iterdir()} == before
+    (tmp_path / "nothing").mkdir()
+    assert main(["segment", "nothing", "person", *engines]) == 1
     assert main(["segment", photo, "하나's guitar", *engines]) == 1
     assert "does not know 'guitar'" in capsys.readouterr().err
     assert main(["segment", photo, "woman", *engines]) == 1

@@ -371,6 +371,14 @@ def test_auto_takes_the_embedded_engine_without_asking_the_hub_and_says_why(torc
     assert "not sam3-hf: no weights of facebook/sam3 and no Hugging Face token" in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/data/weights/sam3.pt", "weights/a/b", "~/sam3", "./x"])
+def test_a_path_that_is_no_repository_is_a_reason_and_no_crash(torch, path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    assert segmenter("auto", Settings(sam3_checkpoint=path)).id == "embedded"
+
+
 def test_auto_on_a_cpu_leaves_cached_weights_alone_but_a_name_takes_them(tiny_folder, caplog):
     settings = Settings(sam3_checkpoint=str(tiny_folder), device="cpu")
     with caplog.at_level("INFO"):
@@ -409,6 +417,15 @@ def test_metas_package_follows_people_both_ways(sam3_official, frames, seed):
     found = followed(sam3_official, frames[:4], {1: {"a": seed}, 2: {"b": ~seed}})
     assert sorted(found) == [0, 1, 2, 3] and all(set(f) == {"a", "b"} for f in found.values())
     assert (found[1]["a"].mask == seed).mean() > 0.9
+
+
+def test_metas_modes_are_not_left_on_while_the_caller_has_the_word(sam3_official, frames, seed, torch):
+    steps = sam3_official.track(frames[:3], {0: {"a": seed}})
+    for _ in range(2):
+        next(steps)
+        assert not torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+    steps.close()
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_metas_checkpoint_with_anything_missing_is_refused(sam3_official, official_parts, torch, tmp_path):

@@ -150,3 +150,108 @@ def test_a_video_runs_through_the_real_tracker_from_end_to_end(people, tmp_path,
     assert report.frames == 12 and (tmp_path / "out.mp4").exists()
     frames = [row["frame"] for row in map(json.loads, (tmp_path / "out.mp4.masks.jsonl").open())]
     assert all(a <= b for a, b in pairwise(frames))
+
+
+# ---- cuts, turned heads and strangers, on a hand-made analysis
+
+
+def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size=(320, 240)):
+    from pathlib import Path
+
+    from identity_segmentation.analysis import Analysis
+    from identity_segmentation.mattes import Scene
+    from identity_segmentation.tracking import TrackName
+
+    header = {"sampling": sampling, "width": size[0], "height": size[1], "people": ["Ada", "Bo"], "fps": [25, 1]}
+    analysis = Analysis(Path("none"), header, tuple(samples), {}, {}, frames, "")
+    names = {1: TrackName(1, "Ada", 0.7, 0.5, "Bo", "Ada", 5), 2: TrackName(2, "Bo", 0.7, 0.5, "Ada", "Bo", 5)}
+    return Scene(analysis, names, drawn, segmenter, smoothing)
+
+
+def sample(index, points, faces=(), cut=False):
+    from identity_segmentation.analysis import Sample
+
+    return Sample(index, index / 25, cut, tuple(faces), tuple(points))
+
+
+def spans_of(pictures, sampling):
+    from identity_segmentation.mattes import spans_between
+    from identity_segmentation.types import Frame
+
+    return spans_between((Frame(i, i / 25, p, i) for i, p in enumerate(pictures)), sampling)
+
+
+def head_at(x, y=60):
+    return (x - 12.0, y - 12.0, x + 12.0, y + 12.0)
+
+
+def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # noqa: F811
+    from identity_segmentation.mattes import TrackedMattes
+    from identity_segmentation.types import Frame
+
+    pictures = walk(30)
+    samples = [sample(i, [(1, head_at(60 + 3 * i), "body", None, 1.0)]) for i in range(0, 30, 5)]
+    scene = scene_of(samples, ["Ada"], FollowsColours())
+    mattes = TrackedMattes(
+        scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
+    )
+    drawn = [found for _, found in mattes.frames(spans_of(pictures, 5))]
+    assert all(iou(found["Ada"] > 127, truth(i)) > 0.8 for i, found in enumerate(drawn))
+
+
+@pytest.mark.parametrize("cut_at", [17, 19])
+def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
+    from identity_segmentation.mattes import TrackedMattes
+    from identity_segmentation.types import Frame
+
+    pictures = [*walk(cut_at), *([np.full((240, 320, 3), 20, np.uint8)] * (20 - cut_at))]
+    samples = [sample(i, [(1, head_at(60 + 3 * i), "body", None, 1.0)]) for i in range(0, 20, 5)]
+    samples.append(sample(20, [], cut=True))
+
+    class Stubborn(FollowsColours):
+        def track(self, images_bgr, seeds):
+            for index, _ in super().track(images_bgr, seeds):
+                mask = np.ones(images_bgr[index].shape[:2], bool)
+                yield index, {"Ada": Segment(mask, 0.9, [0, 0, 9, 9], self.id)}
+
+    scene = scene_of(samples, ["Ada"], Stubborn())
+    mattes = TrackedMattes(
+        scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
+    )
+    assert max(mattes.known) == cut_at - 1
+
+
+def test_smoothing_does_not_reach_over_a_cut_at_a_sampled_frame():
+    from identity_segmentation.mattes import Mattes
+
+    here, there = draw((ADA, 60, 60)), draw((ADA, 220, 60))
+    pictures = [here] * 10 + [there] * 11
+    samples = [
+        sample(i, [(1, head_at(60 if i < 10 else 220), "body", None, 1.0)], cut=i == 10) for i in range(0, 21, 5)
+    ]
+    scene = scene_of(samples, ["Ada"], MasksThroughCompression(), smoothing=5)
+    mattes = Mattes(scene, {s.index: s for s in samples})
+    frames = [found.get("Ada") for _, found in mattes.frames(spans_of(pictures, 5))]
+    assert frames[9][120, 60] > 200 and frames[10][120, 60] < 10 and frames[10][120, 220] > 200
+
+
+def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
+    from identity_segmentation.mattes import heads_at
+
+    samples = {
+        0: sample(0, [(1, head_at(60), "body", None, 1.0)]),
+        10: sample(10, [(2, head_at(220), "body", None, 1.0)], cut=True),
+    }
+    scene = scene_of(samples.values(), ["Ada", "Bo"], MasksThroughCompression(), sampling=10)
+    for index in range(10):
+        assert set(heads_at(scene, index, samples, {10: 3})) == ({"Ada"} if index < 3 else {"Bo"})
+
+
+def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
+    from identity_segmentation.mattes import heads_at, people_in, strangers_at
+
+    face = (head_at(100), 0.9, None, np.array([0.05, 0.05], np.float32))
+    samples = {0: sample(0, [(1, head_at(100), "face", 0, 0.6)], [face])}
+    scene = scene_of(samples.values(), ["Ada"], MasksThroughCompression())
+    assert people_in(scene, samples[0]) == [] and heads_at(scene, 0, samples) == {}
+    assert [tuple(b) for b in strangers_at(scene, 2, samples)] == [head_at(100)]

@@ -178,10 +178,13 @@ def test_a_job_is_cancelled_and_leaves_nothing_running(page, example):
 def test_results_go_after_a_day(page):
     import os
 
-    old = page.job()
-    os.utime(old, (time.time() - 90000,) * 2)
+    old, upload = page.job(), page.folder / "abc123" / "private.jpg"
+    upload.parent.mkdir()
+    upload.write_bytes(b"x")
+    for path in (old, upload.parent):
+        os.utime(path, (time.time() - 90000,) * 2)
     page.job()
-    assert not old.exists()
+    assert not old.exists() and not upload.exists(), "an earlier server's uploads go too"
 
 
 # ---- the door
@@ -199,6 +202,23 @@ def test_the_command_wants_a_real_password(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("IDSEG_UI_PASSWORD", "short")
     assert main(["ui", "--user", "me", "--gallery", str(tmp_path / "g")]) == 1
     assert "8 characters" in capsys.readouterr().err
+
+
+def test_the_command_keeps_the_gallery_out_of_what_is_served(monkeypatch, tmp_path):
+    import identity_segmentation.ui as module
+    from identity_segmentation.cli import main
+
+    seen = {}
+    monkeypatch.setattr(module, "serve", lambda pipeline, folder, *_, **__: seen.update(p=pipeline, f=Path(folder)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["ui", "--face-engine", "embedded", "--segmenter", "embedded"]) == 0
+    served, gallery = seen["f"].resolve(), seen["p"].gallery_folder.resolve()
+    assert served not in gallery.parents and gallery.is_dir()
+    for port in (99999, 1 << 40):
+        with pytest.raises(EngineUnavailable, match="--port"):
+            launch(Page(seen["p"], tmp_path / "w"), port=port)
+    with pytest.raises(InputError, match="served"):
+        launch(Page(seen["p"], tmp_path / "w"), port=_free_port(), max_upload="2gigs")
 
 
 def test_the_gate_shuts_after_five_wrong_passwords(monkeypatch):

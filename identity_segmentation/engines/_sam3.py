@@ -99,8 +99,12 @@ def cached_file(repository: str, name: str) -> Path | None:
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    found = try_to_load_from_cache(repository, name)
+    try:
+        found = try_to_load_from_cache(repository, name)
+    except HFValidationError:  # a path, not a repository
+        return None
     return Path(found) if isinstance(found, str) else None
 
 
@@ -172,11 +176,11 @@ def in_batches(items: Sequence, size: int, run: Callable[[Sequence], list]) -> l
     return results
 
 
-def free_batch(bytes_each: float, most: int = 32) -> int:
+def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
     """How many pictures at a time fit into half of the GPU's free memory."""
     import torch
 
-    if not torch.cuda.is_available():
+    if device == "cpu" or not torch.cuda.is_available():
         return 1
     free, _ = torch.cuda.mem_get_info()
     return int(np.clip(0.5 * free / bytes_each, 1, most))

@@ -45,7 +45,7 @@ def ready(settings: Settings) -> str:
     try:
         _sam3.require("torch", "torchvision", "transformers")
         model = settings.sam3_checkpoint or _sam3.MODEL_SIZES.get(settings.sam3_model, settings.sam3_model)
-        here = Path(model).is_dir() or _sam3.cached_file(model, "model.safetensors") is not None
+        here = Path(model).expanduser().is_dir() or _sam3.cached_file(model, "model.safetensors") is not None
         if not here and not _sam3.has_token():  # asked first: it needs no torch, which takes seconds to import
             return f"no weights of {model} and no Hugging Face token; see https://huggingface.co/{model}"
         device = _sam3.pick_device(settings.device)
@@ -123,7 +123,7 @@ class Sam3HF:
             batch: pictures at a time; None = as many as fit into half of the free memory. Halved when out of memory.
         """
         images = [as_image(image) for image in images_bgr]
-        batch = batch or _sam3.free_batch(_ENCODE_BYTES * (2 if self.dtype == self._torch.float32 else 1))
+        batch = batch or _sam3.free_batch(_ENCODE_BYTES * (2 if self.dtype == self._torch.float32 else 1), self.device)
         return _sam3.in_batches(images, batch, self._encode)
 
     def _encode(self, images: Sequence[np.ndarray]) -> list[Encoded]:
@@ -169,7 +169,7 @@ class Sam3HF:
         """Low-resolution logits (N, h, w) and scores (N,)."""
         torch = self._torch
         scale = np.array([self._size / encoded.shape[1], self._size / encoded.shape[0]], np.float32)
-        prompts = {"input_boxes": torch.from_numpy(boxes * np.tile(scale, 2))[None].to(self.device, self.dtype)}
+        prompts = {"input_boxes": torch.from_numpy(boxes * np.tile(scale, 2))[None].to(self.device)}
         most = max(map(len, away))
         if most:
             points = np.zeros((1, len(boxes), most, 2), np.float32)
@@ -178,7 +178,7 @@ class Sam3HF:
                 if found:
                     points[0, row, : len(found)] = np.array(found) * scale
                     labels[0, row, : len(found)] = 0
-            prompts["input_points"] = torch.from_numpy(points).to(self.device, self.dtype)
+            prompts["input_points"] = torch.from_numpy(points).to(self.device)
             prompts["input_labels"] = torch.from_numpy(labels).to(self.device)
         with torch.inference_mode():
             out = self._box_model(image_embeddings=self._maps(encoded), multimask_output=False, **prompts)

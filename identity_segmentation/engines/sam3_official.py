@@ -46,7 +46,7 @@ def ready(settings: Settings) -> str:
     try:
         _sam3.require(*_PACKAGES)
         if settings.sam3_checkpoint:
-            if not Path(settings.sam3_checkpoint).is_file():
+            if not Path(settings.sam3_checkpoint).expanduser().is_file():
                 return f"no file {settings.sam3_checkpoint}"
         elif _sam3.cached_file(_sam3.REPOSITORY, _CHECKPOINT) is None:
             return f"{_CHECKPOINT} is not in the cache; name the engine to fetch it: --segmenter sam3"
@@ -88,9 +88,9 @@ class Sam3Official:
         _torchvision.ensure()
         self._torch = torch
         self.device = _sam3.pick_device(device)
-        if not self.device.startswith("cuda"):
+        if self.device not in ("cuda", "cuda:0"):
             raise EngineUnavailable(
-                "Meta's sam3 package runs on NVIDIA GPUs only; choose --segmenter sam3-hf, which runs on any device"
+                "Meta's sam3 package runs on the first NVIDIA GPU only; choose --segmenter sam3-hf, for any device"
             )
         path = Path(checkpoint).expanduser() if checkpoint else _sam3.fetch(_sam3.REPOSITORY, [_CHECKPOINT])[0]
         self.checkpoint = path
@@ -130,7 +130,7 @@ class Sam3Official:
     def encode_batch(self, images_bgr: Sequence[np.ndarray], batch: int | None = None) -> list[Encoded]:
         """Encode pictures of any sizes, several at a time; see `Sam3HF.encode_batch`."""
         images = [as_image(image) for image in images_bgr]
-        return _sam3.in_batches(images, batch or _sam3.free_batch(_ENCODE_BYTES), self._encode)
+        return _sam3.in_batches(images, batch or _sam3.free_batch(_ENCODE_BYTES, self.device), self._encode)
 
     def _encode(self, images: Sequence[np.ndarray]) -> list[Encoded]:
         with self._torch.inference_mode(), self._precise():
@@ -208,7 +208,7 @@ class Sam3Official:
         torch, tracker = self._torch, self._model.inst_interactive_predictor.model
         tracker.backbone = self._model.backbone
         seen: set[Hashable] = set()
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), self._precise():
+        with tempfile.TemporaryDirectory() as folder:
             for i, image in enumerate(images_bgr):
                 cv2.imwrite(os.path.join(folder, f"{i:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
                 shape = image.shape[:2]
@@ -217,18 +217,26 @@ class Sam3Official:
                 seen.update(people)
                 if not people:
                     continue
-                state = tracker.init_state(
-                    video_path=folder, offload_video_to_cpu=True, offload_state_to_cpu=self.device == "cpu"
-                )
-                for number, who in enumerate(people):
-                    tracker.add_new_mask(state, start, number, torch.from_numpy(masks[who].astype(np.float32)))
+                with torch.inference_mode(), self._precise():
+                    state = tracker.init_state(
+                        video_path=folder, offload_video_to_cpu=True, offload_state_to_cpu=self.device == "cpu"
+                    )
+                    for number, who in enumerate(people):
+                        tracker.add_new_mask(state, start, number, torch.from_numpy(masks[who].astype(np.float32)))
                 for reverse in (False, True):
                     found = tracker.propagate_in_video(
                         state, start, len(images_bgr), reverse, tqdm_disable=True, propagate_preflight=not reverse
                     )
-                    for index, objects, low, _, scores in found:
+                    while True:
+                        # The modes are this thread's: they must not be left on while the caller has the word.
+                        with torch.inference_mode(), self._precise():
+                            step = next(found, None)
+                            if step is None:
+                                break
+                            index, objects, low, _, scores = step
+                            result = self._tracked([people[int(i)] for i in objects], low, scores, shape)
                         if index != start or not reverse:
-                            yield int(index), self._tracked([people[int(i)] for i in objects], low, scores, shape)
+                            yield int(index), result
 
     def _tracked(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
         whole = np.array([0, 0, shape[1], shape[0]], np.float32)
