@@ -20,6 +20,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/masks.py
 	$(BIN)/python benchmarks/photo.py
+	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/clips.py
+	$(BIN)/python benchmarks/video.py --parts identity masks speed
 
 setup: $(VENV)/.ready
 
