@@ -57,7 +57,7 @@ if [ "$light" = no ] && command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/de
   pip install --quiet --no-deps "onnxruntime-gpu>=1.24"
   pip install --quiet --no-deps -e .
   if [ -n "$extras" ]; then
-    pip install --quiet "pytest>=8.3" "ruff>=0.9" "nbclient>=0.10" "nbformat>=5.10"
+    pip install --quiet "pytest>=8.3" "ruff>=0.9" "nbclient>=0.10" "nbformat>=5.10" "playwright>=1.50"
   fi
 else
   echo "setup.sh: installing the light set (no GPU needed)"
