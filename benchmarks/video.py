@@ -1,6 +1,6 @@
 """The video path on the test data: names against hand labels, tracks, speed, memory.
 
-    python benchmarks/video.py [--data DIR] [--parts identity masks tracks speed memory]
+    python benchmarks/video.py [--data DIR] [--parts identity masks still tracks speed memory]
 
 Names: hand labels of a clip (benchmarks/labels/friends_identity.json), every 12th frame, each face that either
 detector finds, named by eye from faces, hair and clothes. "clear": both eyes in the picture; "turned": a strong profile
@@ -25,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import ROOT, parser, require, table
+from _masks_data import penn_fudan
 
 from identity_segmentation import IdentityAwareSegmentation, SimpleTracker
 from identity_segmentation.analysis import read_analysis
@@ -32,6 +33,7 @@ from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
 from identity_segmentation.geometry import box_iou, decode_rle, mask_box
+from identity_segmentation.propagation import Propagator, box_seed
 from identity_segmentation.smoothing import Flow
 from identity_segmentation.types import Face
 from identity_segmentation.video import VideoReader
@@ -111,6 +113,31 @@ def masks(data: Path) -> None:
         rows.append(("truth", "", "", f"{flicker(pictures, truth):.4f}"))
     print("\n### Masks: DAVIS breakdance from the first frame's box\n")
     print(table(("sampling", "smoothing", "region J", "flicker"), rows))
+
+
+def still(data: Path) -> None:
+    """People who do not move at all, followed for two seconds by a slightly shaking camera: nothing may be lost."""
+    propagator, engine, rng, rows = Propagator(), EmbeddedMasks(), np.random.default_rng(0), []
+    for case in list(penn_fudan(data))[::8]:
+        picture = propagator.flow.small(case.image)
+        truth = cv2.resize(case.mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
+        frames = []
+        for i in range(61):
+            shift = np.float32([[1, 0, 1.5 * np.sin(i)], [0, 1, np.cos(i) - 1]])
+            moved = cv2.warpAffine(picture, shift, picture.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+            frames.append(np.clip(moved.astype(int) + rng.integers(-3, 4, moved.shape), 0, 255).astype(np.uint8))
+
+        def opinion(number, image, box):
+            segment = engine.by_box(engine.encode(image), [box])[0]
+            return segment.alpha.astype(np.float32) / 255
+
+        seed = box_seed(truth.shape, mask_box(truth))
+        found = dict(propagator.follow(((f, i % 5 == 0) for i, f in enumerate(frames)), 5, seed, opinion))
+        scores = [((found[i] > 0.5) & truth).sum() / ((found[i] > 0.5) | truth).sum() for i in (0, 60)]
+        rows.append(scores)
+    first, last = np.mean(rows, 0)
+    print(f"\n### People at rest: {len(rows)} Penn-Fudan pedestrians from their boxes, 61 frames of a shaking camera\n")
+    print(table(("first frame, IoU", "last frame, IoU"), [(f"{first:.3f}", f"{last:.3f}")]))
 
 
 def flicker(pictures, drawn) -> float:
@@ -225,7 +252,7 @@ def one(data: Path, clip: Path) -> None:
 
 
 def main() -> None:
-    parts = {"identity": identity, "masks": masks, "tracks": tracks, "speed": speed, "memory": memory}
+    parts = {"identity": identity, "masks": masks, "still": still, "tracks": tracks, "speed": speed, "memory": memory}
     arguments = parser(__doc__.split("\n")[0])
     arguments.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
     arguments.add_argument("--one", type=Path, help="(used by the memory part)")
