@@ -270,8 +270,12 @@ class IdentityAwareSegmentation:
         faces = self.face_engine.faces(image_bgr, embed=False)
         drawn = segment_faces(image_bgr, faces, range(len(faces)), self.segmenter)
         encoded = self.segmenter.encode(image_bgr)
-        if not faces:
-            engines.part_named(thing)  # an unknown word is an error, whoever is in the picture
+        part = engines.part_named(thing)  # an unknown word is an error, whoever is in the picture
+        if part == "person" and hasattr(self.segmenter, "bodies"):
+            # People with their back to us are people too: whoever is not below a face already.
+            turned = self.segmenter.bodies(encoded)
+            near = [s for s in turned if all(_shared(s, drawn[i]) < 0.3 for i in range(len(faces)))]
+            return [*(drawn[i] for i in range(len(faces)) if drawn[i].area), *near]
         found = [self.segmenter.by_part(encoded, drawn[i], face, thing) for i, face in enumerate(faces)]
         return [segment for segment in found if segment.area]
 
@@ -728,6 +732,11 @@ def unused_name(stem: str, taken: set[str]) -> str:
         candidate, number = f"{stem}-{number}", number + 1
     taken.add(candidate.casefold())
     return candidate
+
+
+def _shared(a: Segment, b: Segment) -> float:
+    """Pixels two segments have in common, as a share of the smaller one."""
+    return np.count_nonzero(a.mask & b.mask) / max(1, min(a.area, b.area))
 
 
 def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:

@@ -178,6 +178,18 @@ def test_parts_lie_where_they_are_on_a_real_person(astronaut, astronaut_person, 
     assert both < 0.05 * np.count_nonzero(parts["face"]) and (parts["person"] == person.mask).all()
 
 
+def test_people_whose_face_is_not_found_are_people_too(data, astronaut, embedded_faces, embedded_masks, tmp_path):
+    from identity_segmentation.video import VideoReader
+
+    pipeline = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "none")
+    with VideoReader(data / "videos" / "sam3_bedroom.mp4") as reader:
+        image = next(iter(reader)).image
+    assert embedded_faces.faces(image, embed=False) == []
+    found = pipeline.segment(image, "person")
+    assert found.status.code == "ok" and 0.005 < found.mask.mean() < 0.3
+    assert len(pipeline.segment(astronaut, "person").thing_masks) == 1, "nobody twice"
+
+
 def test_a_word_off_the_list_names_the_list(astronaut, astronaut_person, embedded_masks):
     face, person = astronaut_person
     with pytest.raises(EngineUnavailable, match="does not know 'guitar'.*shoes.*sam3-hf"):
