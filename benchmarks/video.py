@@ -33,7 +33,7 @@ from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
 from identity_segmentation.geometry import box_iou, decode_rle, mask_box
-from identity_segmentation.propagation import Propagator, box_seed
+from identity_segmentation.propagation import Propagator, box_opinion, box_seed
 from identity_segmentation.smoothing import Flow
 from identity_segmentation.types import Face
 from identity_segmentation.video import VideoReader
@@ -128,8 +128,7 @@ def still(data: Path) -> None:
             frames.append(np.clip(moved.astype(int) + rng.integers(-3, 4, moved.shape), 0, 255).astype(np.uint8))
 
         def opinion(number, image, box):
-            segment = engine.by_box(engine.encode(image), [box])[0]
-            return segment.alpha.astype(np.float32) / 255
+            return box_opinion(engine, image, box)
 
         seed = box_seed(truth.shape, mask_box(truth))
         found = dict(propagator.follow(((f, i % 5 == 0) for i, f in enumerate(frames)), 5, seed, opinion))

@@ -169,8 +169,7 @@ def analyse(
         InputError: the file there belongs to another video, engine, gallery or sampling; the message says which.
         Cancelled: `cancel` was set.
     """
-    if not 1 <= sampling <= 300:
-        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
+    check_sampling(sampling)
     gallery.check_engine(engine)
     source, path = Path(source), Path(path)
     with VideoReader(source) as reader:
@@ -216,6 +215,12 @@ def analyse(
                 f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
             ) from error
     return read_analysis(path)
+
+
+def check_sampling(sampling: int) -> None:
+    """`InputError` unless every 1st to every 300th frame is to be looked at."""
+    if not 1 <= sampling <= 300:
+        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
 
 
 def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:

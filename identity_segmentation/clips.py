@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from datetime import time as clock
 from fractions import Fraction
-from itertools import pairwise
+from itertools import takewhile
 from pathlib import Path
 
 import cv2
@@ -30,20 +30,18 @@ from scipy.optimize import linear_sum_assignment
 
 from .engines.protocols import BoxSegmenter, FaceEngine, TextSegmenter, VideoTracker
 from .errors import EngineUnavailable, InputError, OutputError, VideoError
-from .geometry import clip_box, decode_rle, encode_rle, mask_box
-from .images import atomic_write, safe_filename, shown_path
-from .phrases import parse_phrase
-from .propagation import Propagator, box_seed
+from .geometry import clip_box, decode_rle, encode_rle, mask_box, mask_iou
+from .images import atomic_write, blurred, safe_filename, shown_path
+from .phrases import KINDS_OF_PEOPLE, parse_phrase
+from .propagation import Propagator, box_opinion, box_seed
 from .segmentation import segment_faces
 from .tracking import CutDetector
 from .types import Face, Segment
-from .video import FORMATS, SegmentWriter, VideoReader
+from .video import FORMATS, VIDEO_SUFFIXES, SegmentWriter, VideoReader
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 BACKGROUNDS = ("black", "keep", "blur")
 _SAME = 0.2  # IoU of two masks in neighbouring sampled frames from which they are one object
 _LOST = 5  # sampled frames that an object outlives unseen
-_PEOPLE = ("person", "woman", "man", "girl", "boy", "child")
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d{2}([-_.]?)[01]\d\1[0-3]\d(?!\d)[-_ T.]*")
 _CLOCK = re.compile(r"(?<!\d)([01]\d|2[0-3])[-_.:h]([0-5]\d)(?:[-_.:m]([0-5]\d))?(?!\d)")  # 09-15-00
 _BARE_CLOCK = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)?(?!\d)")  # 091500, right after a date only
@@ -423,13 +421,9 @@ def _pairs(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> list[tuple[int, 
     """Masks that are each other's: the assignment of the largest total IoU, from `_SAME` on."""
     if not a or not b:
         return []
-    overlap = np.array([[_iou(x, y) for y in b] for x in a])
+    overlap = np.array([[mask_iou(x, y) for y in b] for x in a])
     rows, columns = linear_sum_assignment(-overlap)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] >= _SAME]
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
 
 
 # ---- finding objects in a clip
@@ -441,8 +435,8 @@ Seen = dict[int, tuple[np.ndarray, np.ndarray, float]]
 class _Finder:
     keeps_ids = False
 
-    def __init__(self, settings: ClipSettings, segmenter, face_engine):
-        self.settings, self.segmenter, self.face_engine = settings, segmenter, face_engine
+    def __init__(self, settings: ClipSettings, segmenter, face_engine, thing: str = ""):
+        self.settings, self.segmenter, self.face_engine, self.thing = settings, segmenter, face_engine, thing
         self.id = f"{type(self).__name__} {segmenter.id} {getattr(face_engine, 'id', '')}"
 
     def find(
@@ -456,8 +450,7 @@ class _Memory(_Finder):
 
     def find(self, images, seeds, carried):
         found: dict[int, Seen] = {}
-        thing = _english(self.settings.prompt)
-        for index, row in enumerate(self.segmenter.follow_words(images, [thing], self.settings.threshold)):
+        for index, row in enumerate(self.segmenter.follow_words(images, [self.thing], self.settings.threshold)):
             for _, number, segment in row:
                 found.setdefault(number, {})[index] = (segment.mask, segment.box, segment.score)
         return found
@@ -483,7 +476,7 @@ class _EveryFrame(_Finder):
         return found
 
     def _segments(self, image: np.ndarray) -> list[Segment]:
-        return self.segmenter.by_text(self.segmenter.encode(image), _english(self.settings.prompt))
+        return self.segmenter.by_text(self.segmenter.encode(image), self.thing)
 
 
 class _People(_EveryFrame):
@@ -491,7 +484,7 @@ class _People(_EveryFrame):
 
     def _segments(self, image):
         faces = self.face_engine.faces(image, embed=False)
-        if _english(self.settings.prompt) == "face":
+        if self.thing == "face":
             ovals = [(_oval(image.shape, f.box), f) for f in faces if _within(f, image.shape)]
             return [Segment(mask, f.score, mask_box(mask), self.segmenter.id) for mask, f in ovals if mask.any()]
         found = [replace(s, score=max(s.score, self.settings.threshold)) for s in self._bodies(image)]
@@ -529,16 +522,11 @@ class _Boxes(_Finder):
 
     def _follow(self, found, number, small, images, start, step, odds, propagator, mask=None) -> None:
         order = list(range(start, len(small) if step > 0 else -1, step))
-        for i, (a, b) in enumerate(pairwise(order)):
-            cuts = CutDetector()
-            cuts.update(small[a])
-            if cuts.update(small[b]):
-                order = order[: i + 1]
-                break
+        cuts = CutDetector()
+        order = list(takewhile(lambda i: not cuts.update(small[i]), order))
 
         def opinion(n: int, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-            segment = self.segmenter.by_box(self.segmenter.encode(picture), [box])[0]
-            return (segment.mask if segment.alpha is None else segment.alpha / 255).astype(np.float32)
+            return box_opinion(self.segmenter, picture, box)
 
         pictures = ((small[i], True) for i in order)
         for n, region in propagator.follow(pictures, self.settings.frame_step, odds, opinion, mask):
@@ -551,22 +539,18 @@ class _Boxes(_Finder):
 def _finder(settings: ClipSettings, segmenter, face_engine) -> _Finder:
     if settings.boxes:
         return _Boxes(settings, segmenter, face_engine)
-    thing = _english(settings.prompt)
+    thing = parse_phrase(settings.prompt, {}).thing
     if isinstance(segmenter, VideoTracker) and segmenter.can_track and hasattr(segmenter, "follow_words"):
-        return _Memory(settings, segmenter, face_engine)
+        return _Memory(settings, segmenter, face_engine, thing)
     if isinstance(segmenter, TextSegmenter):
-        return _EveryFrame(settings, segmenter, face_engine)
+        return _EveryFrame(settings, segmenter, face_engine, thing)
     if thing in ("person", "face") and face_engine is not None:
-        return _People(settings, segmenter, face_engine)
-    hint = "it cannot tell them from other people; " if thing in _PEOPLE else ""
+        return _People(settings, segmenter, face_engine, thing)
+    hint = "it cannot tell them from other people; " if thing in ("person", *KINDS_OF_PEOPLE) else ""
     raise EngineUnavailable(
         f"the segmenter {segmenter.id} cannot look for {thing!r} in videos: {hint}it knows person and face, and what a "
         "box is drawn around (--box x0,y0,x1,y1@frame). For any word use SAM 3: --segmenter sam3-hf"
     )
-
-
-def _english(prompt: str) -> str:
-    return parse_phrase(prompt, {}).thing
 
 
 def _holds(segment: Segment, face: Face) -> bool:
@@ -628,9 +612,7 @@ def _backed(image: np.ndarray, mask: np.ndarray, background: str) -> np.ndarray:
         return image
     if background == "black":
         return image * mask[..., None]
-    small = cv2.resize(image, None, fx=1 / 16, fy=1 / 16, interpolation=cv2.INTER_AREA)
-    coarse = cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.where(mask[..., None], image, coarse)
+    return np.where(mask[..., None], image, blurred(image, 16))
 
 
 def _window(image: np.ndarray, centre: np.ndarray, scale: float, size: int, flags: int) -> np.ndarray:
@@ -647,8 +629,3 @@ def _window(image: np.ndarray, centre: np.ndarray, scale: float, size: int, flag
     shift = np.array([[1, 0, low[0] - x0], [0, 1, low[1] - y0]], np.float64)
     moved = cv2.warpAffine(part, shift, (int(np.ceil(side)), int(np.ceil(side))), flags=cv2.INTER_LINEAR)
     return cv2.resize(moved, (size, size), interpolation=flags)
-
-
-def with_thing(settings: ClipSettings) -> ClipSettings:
-    """The settings with their prompt in English; raises `InputError` for one that is not understood."""
-    return replace(settings, prompt=_english(settings.prompt)) if settings.prompt.strip() else settings

@@ -23,6 +23,11 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two bool masks; 0 of two empty ones."""
+    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
+
+
 def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The part of a box that lies in an image of `shape` (H, W, ...); `InputError` if none does."""
     height, width = shape[:2]

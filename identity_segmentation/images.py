@@ -257,3 +257,9 @@ def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
         return image, 1.0
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor
+
+
+def blurred(image: np.ndarray, times: int) -> np.ndarray:
+    """The image with everything finer than `times` pixels gone: shrunk so many times, softened, and enlarged again."""
+    small = cv2.resize(image, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)

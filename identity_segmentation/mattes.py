@@ -22,7 +22,7 @@ from .images import shrink_to
 from .possession import thing_of
 from .segmentation import segment_faces, soft_alpha
 from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
-from .tracking import TrackName, face_weight
+from .tracking import TrackName, face_weight, first_of_shot
 from .types import Face, Frame, Segment
 
 _TRACKER_SIDE = 1280  # pixels; the trackers see 1008
@@ -106,7 +106,7 @@ class Mattes:
         greys = [self.scene.flow.grey(f.image) for f in span]
         cut = len(span)
         if ends and self.samples[span[-1].index].cut:
-            cut = _cut_between(greys)
+            cut = first_of_shot(greys)
             self.cut_at[span[-1].index] = span[cut].index
         mattes = self._mattes(span, greys, cut, ends)
         for track, known in self.scene.analysis.regions.items():
@@ -116,8 +116,7 @@ class Mattes:
         count = len(span) if whole else len(span) - 1
         for i, frame in enumerate(span[:count]):
             if i == cut:
-                for smoother in self.smoothers.values():
-                    smoother.reset()
+                self._forget()
             self.present = self._present(span, i, cut)
             result = {}
             for person in self.scene.drawn:
@@ -128,8 +127,11 @@ class Mattes:
                     result[person] = to_full(matte, frame.image)
             yield frame, result
         if count < len(span) and cut == count:  # the cut is at the next span's first frame
-            for smoother in self.smoothers.values():
-                smoother.reset()
+            self._forget()
+
+    def _forget(self) -> None:
+        for smoother in self.smoothers.values():
+            smoother.reset()
 
     def _mattes(self, span: list[Frame], greys: list[np.ndarray], cut: int, ends: bool) -> dict:
         """{person: float32 matte at working size for every frame of the span}."""
@@ -358,10 +360,11 @@ def _unpacked(data: bytes) -> np.ndarray:
 def _cut_between(greys: list[np.ndarray], beyond: bool = False) -> int:
     """The first frame of the new shot, where there is a cut between the first and the last of these; with `beyond`, the
     frame after the last, if none of these is far from the one before."""
-    steps = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(greys)]
-    if beyond and (not steps or max(steps) < max(_JUMP, 3 * float(np.median(steps)))):
-        return len(greys)
-    return 1 + int(np.argmax(steps))
+    if beyond:
+        steps = [float(cv2.absdiff(a, b).mean()) for a, b in pairwise(greys)]
+        if not steps or max(steps) < max(_JUMP, 3 * float(np.median(steps))):
+            return len(greys)
+    return first_of_shot(greys)
 
 
 def segmented(

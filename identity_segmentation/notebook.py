@@ -16,7 +16,7 @@ from .gallery import Gallery
 from .images import list_photos
 from .matching import identify
 from .types import Sighting
-from .video import VideoReader
+from .video import VIDEO_SUFFIXES, VideoReader
 
 
 def has_photos(dataset: str | os.PathLike) -> bool:
@@ -71,9 +71,6 @@ def show_faces(
     matches = identify(image_bgr, face_analyzer, embeddings_db, threshold)
     sightings = [Sighting(m, evidence="face") for m in matches]
     show(drawing.annotate(image_bgr, sightings, lambda name: embeddings_db.find(name).colour_bgr))
-
-
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
 def first_video(folder: str | os.PathLike) -> Path | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .errors import InputError, UnknownPerson
 
+KINDS_OF_PEOPLE = ("woman", "man", "girl", "boy", "child")  # that only an engine which knows words can tell apart
 _LONGEST = 200
 _NEAR = 0.8  # difflib ratio from which a word is taken for a misspelt name, and suggested
 # What may cling to a name: Korean particles and forms of address, the English genitive.

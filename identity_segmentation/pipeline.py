@@ -23,11 +23,11 @@ from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, o
 from .geometry import mask_box
 from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
 from .matching import identify
-from .phrases import Phrase, known_things, parse_phrase
+from .phrases import KINDS_OF_PEOPLE, Phrase, known_things, parse_phrase
 from .possession import thing_of
 from .render import RenderSettings, VideoReport, render
 from .seeded import follow_box
-from .segmentation import segment_by_box, segment_faces, segment_matches, soft_alpha
+from .segmentation import segment_by_box, segment_faces, segment_matches, united
 from .settings import Settings
 from .tracking import TrackName
 from .types import Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
@@ -233,9 +233,7 @@ class IdentityAwareSegmentation:
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
         found = self._everything(image_bgr, meant.thing)
-        alpha = np.zeros(image_bgr.shape[:2], np.uint8)
-        for one in found:
-            np.maximum(alpha, soft_alpha(one), out=alpha)
+        alpha = united(found, image_bgr.shape[:2])
         box = mask_box(alpha > 127)
         status = Status("ok" if found else "no_thing", f"{len(found)} found: {meant.thing}", engine=self.segmenter.id)
         whole = (
@@ -262,7 +260,7 @@ class IdentityAwareSegmentation:
             return self.segmenter.by_text(self.segmenter.encode(image_bgr), thing)
         if not isinstance(self.segmenter, PartSegmenter):
             raise EngineUnavailable(f"the segmenter {self.segmenter.id} knows no words; choose --segmenter sam3-hf")
-        if thing.casefold() in ("woman", "man", "girl", "boy", "child"):
+        if thing.casefold() in KINDS_OF_PEOPLE:
             raise EngineUnavailable(
                 f"the embedded engine cannot tell a {thing} from other people; ask for 'person', or use SAM 3: "
                 "--segmenter sam3-hf"

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .geometry import follow_edges, mask_box
+from .engines.protocols import BoxSegmenter
+from .geometry import follow_edges, mask_box, mask_iou
 from .smoothing import Flow
 
 _BINS = 16  # per channel of Lab
@@ -122,7 +123,7 @@ class Propagator:
                 region, probability, thing_now, around_now = view.settle(thing, around)
             if opinion is not None and (box := mask_box(believed)) is not None:
                 said = opinion(now.number, now.image, box)
-                agree = _iou(said > 0.5, region) if said is not None else 0.0
+                agree = mask_iou(said > 0.5, region) if said is not None else 0.0
                 weight = float(np.clip((agree - _AGREES[0]) / (_AGREES[1] - _AGREES[0]), 0, 1))
                 if first is None and said is not None:
                     weight = max(weight, 1 - trust)  # nothing moves yet: the segmenter knows better than colours
@@ -211,6 +212,12 @@ class Propagator:
         return result, trust
 
 
+def box_opinion(segmenter: BoxSegmenter, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """What a segmenter makes of a box, as `Propagator.follow` hears it: float32 (h, w) 0..1."""
+    segment = segmenter.by_box(segmenter.encode(picture), [box])[0]
+    return (segment.mask if segment.alpha is None else segment.alpha / 255).astype(np.float32)
+
+
 def box_seed(shape: tuple[int, int], box: np.ndarray) -> np.ndarray:
     """Log-odds (h, w) for `Propagator.follow` from a box, both at working size."""
     odds = np.full(shape, -8.0, np.float32)
@@ -263,10 +270,6 @@ def _carried(now: _Look, believed: np.ndarray) -> np.ndarray:
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:
     return np.clip(np.log((probability + 1e-3) / (1 - probability + 1e-3)), -_OPINION_MOST, _OPINION_MOST)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
 
 
 def _parts(found: np.ndarray, believed: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from .analysis import Analysis, Cancelled, Sample
 from .engines.protocols import BoxSegmenter
 from .errors import InputError, OutputError
 from .geometry import encode_rle
-from .images import atomic_write, write_image
+from .images import atomic_write, blurred, write_image
 from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
 from .tracking import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
@@ -290,8 +290,7 @@ class _Job:
             cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
         if not hide.any():
             return image
-        small = cv2.resize(image, None, fx=1 / 24, fy=1 / 24, interpolation=cv2.INTER_AREA)
-        coarse = cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        coarse = blurred(image, 24)
         share = (
             cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
         )

@@ -11,18 +11,18 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .analysis import Analysis, Cancelled, header_of, matching_lines, read_analysis, write_lines
+from .analysis import Analysis, Cancelled, check_sampling, header_of, matching_lines, read_analysis, write_lines
 from .engines.protocols import BoxSegmenter
 from .errors import InputError
 from .geometry import clip_box, encode_rle, mask_box
-from .propagation import Propagator, box_seed
-from .tracking import CutDetector
+from .propagation import Propagator, box_opinion, box_seed
+from .tracking import CutDetector, first_of_shot
 from .types import Frame
 from .video import VideoReader, prefetched
 
@@ -61,8 +61,7 @@ def follow_box(
         InputError: a box outside the picture, a time after the end, or a file of something else.
         Cancelled: `cancel` was set; the next run starts anew.
     """
-    if not 1 <= sampling <= 300:
-        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
+    check_sampling(sampling)
     if not at >= 0:
         raise InputError(f"expected a time of 0 seconds or more, got {at}")
     source, path = Path(source), Path(path)
@@ -186,8 +185,7 @@ class _Following:
         def opinion(number: int, picture: np.ndarray, box: np.ndarray) -> np.ndarray | None:
             if number and indices[number] % self.sampling:
                 return None
-            segment = self.segmenter.by_box(self.segmenter.encode(picture), [box])[0]
-            return (segment.mask if segment.alpha is None else segment.alpha / 255).astype(np.float32)
+            return box_opinion(self.segmenter, picture, box)
 
         for number, region in self.propagator.follow(flagged(), min(self.sampling, _CADENCE), seed, opinion):
             index, mask = indices.pop(number), region > 0.5
@@ -199,13 +197,6 @@ class _Following:
                 factor = np.array(self.size) / mask.shape[::-1]
                 box = [round(float(v), 2) for v in tight * np.tile(factor, 2)]
                 self.samples[index]["tracks"] = [[1, box, "region", None, 1.0]]
-
-
-def first_of_shot(pictures: Sequence[np.ndarray]) -> int:
-    """Where the new shot begins, if there is one cut between the first and the last of these."""
-    if len(pictures) < 2:
-        return 0
-    return 1 + int(np.argmax([float(cv2.absdiff(a, b).mean()) for a, b in pairwise(pictures)]))
 
 
 def _read(scratch, place: int, length: int) -> np.ndarray:

@@ -144,6 +144,14 @@ def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment
     return result
 
 
+def united(segments: Sequence[Segment], shape: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) matte of everything in several segments."""
+    alpha = np.zeros(shape, np.uint8)
+    for segment in segments:
+        np.maximum(alpha, soft_alpha(segment), out=alpha)
+    return alpha
+
+
 def soft_alpha(segment: Segment) -> np.ndarray:
     """uint8 (H, W) matte of a segment: the engine's own, or its mask with a one-pixel feather."""
     if segment.alpha is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -242,6 +243,13 @@ class CutDetector:
             return False
         colours, correlation = _alike(histogram, before[0]), float((layout * before[1]).mean())
         return (correlation < _CUT_LAYOUT and colours < _CUT_COLOURS) or colours < 0.5
+
+
+def first_of_shot(pictures: Sequence[np.ndarray]) -> int:
+    """Where the new shot begins, if there is one cut between the first and the last of these (grey or colour)."""
+    if len(pictures) < 2:
+        return 0
+    return 1 + int(np.argmax([float(cv2.absdiff(a, b).mean()) for a, b in pairwise(pictures)]))
 
 
 # ---- names over tracks

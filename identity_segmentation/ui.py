@@ -37,6 +37,7 @@ from .gallery import Gallery, locked, open_gallery
 from .images import read_image, safe_filename, write_image
 from .pipeline import IdentityAwareSegmentation
 from .render import VIEWS
+from .segmentation import united
 from .types import Sighting
 
 try:
@@ -138,12 +139,7 @@ class Page:
             )
         found = segmenter.by_text(segmenter.encode(image), words)
         sightings = [Sighting(None, segment, None, "none") for segment in found]
-        alpha = np.zeros(image.shape[:2], np.uint8)
-        for segment in found:
-            alpha = np.maximum(
-                alpha, segment.alpha if segment.alpha is not None else segment.mask.astype(np.uint8) * 255
-            )
-        cutout = np.dstack([image, alpha])
+        cutout = np.dstack([image, united(found, image.shape[:2])])
         files = self._written(
             folder, drawing.annotate(image, sightings), drawing.overlay(image, sightings), cutout, "words"
         )
@@ -303,7 +299,7 @@ class Page:
     # ---- video
 
     def video(self, session, source, members, view, sampling, formats, progress):
-        """Process a video; see `_video_results`. `progress(done, total, text)`."""
+        """Process a video; see `render`. `progress(done, total, text)`."""
         if not source:
             raise InputError("upload a video first")
         if not members:

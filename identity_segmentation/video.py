@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
 # Containers are told by their bytes: a playlist (HLS, concat) would make FFmpeg read other files.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]")
 _DAMAGED_SHARE = 0.05  # above this share of damaged frames a file is refused rather than patched up

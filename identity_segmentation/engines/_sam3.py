@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import EngineUnavailable, InputError
 from ..geometry import clip_box, drop_specks, fill_holes, mask_box
 from ..types import Face, Segment
+from .protocols import face_of_each
 
 logger = logging.getLogger(__name__)
 
@@ -189,13 +190,20 @@ def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
 # ---- prompts and masks
 
 
-def checked_boxes(boxes, shape) -> np.ndarray:
-    """(N, 4) float32, clipped to the picture; `InputError` for one with no area or wholly outside."""
-    return np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
+def checked_prompts(boxes, faces, others: Sequence[Face], shape) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
+    """What `by_box` was given, as SAM is asked: boxes (N, 4) float32 within the picture, and for each of them the
+    centres of other people's faces in it, which are points that are not the person's.
+
+    Raises:
+        InputError: a box with no area or wholly outside, or another number of faces than of boxes.
+    """
+    checked = np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
+    faces = face_of_each(checked, faces)
+    everyone = [f for f in faces if f is not None] + list(others)
+    return checked, [_strangers_in(box, face, everyone) for box, face in zip(checked, faces, strict=True)]
 
 
-def strangers_in(box: np.ndarray, face: Face | None, everyone: Sequence[Face]) -> list[tuple[float, float]]:
-    """Centres of the other people's faces that lie in a box: points that are not the person's."""
+def _strangers_in(box: np.ndarray, face: Face | None, everyone: Sequence[Face]) -> list[tuple[float, float]]:
     points = []
     for other in everyone:
         x, y = other.centre

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ..errors import InputError
-from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box
+from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou
 from ..images import shrink_to
 from ..settings import Settings
 from ..types import Face, Segment, as_image
 from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .embedded_parts import find_part, part_named
+from .protocols import face_of_each
 
 # Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
 # the head (or the box) still has this many pixels is as good as the full picture, and faster.
@@ -171,9 +171,7 @@ class EmbeddedMasks:
     ) -> list[Segment]:
         """One person per box; with the face known the box only says where to look. See `BoxSegmenter`."""
         boxes = [clip_box(box, encoded.image.shape) for box in boxes]
-        faces = list(faces) if faces is not None else [None] * len(boxes)
-        if len(faces) != len(boxes):
-            raise InputError(f"expected a face (or None) for each of {len(boxes)} boxes, got {len(faces)}")
+        faces = face_of_each(boxes, faces)
         everyone = [f for f in faces if f is not None] + list(others)
         segments = []
         for box, face in zip(boxes, faces, strict=True):
@@ -199,7 +197,7 @@ class EmbeddedMasks:
                 boxes.append(box / view.factor)
         found: list[Segment] = []
         for segment in self.by_box(encoded, boxes) if boxes else []:
-            if segment.area and all(_iou(segment.mask, other.mask) < 0.5 for other in found):
+            if segment.area and all(mask_iou(segment.mask, other.mask) < 0.5 for other in found):
                 found.append(segment)
         return found
 
@@ -421,7 +419,7 @@ class EmbeddedMasks:
         _, drawn, presence = self._draw_body(view.small, centre, side, 0.0)
         ours = [drawn] if presence > _POSE_LEAST else []
         bodies = [p for _, p in self._poses(view.small, _grown(box, 0.25 * height, shape))]
-        fit = [_iou(p > 0.5, inside) for p in bodies]
+        fit = [mask_iou(p > 0.5, inside) for p in bodies]
         if bodies and max(fit) >= _BOX_FIT:
             ours.append(bodies.pop(int(np.argmax(fit))))
         score = _SCORE_NO_POSE
@@ -429,7 +427,7 @@ class EmbeddedMasks:
             mine = np.mean([log_odds(p) for p in ours], axis=0)
             odds, score = 0.6 * mine + 0.4 * odds, _SCORE_BOX
             for other in bodies:
-                if _iou(other > 0.5, mine > 0) < 0.5:
+                if mask_iou(other > 0.5, mine > 0) < 0.5:
                     odds = np.where(other > 0.5, np.minimum(odds, mine - log_odds(other)), odds)
         for head in heads:
             if not (box[0] < head.x < box[2] and box[1] < head.y < box[1] + 0.5 * height):
@@ -500,10 +498,6 @@ def grabcut_person(image: np.ndarray, prior: np.ndarray, head: Head, rivals: lis
 def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
     """Does a probability map hold most of a bool area? An empty area (off the picture) is not held."""
     return bool(area.any() and (probability[area] > 0.5).mean() > 0.5)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
 
 
 def _grown(box, by: float, shape) -> tuple[int, int, int, int]:

@@ -21,7 +21,6 @@ from scipy.ndimage import gaussian_filter
 from ..errors import EngineUnavailable
 
 CLASSES = ("face", "hair", "skin", "top", "bottom", "legs", "shoes", "other")
-PARTS = ("person", "face", "hair", "skin", "top", "bottom", "legs", "shoes", "clothes")
 _WORDS = {
     "person": ("person", "body", "woman", "man", "girl", "boy", "child"),
     "face": ("face",),
@@ -79,7 +78,7 @@ def find_part(image: np.ndarray, mask: np.ndarray, head, part: str, prior: Prior
         image: uint8 (H, W, 3), BGR.
         mask: bool (H, W), the person.
         head: their `Head`.
-        part: one of `PARTS`.
+        part: as `part_named` gives it.
 
     Returns:
         float32 (H, W) 0..1, nothing outside the mask.

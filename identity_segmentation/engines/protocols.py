@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..errors import InputError
 from ..types import Face, Segment
 
 
@@ -82,6 +83,14 @@ class BoxSegmenter(Protocol):
     def describe(self) -> str:
         """One line: model, and the device it truly runs on."""
         ...
+
+
+def face_of_each(boxes: Sequence, faces: Sequence[Face | None] | None) -> list[Face | None]:
+    """A face, or None, for every box, as `BoxSegmenter.by_box` is given them; `InputError` for another number."""
+    found = list(faces) if faces is not None else [None] * len(boxes)
+    if len(found) != len(boxes):
+        raise InputError(f"expected a face (or None) for each of {len(boxes)} boxes, got {len(found)}")
+    return found
 
 
 @runtime_checkable

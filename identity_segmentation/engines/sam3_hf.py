@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from ..errors import EngineUnavailable, InputError
+from ..errors import EngineUnavailable
 from ..settings import Settings
 from ..types import Face, Segment, as_image
 from . import _sam3, _torchvision
@@ -100,7 +100,6 @@ class Sam3HF:
         self._detector = self._whole.detector_model if self.can_track else self._whole
         self._processor = _processor(folder)
         self._size = int(self._detector.config.image_size)
-        self._video_tracker = None
         if self.can_track:
             self._box_model, self._video_model = _trackers(self._whole)
         if compile:
@@ -151,14 +150,9 @@ class Sam3HF:
         See `BoxSegmenter`."""
         if len(boxes) == 0:
             return []
-        checked = _sam3.checked_boxes(boxes, encoded.shape)
-        faces = list(faces) if faces is not None else [None] * len(checked)
-        if len(faces) != len(checked):
-            raise InputError(f"expected a face (or None) for each of {len(checked)} boxes, got {len(faces)}")
-        everyone = [f for f in faces if f is not None] + list(others)
+        checked, away = _sam3.checked_prompts(boxes, faces, others, encoded.shape)
         if not self.can_track:
             return [self._by_example(encoded, box) for box in checked]
-        away = [_sam3.strangers_in(b, f, everyone) for b, f in zip(checked, faces, strict=True)]
         logits, scores = self._prompt(encoded, checked, away)
         return [
             _sam3.to_segment(mask, encoded.shape, score, box, self.id)
@@ -405,14 +399,18 @@ class Session:
         return _bytes([session.output_dict_per_obj, session.processed_frames, session.mask_inputs_per_obj])
 
 
-def _prune(session, frame: int) -> None:
-    """Drop what the model never reads back. Results stay the same to the bit; memory stays the same over time."""
+def _forget_outputs(session, frame: int) -> None:
     for outputs in session.output_dict_per_obj.values():
         for kind, frames in outputs.items():
             for index, output in list(frames.items()):
                 output.pop("high_res_masks", None)
                 if kind == "non_cond_frame_outputs" and frame - index > _KEEP_FRAMES:
                     del frames[index]
+
+
+def _prune(session, frame: int) -> None:
+    """Drop what the model never reads back. Results stay the same to the bit; memory stays the same over time."""
+    _forget_outputs(session, frame)
     session.processed_frames.clear()
     for tracked in session.frames_tracked_per_obj.values():
         for index in [i for i in tracked if frame - i > _KEEP_FRAMES]:
@@ -424,12 +422,7 @@ def _prune(session, frame: int) -> None:
 
 def _prune_words(session, frame: int) -> None:
     """The same for a session of phrases; the keys of frames stay, as their number is the frame count."""
-    for outputs in session.output_dict_per_obj.values():
-        for kind, frames in outputs.items():
-            for index, output in list(frames.items()):
-                output.pop("high_res_masks", None)
-                if kind == "non_cond_frame_outputs" and frame - index > _KEEP_FRAMES:
-                    del frames[index]
+    _forget_outputs(session, frame)
     if session.processed_frames and frame in session.processed_frames:
         session.processed_frames[frame] = None
 

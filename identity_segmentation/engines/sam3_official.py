@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import EngineUnavailable, InputError
+from ..errors import EngineUnavailable
 from ..images import atomic_write
 from ..settings import Settings
 from ..types import Face, Segment, as_image
@@ -157,12 +157,7 @@ class Sam3Official:
         `BoxSegmenter`."""
         if len(boxes) == 0:
             return []
-        checked = _sam3.checked_boxes(boxes, encoded.shape)
-        faces = list(faces) if faces is not None else [None] * len(checked)
-        if len(faces) != len(checked):
-            raise InputError(f"expected a face (or None) for each of {len(checked)} boxes, got {len(faces)}")
-        everyone = [f for f in faces if f is not None] + list(others)
-        away = [_sam3.strangers_in(b, f, everyone) for b, f in zip(checked, faces, strict=True)]
+        checked, away = _sam3.checked_prompts(boxes, faces, others, encoded.shape)
         segments: list[Segment | None] = [None] * len(checked)
         plain = [i for i, points in enumerate(away) if not points]
         groups = ([plain] if plain else []) + [[i] for i, points in enumerate(away) if points]
