@@ -698,6 +698,9 @@ def _question(pipeline, path: Path, names, crop: bool) -> str:
         digest = hashlib.sha256(path.read_bytes())
     except OSError as error:
         raise ImageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from error
+    if names is not None and not names:  # a thing of nobody's: no gallery decides it, and there may be none
+        digest.update(json.dumps([__version__, crop, pipeline.engine_ids]).encode())
+        return digest.hexdigest()
     gallery = pipeline.gallery
     people = sorted(gallery.find(n).id for n in names) if names is not None else None
     known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]

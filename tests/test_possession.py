@@ -222,6 +222,12 @@ def test_the_command_takes_a_phrase_and_writes_what_it_means(tmp_path, capsys, m
     assert main(["segment", str(twin), "하나의 머리", "--out", "out", *engines]) == 0
     assert (tmp_path / "out" / "1_mirrored-2").is_dir(), "another picture's results are its own"
     assert {p: p.read_bytes() for p in (tmp_path / "out" / "1_mirrored").iterdir()} == before
+    nobody = [*engines[:-1], str(tmp_path / "no gallery")]
+    assert main(["segment", photo, "person", "--out", "alone", *nobody]) == 0, "a thing of nobody's needs no gallery"
+    (tmp_path / "ข้อความ.jpg").write_text("no picture")
+    capsys.readouterr()
+    assert main(["segment", "ข้อความ.jpg", "person", *nobody]) == 1
+    assert "ข้อความ.jpg" in capsys.readouterr().err
     (tmp_path / "nothing").mkdir()
     assert main(["segment", "nothing", "person", *engines]) == 1
     assert main(["segment", photo, "하나's guitar", *engines]) == 1
