@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import __version__
+from . import __version__, cli_label
 from .errors import IdentitySegmentationError, ImageError, InputError
 from .settings import Settings
 
@@ -190,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--padding", type=float, metavar="SHARE", help="room around the object (default: 0.1)")
     verb.add_argument("--background", choices=("black", "keep", "blur"), help="behind the object (default: black)")
     verb.add_argument("--json", action="store_true", help="the summary as JSON")
+    cli_label.add(verbs, _verb, common)
     verb = _verb(verbs, common, "ui", _ui, "the web page, on this machine alone unless told otherwise")
     verb.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="whom to listen to (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=7860, help="(default: 7860)")
@@ -210,7 +211,8 @@ def _verb(verbs, common, name: str, run, text: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(arguments) -> Settings:
+def settings_of(arguments) -> Settings:
+    """What the options shared by every command say."""
     names = (
         "gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack",
         "sam3_model", "sam3_checkpoint", "device", "dtype",
@@ -221,15 +223,17 @@ def _settings(arguments) -> Settings:
 def _pipeline(arguments):
     from .pipeline import IdentityAwareSegmentation
 
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     return IdentityAwareSegmentation(settings.face_engine, settings.segmenter, settings=settings)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """For the person, on stderr."""
     print(text, file=sys.stderr)
 
 
-def _print_json(value) -> None:
+def print_json(value) -> None:
+    """For a program, on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=1))
 
 
@@ -240,7 +244,7 @@ def _people_build(arguments) -> int:
     from tqdm import tqdm
 
     pipeline = _pipeline(arguments)
-    _say(f"faces: {pipeline.face_engine.describe()}")
+    say(f"faces: {pipeline.face_engine.describe()}")
     with tqdm(unit="photo", file=sys.stderr, disable=None, leave=False) as bar:
 
         def progress(done: int, total: int, person: str) -> None:
@@ -251,10 +255,10 @@ def _people_build(arguments) -> int:
         gallery = pipeline.build_gallery(arguments.dataset, progress)
     report = gallery.report
     if arguments.json:
-        _print_json([asdict(v) for v in report.verdicts])
+        print_json([asdict(v) for v in report.verdicts])
     else:
         print(report.table())
-    _say(
+    say(
         f"{len(gallery)} people in {gallery.folder} ({report.embedded} photos looked at, {report.reused} unchanged, "
         f"{report.seconds:.1f} s)"
     )
@@ -264,7 +268,7 @@ def _people_build(arguments) -> int:
 def _people_list(arguments) -> int:
     from .gallery import Gallery
 
-    gallery = Gallery.load(_settings(arguments).gallery)
+    gallery = Gallery.load(settings_of(arguments).gallery)
     if arguments.json:
         rows = [
             {
@@ -276,12 +280,12 @@ def _people_list(arguments) -> int:
             }
             for p in gallery.people
         ]
-        _print_json({"engine": gallery.engine_id, "people": rows})
+        print_json({"engine": gallery.engine_id, "people": rows})
         return 0
     for person in gallery.people:
         aliases = f"  also: {', '.join(person.aliases)}" if person.aliases else ""
         print(f"{person.name}  {len(person.references)} references{aliases}")
-    _say(f"{len(gallery)} people in {gallery.folder}, face engine {gallery.engine_id}")
+    say(f"{len(gallery)} people in {gallery.folder}, face engine {gallery.engine_id}")
     return 0
 
 
@@ -297,7 +301,7 @@ def _edit(arguments, change, purge: bool = False):
     """Load, change and save the gallery under its lock; returns it before and after."""
     from .gallery import Gallery, locked
 
-    folder = _settings(arguments).gallery
+    folder = settings_of(arguments).gallery
     Gallery.load(folder)  # fails here if there is none: taking the lock would make the folder
     with locked(folder):
         before = Gallery.load(folder)
@@ -310,7 +314,7 @@ def _people_remove(arguments) -> int:
     print(f"{person.name} is gone from the gallery and from its older generations")
     if person.folders:
         folders = ", ".join(map(repr, person.folders))
-        _say(
+        say(
             f"the photos in {folders} of the data set are yours and were not touched; while they are there, the next "
             "build learns this person again"
         )
@@ -354,7 +358,7 @@ def _identify(arguments) -> int:
         try:
             image = read_image(path, pipeline.settings.max_pixels)
         except ImageError as error:
-            _say(f"passed over: {error}")
+            say(f"passed over: {error}")
             skipped += 1
             continue
         matches = pipeline.identify(image)
@@ -369,9 +373,9 @@ def _identify(arguments) -> int:
             if not matches:
                 print("  no faces")
     if arguments.json:
-        _print_json(records)
+        print_json(records)
     if not len(gallery):
-        _say("the gallery is empty, so everyone is unknown")
+        say("the gallery is empty, so everyone is unknown")
     return 4 if skipped else 0
 
 
@@ -400,11 +404,11 @@ def _segment(arguments) -> int:
         return _segment_folder(arguments, pipeline, source, out, names)
     records = segment_to_files(pipeline, source, results_folder(out, source), names, arguments.crop)
     if arguments.json:
-        _print_json(records)
+        print_json(records)
     else:
         _print_records(records)
     if not records:
-        _say("nobody in this picture has a name in the gallery")
+        say("nobody in this picture has a name in the gallery")
     return 0 if any(r["mask_area"] for r in records) else 3
 
 
@@ -424,9 +428,9 @@ def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
             if not source.is_dir():
                 raise
             failed += 1
-            _say(f"passed over: {error}")
+            say(f"passed over: {error}")
     if arguments.json:
-        _print_json(records)
+        print_json(records)
     else:
         _print_records(records)
     if failed:
@@ -448,7 +452,7 @@ def _segment_folder(arguments, pipeline, source: Path, out: Path, names) -> int:
     for path, found, outcome in tqdm(steps, total=total, unit="picture", file=sys.stderr, disable=None):
         if found is None:
             failed += 1
-            _say(f"passed over: {outcome}")
+            say(f"passed over: {outcome}")
             continue
         kept += outcome == "kept"
         records += found
@@ -457,8 +461,8 @@ def _segment_folder(arguments, pipeline, source: Path, out: Path, names) -> int:
         elif not arguments.json:
             _print_records(found)
     if arguments.json:
-        _print_json(records)
-    _say(f"{total - failed - kept} pictures done, {kept} were done before, {failed} passed over; results in {out}")
+        print_json(records)
+    say(f"{total - failed - kept} pictures done, {kept} were done before, {failed} passed over; results in {out}")
     return 4 if failed else 0
 
 
@@ -502,7 +506,7 @@ def _video(arguments) -> int:
         for bar in bars.values():
             bar.close()
     if arguments.json:
-        _print_json(asdict(report))
+        print_json(asdict(report))
     else:
         print(f"{report.files['video']}: {report.frames} frames, {report.seconds:.1f} s, sound kept")
         for name, seconds in report.on_screen.items():
@@ -510,9 +514,9 @@ def _video(arguments) -> int:
         for span in report.review:
             print(f"  look at track {span['track']}, {span['from']:.1f}-{span['to']:.1f} s: {span['why']}")
     if report.note:
-        _say(report.note)
+        say(report.note)
     if not any(report.on_screen.values()):
-        _say("none of the people asked for was seen")
+        say("none of the people asked for was seen")
         return 3
     return 4 if report.note else 0
 
@@ -546,7 +550,7 @@ def _tracks(arguments) -> int:
         ):
             row["thumbnail"] = str(path)
     if arguments.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         who = (row["name"] or "unknown") + (" (by hand)" if row["by_hand"] else "")
@@ -573,7 +577,7 @@ def _rename(arguments) -> int:
         print(f"track {arguments.track} is {name or 'unknown'}")
     if not arguments.merge and arguments.track is None:
         raise InputError("expected --track N NAME, or --merge N M")
-    _say("run the same `idseg video` command again to render it")
+    say("run the same `idseg video` command again to render it")
     return 0
 
 
@@ -607,14 +611,14 @@ def _clips(arguments) -> int:
             Path(arguments.folder), out, settings, pipeline.segmenter, pipeline.face_engine, progress
         )
     if arguments.json:
-        _print_json([asdict(outcome) for outcome in outcomes])
+        print_json([asdict(outcome) for outcome in outcomes])
     else:
         print(f"{'video':<40} {'clips':>5} {'kept':>5} {'objects':>7} {'crops':>5} {'seconds':>7}  status")
         for o in outcomes:
             name = Path(o.video).name[:40]
             print(f"{name:<40} {o.clips:>5} {o.kept:>5} {o.objects:>7} {o.crops:>5} {o.seconds:>7.1f}  {o.status}")
     peak = release_gpu()
-    _say(f"results in {out}" + (f"; GPU memory peaked at {peak / 1e9:.1f} GB" if peak else ""))
+    say(f"results in {out}" + (f"; GPU memory peaked at {peak / 1e9:.1f} GB" if peak else ""))
     return 4 if any(o.status != "done" for o in outcomes) else 0
 
 
@@ -624,7 +628,7 @@ def _clips(arguments) -> int:
 def _demo(arguments) -> int:
     from .demo import run_demo
 
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     output = Path(arguments.out) if arguments.out else Path(settings.output) / "demo"
     # The embedded engines unless others are asked for by name.
     engines = [getattr(arguments, name) or "embedded" for name in ("face_engine", "segmenter")]
@@ -657,14 +661,14 @@ def _ui(arguments) -> int:
         if not (examples / "clip.mp4").exists():
             write_clip(examples, read_image(sorted(examples.glob("*.jpg"))[0]))
         if not any(pipeline.gallery_folder.glob("gen-*.json")) and not has_photos(pipeline.settings.dataset):
-            _say(f"nobody is on file in {pipeline.gallery_folder}, so the page begins with the example's people")
+            say(f"nobody is on file in {pipeline.gallery_folder}, so the page begins with the example's people")
             pipeline = IdentityAwareSegmentation(
                 pipeline.face_engine, pipeline.segmenter, home / "gallery", settings=pipeline.settings
             )
             pipeline.build_gallery(dataset)
     except IdentitySegmentationError as error:
-        _say(f"no examples: {error}")
-    _say(f"faces: {pipeline.face_engine.describe()}; masks: {pipeline.segmenter.describe()}")
+        say(f"no examples: {error}")
+    say(f"faces: {pipeline.face_engine.describe()}; masks: {pipeline.segmenter.describe()}")
     serve(
         pipeline, folder, examples, host=arguments.host, port=arguments.port, share=arguments.share, auth=auth,
         no_auth=arguments.no_auth, max_upload=arguments.max_upload,
@@ -675,9 +679,9 @@ def _ui(arguments) -> int:
 def _doctor(arguments) -> int:
     from .doctor import MISSING, as_text, examine
 
-    findings = list(examine(_settings(arguments)))
+    findings = list(examine(settings_of(arguments)))
     if arguments.json:
-        _print_json([finding._asdict() for finding in findings])
+        print_json([finding._asdict() for finding in findings])
     else:
         print(as_text(findings))
     return int(any(finding.state == MISSING for finding in findings))

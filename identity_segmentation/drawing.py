@@ -64,19 +64,38 @@ def overlay(
     """The people's pixels tinted in their colours, with a thin outline; everything else untouched."""
     result = as_image(scene).copy()
     drawn = [s for s in sightings if s.segment is not None and s.segment.area]
-    for sighting in drawn:
-        matte = soft_alpha(sighting.segment)
+    _tint(result, [(s.segment, _colour(s, colour_of)) for s in drawn], opacity)
+    return result
+
+
+def overlay_labels(
+    scene: np.ndarray, things: Sequence[tuple[Segment, str, tuple[int, int, int]]], opacity: float = 0.4
+) -> np.ndarray:
+    """Things tinted and outlined in their colours, each with its box and its text.
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        things: (segment, text, (b, g, r)); those without pixels are left out.
+    """
+    result = as_image(scene).copy()
+    things = [thing for thing in things if thing[0].area]
+    _tint(result, [(segment, colour) for segment, _, colour in things], opacity)
+    for segment, _, colour in things:
+        x0, y0, x1, y1 = (int(v) for v in segment.box)
+        cv2.rectangle(result, (x0, y0), (x1 - 1, y1 - 1), colour, max(1, _line_width(result.shape) // 2))
+    return draw_labels(result, [(segment.box, text, colour) for segment, text, colour in things if text])
+
+
+def _tint(result: np.ndarray, drawn: Sequence[tuple[Segment, tuple[int, int, int]]], opacity: float) -> None:
+    for segment, colour in drawn:
+        matte = soft_alpha(segment)
         x0, y0, x1, y1 = mask_box(matte > 0).astype(int)
         share = matte[y0:y1, x0:x1, None].astype(np.float32) * (opacity / 255.0)
-        tint = np.array(_colour(sighting, colour_of), np.float32)
         part = result[y0:y1, x0:x1]
-        result[y0:y1, x0:x1] = (part * (1 - share) + share * tint).round().astype(np.uint8)
-    for sighting in drawn:
-        contours, _ = cv2.findContours(sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(
-            result, contours, -1, _colour(sighting, colour_of), max(1, _line_width(result.shape) // 2), cv2.LINE_AA
-        )
-    return result
+        result[y0:y1, x0:x1] = (part * (1 - share) + share * np.array(colour, np.float32)).round().astype(np.uint8)
+    for segment, colour in drawn:
+        contours, _ = cv2.findContours(segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(result, contours, -1, colour, max(1, _line_width(result.shape) // 2), cv2.LINE_AA)
 
 
 def cutout(scene: np.ndarray, segment: Segment | None, crop: bool = False, pad: int = 8) -> np.ndarray:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -179,6 +179,15 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
     with atomic_write(path) as file:
         file.write(data.tobytes())
     return path
+
+
+def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Path:
+    """Write uint8 (H, W) as an indexed PNG: the pixels are the values, the palette (R, G, B) is how they look."""
+    picture = Image.fromarray(values, "L")
+    picture.putpalette([channel for colour in palette for channel in colour])  # makes it "P"; the values stay
+    with atomic_write(path) as file:
+        picture.save(file, "PNG")
+    return Path(path)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ Conventions, said once:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -243,6 +243,25 @@ class PossessionResult:
     person_mask: np.ndarray
     thing_masks: tuple[np.ndarray, ...]
     status: Status
+
+
+class Reference(NamedTuple):
+    """A picture in which somebody marked what is to be found: few-shot engines learn from a handful.
+
+    image is uint8 (H, W, 3), BGR; masks has, for each id marked in it, a bool (H, W). Where nothing is marked, there is
+    nothing of the kind.
+    """
+
+    image: np.ndarray
+    masks: Mapping[int, np.ndarray]
+
+
+class Trial(NamedTuple):
+    """A reference labelled by what the other references taught: the score it got, and the IoU with what was marked."""
+
+    id: int
+    score: float
+    iou: float
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ try:
 except ImportError as error:
     raise EngineUnavailable('the web page needs gradio; run: pip install ".[ui]"') from error
 
+from . import ui_label  # needs gradio
+
 logger = logging.getLogger(__name__)
 
 _PROGRESS = gr.Progress()
@@ -75,6 +77,7 @@ class Page:
     def __init__(self, pipeline: IdentityAwareSegmentation, folder: str | os.PathLike, examples: Path | None = None):
         self.pipeline, self.folder, self.examples = pipeline, Path(folder).absolute(), examples
         self.jobs: dict[str, threading.Event] = {}
+        self.label = ui_label.LabelPage(self)
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.folder.chmod(0o700)  # people's pictures, and exported galleries
@@ -668,6 +671,9 @@ def build(page: Page):
                 export.click(safely(page.export), None, [exported], **engine, **private)
                 after(take.click(safely(page.take_in), [archive], None, **engine, **private))
                 demo.load(refreshed, None, lists, **private)
+
+            with gr.Tab(words("tab_label"), id="label"):
+                ui_label.build(page.label, words, texts(), safely, engine, private, demo)
 
             with gr.Tab(words("tab_about"), id="about"):
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")

@@ -68,6 +68,9 @@ else
       pip install --quiet --no-deps ${TORCH_INDEX:+--index-url $TORCH_INDEX} "torchvision==0.28.0" &&
       pip install --quiet "transformers>=5.23,<6" "sam3>=0.1.4,<0.2" "huggingface_hub>=1.10,<2" "psutil>=5.9"; } ||
       echo "setup.sh: torch could not be installed; the tests of SAM 3 will be skipped" >&2
+    # Other tools' own readers, to read exports back with. They pin libraries that differ from ours, so they lie apart.
+    pip install --quiet --no-deps --upgrade --target "$venv/readers" -r scripts/readers.txt ||
+      echo "setup.sh: the readers could not be installed; the tests of exports will be skipped" >&2
   fi
 fi
 "$venv/bin/idseg" fetch-nets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from identity_segmentation.geometry import mask_box
 from identity_segmentation.types import Face, Segment, unit
 
 SIDE = 24
@@ -97,3 +98,67 @@ class FakeMasks:
             mask[y0:y1, x0:x1] = (encoded[y0:y1, x0:x1] == colour).all(-1)
             segments.append(Segment(mask, 0.9, box, self.id))
         return segments
+
+
+class FakeLearner:
+    """Learns one colour per id - the mean of what was marked - and labels every pixel near it. Boxes and points mark
+    what is in them: a box itself, a point a disc of five pixels."""
+
+    id = "fake-learner"
+
+    def __init__(self):
+        self.learnt_from: list[int] = []
+        self.labelled = 0
+
+    def encode(self, image_bgr):
+        return image_bgr
+
+    def by_points(self, encoded, points, inside, box=None):
+        mask = np.zeros(encoded.shape[:2], bool)
+        if box is not None:
+            x0, y0, x1, y1 = (int(v) for v in box)
+            mask[y0:y1, x0:x1] = True
+        rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        for (x, y), on in zip(points, inside, strict=True):
+            mask[np.hypot(columns - x, rows - y) <= 5] = on
+        return Segment(mask, 0.5, [0, 0, mask.shape[1], mask.shape[0]], self.id)
+
+    def learn(self, references):
+        from identity_segmentation.engines._examples import held_out, ids_of, trials_of
+
+        self.learnt_from.append(len(references))
+        outer = self
+
+        class Learnt:
+            parallel = True
+            ids = ids_of(references)
+
+            def __init__(self, references, trials=()):
+                self.colours = {
+                    i: np.mean(
+                        [r.image[r.masks[i]].mean(0) for r in references if i in r.masks and r.masks[i].any()], 0
+                    )
+                    for i in self.ids
+                    if any(i in r.masks and r.masks[i].any() for r in references)
+                }
+                self.trials = tuple(trials)
+
+            def label(self, image):
+                outer.labelled += 1
+                found = {}
+                for i in self.ids:
+                    far = np.abs(image.astype(float) - self.colours.get(i, np.full(3, 999.0))).max(-1)
+                    mask = far < 40
+                    score = float(1 - far[mask].mean() / 40) if mask.any() else 0.9
+                    box = mask_box(mask)
+                    whole = [0, 0, image.shape[1], image.shape[0]]
+                    found[i] = Segment(mask, score, whole if box is None else box, outer.id)
+                return found
+
+        trials = [
+            trial
+            for left_out, others in held_out(references)
+            for reference in left_out
+            for trial in trials_of(reference, Learnt(others).label(reference.image))
+        ]
+        return Learnt(references, trials)

@@ -19,9 +19,12 @@ import numpy as np
 from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou
 from ..images import shrink_to
 from ..settings import Settings
-from ..types import Face, Segment, as_image
+from ..types import Face, Reference, Segment, as_image
+from ._examples import checked_points
 from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .embedded_parts import find_part, part_named
+from .embedded_pixels import PixelClassifier
+from .embedded_things import thing_at
 from .protocols import face_of_each
 
 # Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
@@ -200,6 +203,27 @@ class EmbeddedMasks:
             if segment.area and all(mask_iou(segment.mask, other.mask) < 0.5 for other in found):
                 found.append(segment)
         return found
+
+    def by_points(
+        self,
+        encoded: Encoded,
+        points: np.ndarray | Sequence[Sequence[float]],
+        inside: Sequence[bool],
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> Segment:
+        """One thing of any kind out of clicks or a box; see `PointSegmenter`."""
+        points, inside, box = checked_points(points, inside, box, encoded.image.shape[:2])
+        mask = thing_at(encoded.image, points, inside, box)
+        tight = mask_box(mask)
+        whole = np.array([0, 0, encoded.image.shape[1], encoded.image.shape[0]], np.float32)
+        fallback = whole if box is None else box
+        return Segment(
+            mask, _SCORE_GRABCUT if tight is not None else 0.0, fallback if tight is None else tight, self.id
+        )
+
+    def learn(self, references: Sequence[Reference]) -> PixelClassifier:
+        """Few-shot by a classifier of pixels; see `ExemplarSegmenter`."""
+        return PixelClassifier(references, self.id)
 
     def by_part(self, encoded: Encoded, person: Segment, face: Face, thing: str) -> Segment:
         """A thing of a person, from a short fixed list; see `PartSegmenter`."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import InputError
-from ..types import Face, Segment
+from ..types import Face, Reference, Segment, Trial
 
 
 @runtime_checkable
@@ -144,5 +144,68 @@ class VideoTracker(Protocol):
         Yields:
             (index of a frame, who -> segment); a frame may come twice, with different people. A segment is empty
             (score below 0.5) where the person is not seen.
+        """
+        ...
+
+
+@runtime_checkable
+class PointSegmenter(Protocol):
+    """One thing out of clicks on it and beside it, within a box or not."""
+
+    id: str
+
+    def encode(self, image_bgr: np.ndarray) -> Any: ...
+
+    def by_points(
+        self,
+        encoded: Any,
+        points: np.ndarray | Sequence[Sequence[float]],
+        inside: Sequence[bool],
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> Segment:
+        """The thing, at full image size.
+
+        Args:
+            encoded: what `encode` returned.
+            points: (N, 2) (x, y) pixels; none are needed where there is a box.
+            inside: for each point, is it on the thing.
+            box: xyxy pixels that the thing lies in.
+
+        Raises:
+            InputError: neither a box nor a point on the thing.
+        """
+        ...
+
+
+class Learned(Protocol):
+    """What an `ExemplarSegmenter` made of its references.
+
+    Attributes:
+        ids: the ids it labels, in rising order.
+        trials: every reference labelled by the others (leave-one-out); empty where there is one reference only.
+        parallel: may `label` be called from several threads at once?
+    """
+
+    ids: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    parallel: bool
+
+    def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+        """Every id in a picture of any size, whatever was labelled before it. The score of an empty segment is the
+        engine's confidence that there is nothing."""
+        ...
+
+
+@runtime_checkable
+class ExemplarSegmenter(Protocol):
+    """Learns what to find from a few marked pictures."""
+
+    id: str
+
+    def learn(self, references: Sequence[Reference]) -> Learned:
+        """Learn from references of any and differing sizes.
+
+        Raises:
+            InputError: nothing is marked in them.
         """
         ...

@@ -8,6 +8,7 @@ checkpoint with a missing or an unexpected tensor is refused; random numbers nev
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ import numpy as np
 
 from ..errors import EngineUnavailable
 from ..settings import Settings
-from ..types import Face, Segment, as_image
+from ..types import Face, Reference, Segment, Trial, as_image
 from . import _sam3, _torchvision
+from ._examples import as_labels, checked_points, held_out, ids_of, trials_of
 
 # model_type of a checkpoint -> (class in transformers, has it a tracker)
 _CLASSES = {
@@ -67,7 +69,8 @@ class Encoded:
 
 
 class Sam3HF:
-    """See the module; the protocols are `BoxSegmenter`, `TextSegmenter` and `VideoTracker`.
+    """See the module; the protocols are `BoxSegmenter`, `PointSegmenter`, `TextSegmenter`, `VideoTracker` and
+    `ExemplarSegmenter`.
 
     Args:
         model: a repository on the Hugging Face hub, or a local folder in its layout.
@@ -174,7 +177,10 @@ class Sam3HF:
                     labels[0, row, : len(found)] = 0
             prompts["input_points"] = torch.from_numpy(points).to(self.device)
             prompts["input_labels"] = torch.from_numpy(labels).to(self.device)
-        with torch.inference_mode():
+        return self._ask(encoded, prompts)
+
+    def _ask(self, encoded: Encoded, prompts: dict):
+        with self._torch.inference_mode():
             out = self._box_model(image_embeddings=self._maps(encoded), multimask_output=False, **prompts)
         scores = out.iou_scores[0, :, 0].float().clamp(0, 1).cpu().numpy()
         return out.pred_masks[0, :, 0].float().cpu().numpy(), scores
@@ -292,6 +298,44 @@ class Sam3HF:
             raise EngineUnavailable(f"{self.model} has no video tracker; choose --sam3-model large")
         return Session(self)
 
+    # ---- few-shot
+
+    def by_points(
+        self,
+        encoded: Encoded,
+        points: np.ndarray | Sequence[Sequence[float]],
+        inside: Sequence[bool],
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> Segment:
+        """One thing out of clicks; see `PointSegmenter`.
+
+        Raises:
+            EngineUnavailable: this checkpoint has no tracker.
+        """
+        points, inside, box = checked_points(points, inside, box, encoded.shape)
+        if not self.can_track:
+            raise EngineUnavailable(f"{self.model} takes no points; choose --sam3-model large")
+        torch = self._torch
+        scale = np.array([self._size / encoded.shape[1], self._size / encoded.shape[0]], np.float32)
+        prompts = {}
+        if box is not None:
+            prompts["input_boxes"] = torch.from_numpy(box * np.tile(scale, 2))[None, None].to(self.device)
+        if len(points):
+            prompts["input_points"] = torch.from_numpy(points * scale)[None, None].to(self.device)
+            prompts["input_labels"] = torch.from_numpy(inside.astype(np.int64))[None, None].to(self.device)
+        logits, scores = self._ask(encoded, prompts)
+        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if box is None else box, self.id)
+
+    def learn(self, references: Sequence[Reference]) -> Examples:
+        """Few-shot by the video memory; see `ExemplarSegmenter`.
+
+        Raises:
+            EngineUnavailable: this checkpoint has no tracker.
+            InputError: nothing is marked in the references.
+        """
+        return Examples(self, references)
+
     def follow_words(
         self, images_bgr: Iterable[np.ndarray], phrases: Sequence[str], threshold: float = _INSTANCE
     ) -> Iterator[list[tuple[str, int, Segment]]]:
@@ -370,19 +414,46 @@ class Session:
             out = engine._video_model(
                 self._session, frame=engine._pixels([image_bgr])[0], frame_idx=self._frame, run_mem_encoder=True
             )
-            logits = out.pred_masks[:, 0].float().cpu().numpy()
-            scores = out.object_score_logits.float().flatten().sigmoid().cpu().numpy()
         if self.prune:
             _prune(self._session, self._frame)
         self._frame += 1
+        return self._segments(out, image_bgr.shape[:2])
+
+    def _segments(self, out, shape: tuple[int, int]) -> dict:
+        logits = out.pred_masks[:, 0].float().cpu().numpy()
+        scores = out.object_score_logits.float().flatten().sigmoid().cpu().numpy()
+        whole = np.array([0, 0, shape[1], shape[0]], np.float32)
         found = {}
         for who, number in self._ids.items():
             row = out.object_ids.index(number)
             there = scores[row] >= 0.5
             values = logits[row] if there else np.full_like(logits[row], -20)
-            whole = np.array([0, 0, image_bgr.shape[1], image_bgr.shape[0]], np.float32)
-            found[who] = _sam3.to_segment(values, image_bgr.shape[:2], float(scores[row]), whole, engine.id)
+            found[who] = _sam3.to_segment(values, shape, float(scores[row]), whole, self._engine.id)
         return found
+
+    def look(self, image_bgr: np.ndarray) -> dict:
+        """A picture after all the frames so far, which leaves no trace: the next one is asked as if it were the first.
+
+        Every seeded frame is attended to, however many there are (the library stops at four).
+        """
+        engine, torch, config = self._engine, self._engine._torch, self._engine._video_model.config
+        image_bgr = as_image(image_bgr)
+        before, config.max_cond_frame_num = config.max_cond_frame_num, -1
+        self._session.cache.clear_all()  # it is kept by frame number, and this one comes again
+        try:
+            with torch.inference_mode():
+                out = engine._video_model(
+                    self._session, frame=engine._pixels([image_bgr])[0], frame_idx=self._frame, run_mem_encoder=False
+                )
+        finally:
+            config.max_cond_frame_num = before
+            self._session.cache.clear_all()
+            self._session.processed_frames.clear()
+            for outputs in self._session.output_dict_per_obj.values():
+                outputs["non_cond_frame_outputs"].clear()
+            for tracked in self._session.frames_tracked_per_obj.values():
+                tracked.pop(self._frame, None)
+        return self._segments(out, image_bgr.shape[:2])
 
     def _add(self, who: Hashable, mask: np.ndarray) -> None:
         number = self._ids.setdefault(who, len(self._ids) + 1)
@@ -397,6 +468,39 @@ class Session:
         """Bytes of all tensors that the session holds."""
         session = self._session
         return _bytes([session.output_dict_per_obj, session.processed_frames, session.mask_inputs_per_obj])
+
+
+class Examples:
+    """References as the seeded frames of a video whose one next frame is, each time, the picture to be labelled.
+
+    An id that a reference does not show is seeded there as an empty mask: that too is known.
+    """
+
+    parallel = False
+
+    def __init__(self, engine: Sam3HF, references: Sequence[Reference]):
+        self.ids = ids_of(references)
+        self._engine, self._lock = engine, threading.Lock()
+        self._session = self._started(references)
+        self.trials = tuple(self._tried(references))
+
+    def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+        """See `Learned`."""
+        with self._lock:
+            return as_labels(self._session.look(image_bgr))
+
+    def _started(self, references: Sequence[Reference]) -> Session:
+        session = self._engine.start()
+        for image, masks in references:
+            nothing = np.zeros(image.shape[:2], bool)
+            session.step(image, {i: masks.get(i, nothing) for i in self.ids})
+        return session
+
+    def _tried(self, references: Sequence[Reference]) -> Iterator[Trial]:
+        for left_out, others in held_out(references):
+            session = self._started(others)
+            for reference in left_out:
+                yield from trials_of(reference, as_labels(session.look(reference.image)))
 
 
 def _forget_outputs(session, frame: int) -> None:

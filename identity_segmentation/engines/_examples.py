@@ -1,0 +1,79 @@
+"""What engines that learn from a few marked pictures share: checks, leave-one-out, and what their answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import clip_box, mask_iou
+from ..types import Reference, Segment, Trial, as_image
+
+_FOLDS = 8  # with more references than this, several are left out at a time
+
+
+def ids_of(references: Sequence[Reference]) -> tuple[int, ...]:
+    """The ids that are marked somewhere, in rising order.
+
+    Raises:
+        InputError: none are, or a mask has another size than its picture.
+    """
+    found = set()
+    for image, masks in references:
+        shape = as_image(image).shape[:2]
+        for number, mask in masks.items():
+            if mask.dtype != np.bool_ or mask.shape != shape:
+                raise InputError(
+                    f"expected a bool mask of shape {shape} for id {number}, got {mask.dtype} {mask.shape}"
+                )
+            if mask.any():
+                found.add(number)
+    if not found:
+        raise InputError("nothing is marked in any reference; mark at least one thing in one picture first")
+    return tuple(sorted(found))
+
+
+def held_out(references: Sequence[Reference]) -> Iterator[tuple[list[Reference], list[Reference]]]:
+    """(left out, the others) so that every reference is left out once; nothing where there is only one."""
+    folds = min(_FOLDS, len(references))
+    for fold in range(folds if folds > 1 else 0):
+        yield list(references[fold::folds]), [r for i, r in enumerate(references) if i % folds != fold]
+
+
+def trials_of(reference: Reference, found: Mapping[int, Segment]) -> Iterator[Trial]:
+    """How well a reference that was left out was labelled: a trial for each id that is there, or was said to be."""
+    nothing = np.zeros(reference.image.shape[:2], bool)
+    for number, segment in found.items():
+        marked = reference.masks.get(number, nothing)
+        if segment.area:  # an empty answer has a score of another kind
+            yield Trial(number, segment.score, mask_iou(marked, segment.mask))
+
+
+def as_labels(found: Mapping[int, Segment]) -> dict[int, Segment]:
+    """A tracker's answers as labels: the score of an empty mask is the confidence that there is nothing."""
+    return {
+        number: s if s.area else Segment(s.mask, max(0.0, 1.0 - s.score), s.box, s.engine, s.alpha)
+        for number, s in sorted(found.items())
+    }
+
+
+def checked_points(
+    points, inside: Sequence[bool], box, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """What `by_points` was given: points float32 (N, 2), inside bool (N,), box float32 (4,) within the picture or None.
+
+    Raises:
+        InputError: neither a box nor a point on the thing; a point outside the picture; points and labels that differ
+            in number.
+    """
+    points = np.asarray(points, np.float32).reshape(-1, 2)
+    inside = np.asarray(inside, bool).reshape(-1)
+    if len(points) != len(inside):
+        raise InputError(f"expected one label for each of {len(points)} points, got {len(inside)}")
+    if box is None and not inside.any():
+        raise InputError("expected a box, or a point on the thing")
+    for x, y in points:
+        if not (0 <= x < shape[1] and 0 <= y < shape[0]):
+            raise InputError(f"expected points within the {shape[1]}x{shape[0]} picture, got ({x:g}, {y:g})")
+    return points, inside, None if box is None else clip_box(box, shape).astype(np.float32)

@@ -1,0 +1,323 @@
+"""Few-shot, embedded: a classifier of pixels that learns, in seconds, from the pixels of a few marked pictures.
+
+A pixel is described by its neighbourhood in the picture's own terms - brightness less the local mean in units of the
+local spread - at five scales: mean, gradient, both curvatures (Hessian eigenvalues), texture; by the distance to the
+picture's border; and in colour pictures by colour. Three small models that err differently vote: logistic regression,
+a neural net of two layers, and extremely randomised trees (Geurts et al., Machine Learning 2006; all scikit-learn), the
+trees only where the other two leave a chance. A part needs a sure pixel to be there and is then taken as far as it is
+likely (hysteresis, Canny, PAMI 1986). Figures: docs/figures.md, printed by benchmarks/few_shot.py.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from ..geometry import mask_box
+from ..types import Reference, Segment, Trial, as_image
+from ._examples import held_out, ids_of, trials_of
+
+_AREAS = (512**2, 1024**2)  # pixels at work; the larger only where what is marked would be thinner than _THIN
+_THIN = 4.0  # pixels: twice the distance from the middle to the edge
+_SCALES = (1, 2, 4, 8, 16)  # standard deviations in pixels at work
+_LOCAL, _WIDE = 24, 96  # neighbourhoods that brightness is measured against
+_WIDE_SCALES = (2, 8, 32)
+_NOISE = 0.008  # spread, in units of white, below which it is noise
+_BORDER = 50  # pixels from the border within which its distance is told
+_COLOURFUL = 12  # difference between channels that makes a picture a colour picture
+# Pixels taken of a reference: of the thing, and of the rest, a share of them close by. More do not help.
+_THINGS, _RESTS, _NEAR, _NEAR_PIXELS = 1200, 2500, 0.3, 12
+# The odds of the thing in a reference, to this power, are the odds it is learnt with: between "as rare as it is", with
+# which small things are never found, and "as common as the rest".
+_RARITY = 0.55
+_LIKELY, _SURE = 0.4, 0.8
+_LEAST = 0.1  # of the area of the smaller marked parts (the tenth percentile): smaller ones are specks
+_CHANCE = -2.5  # log-odds by the two cheap models below which the trees are not asked
+_MOST = 11.0
+_BLOCK = 16384
+
+
+class PixelClassifier:
+    """Learns every id against the rest; see the module. The protocol is `Learned`.
+
+    Args:
+        references: at least one thing marked in them.
+        engine: id that segments carry.
+
+    Raises:
+        InputError: nothing is marked.
+    """
+
+    parallel = True
+
+    def __init__(self, references: Sequence[Reference], engine: str):
+        self.ids = ids_of(references)
+        self._engine = engine
+        self._colour = any(_is_colour(r.image) for r in references)
+        self._area = _working_area(references)
+        rng = np.random.default_rng(0)
+        taken = [_samples(reference, self.ids, self._area, self._colour, rng) for reference in references]
+        self._models = {number: _Model([t[number] for t in taken]) for number in self.ids}
+        self.trials = tuple(self._tried(references, taken))
+
+    def _tried(self, references, taken) -> Iterator[Trial]:
+        places = {id(reference.image): number for number, reference in enumerate(references)}
+        for left_out, others in held_out(references):
+            known = [taken[places[id(reference.image)]] for reference in others]
+            models = {i: _Model([t[i] for t in known]) for i in self.ids if any(t[i].things for t in known)}
+            for reference in left_out:
+                yield from trials_of(reference, self._labelled(reference.image, models))
+
+    def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+        """See `Learned`."""
+        return self._labelled(as_image(image_bgr), self._models)
+
+    def _labelled(self, image: np.ndarray, models) -> dict[int, Segment]:
+        small = _at_work(image, self._area)
+        looks = features(small, self._colour)
+        return {number: self._segment(image.shape[:2], looks, model) for number, model in models.items()}
+
+    def _segment(self, shape, looks: np.ndarray, model: _Model) -> Segment:
+        odds = cv2.GaussianBlur(model.log_odds(looks), (0, 0), 0.7)
+        probability = 1 / (1 + np.exp(-odds))
+        mask = _parts(probability, model.least_area)
+        score = np.count_nonzero(probability > 0.7) / max(1, np.count_nonzero(probability > 0.3))
+        if probability.shape != shape:
+            size = shape[::-1]
+            kept = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            mask = kept >= 0.5
+        box = mask_box(mask)
+        if box is None:
+            whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+            return Segment(mask, float(1 - probability.max()), whole, self._engine)
+        return Segment(mask, score, box, self._engine)
+
+
+def _parts(probability: np.ndarray, least_area: float) -> np.ndarray:
+    """Likely parts that hold a sure pixel and are not specks."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > _LIKELY).astype(np.uint8))
+    keep = np.zeros(count, bool)
+    keep[np.unique(labels[probability > _SURE])] = True
+    keep &= stats[:, cv2.CC_STAT_AREA] >= least_area
+    keep[0] = False
+    return keep[labels]
+
+
+# ---- pictures
+
+
+def _is_colour(image: np.ndarray) -> bool:
+    part = image[::4, ::4].astype(np.int16)
+    return int(np.abs(part - part[..., :1]).max()) > _COLOURFUL
+
+
+def _at_work(image: np.ndarray, area: int) -> np.ndarray:
+    factor = (area / (image.shape[0] * image.shape[1])) ** 0.5
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _working_area(references: Sequence[Reference]) -> int:
+    """The smaller of `_AREAS` unless half of what is marked is too thin for it."""
+    thick = []
+    for image, masks in references:
+        for mask in masks.values():
+            small = _at_work(mask.astype(np.uint8) * 255, _AREAS[0]) > 127
+            if mask.any():
+                far = cv2.distanceTransform(small.astype(np.uint8), cv2.DIST_L2, 3)
+                shrunk = image.shape[0] * image.shape[1] > _AREAS[0]
+                thick.append(2 * float(far.max()) if shrunk else np.inf)
+    return _AREAS[0] if np.median(thick) >= _THIN else _AREAS[1]
+
+
+def features(image: np.ndarray, colour: bool) -> np.ndarray:
+    """What a pixel looks like: float32 (F, H, W).
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        colour: tell its colour too.
+    """
+    if colour:
+        lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+        light = np.ascontiguousarray(lab[..., 0]) / 100
+    else:
+        light = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255
+    height, width = light.shape
+    planes = np.empty((5 * len(_SCALES) + len(_WIDE_SCALES) + 2 + (8 if colour else 0), height, width), np.float32)
+    rows = iter(planes)
+
+    def put(plane: np.ndarray) -> np.ndarray:
+        row = next(rows)
+        row[:] = _at_size(plane, light.shape)
+        return row
+
+    relative = _relative(light, _LOCAL)
+    for scale in _SCALES:
+        soft, left = _soft(relative, scale)
+        smooth = put(soft)
+        for plane in _slopes(soft, left):
+            put(plane)
+        rest = relative - smooth
+        put(np.sqrt(np.maximum(_soft(rest * rest, scale)[0], 0)))
+    relative = _relative(light, _WIDE)
+    for scale in _WIDE_SCALES:
+        put(_soft(relative, scale)[0])
+    for length, axes in ((width, (None, slice(None))), (height, (slice(None), None))):
+        steps = np.arange(length, dtype=np.float32)
+        edge = np.minimum(np.minimum(steps, steps[::-1]), _BORDER) / (_BORDER / 2)
+        put(np.broadcast_to(edge[axes], light.shape))
+    if colour:
+        for scale in (1, 8):
+            put(_soft(light, scale)[0] * 5)
+        for channel in (1, 2):
+            plane = np.ascontiguousarray(lab[..., channel]) / 15
+            for scale in (1, 4, 16):
+                put(_soft(plane, scale)[0])
+    return planes
+
+
+def _soft(plane: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+    """A Gaussian of that scale, on a grid as coarse as it allows; and the scale in that grid's pixels."""
+    times = 1
+    while scale / times > 3:
+        times *= 2
+    if times == 1:
+        return cv2.GaussianBlur(plane, (0, 0), scale, borderType=cv2.BORDER_REFLECT), float(scale)
+    size = (max(2, -(-plane.shape[1] // times)), max(2, -(-plane.shape[0] // times)))
+    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    sigma = float(np.sqrt((scale / times) ** 2 - 1 / 12))  # the average over a grid's pixel has softened already
+    return cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), scale / times
+
+
+def _at_size(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return plane if plane.shape == shape else cv2.resize(plane, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _relative(light: np.ndarray, scale: float) -> np.ndarray:
+    """Brightness less the local mean, in units of the local spread (and never of less than half the picture's)."""
+    rest = light - _at_size(_soft(light, scale)[0], light.shape)
+    spread = np.maximum(_soft(rest * rest, scale)[0], 0)
+    floor = 0.5 * float(np.median(np.sqrt(spread)))
+    unit = 0.9 / np.sqrt(0.25 * spread + floor**2 + _NOISE**2)
+    return np.clip(rest * _at_size(unit, light.shape), -8, 8)
+
+
+def _slopes(soft: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+    """Gradient and both curvatures, in units that do not depend on the scale."""
+    smooth, second = np.array([[1, 2, 1]], np.float32) / 4, np.array([[1, -2, 1]], np.float32)
+    across = cv2.Sobel(soft, cv2.CV_32F, 1, 0, ksize=3, scale=scale / 8)
+    down = cv2.Sobel(soft, cv2.CV_32F, 0, 1, ksize=3, scale=scale / 8)
+    yield cv2.magnitude(across, down)
+    xx = cv2.sepFilter2D(soft, cv2.CV_32F, second, smooth) * (scale * scale)
+    yy = cv2.sepFilter2D(soft, cv2.CV_32F, smooth, second) * (scale * scale)
+    xy = cv2.Sobel(soft, cv2.CV_32F, 1, 1, ksize=3, scale=scale * scale / 4)
+    middle, reach = (xx + yy) / 2, cv2.magnitude((xx - yy) / 2, xy)
+    yield middle + reach
+    yield middle - reach
+
+
+# ---- learning
+
+
+class _Sample:
+    """Pixels of one reference for one id: looks (N, F), truth (N,), weights (N,), and the areas of its parts."""
+
+    def __init__(self, looks: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
+        thing = np.flatnonzero(mask)
+        far = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3).ravel() if len(thing) else None
+        near = np.flatnonzero((far > 0) & (far <= _NEAR_PIXELS)) if far is not None else np.empty(0, np.int64)
+        rest = np.flatnonzero(far > _NEAR_PIXELS) if far is not None else np.arange(mask.size)
+        close = min(len(near), round(_RESTS * _NEAR))
+        groups = [
+            (pool, rng.choice(pool, min(count, len(pool)), replace=False))
+            for pool, count in ((thing, _THINGS), (near, close), (rest, _RESTS - close))
+        ]
+        chosen = np.concatenate([found for _, found in groups])
+        self.looks = looks.reshape(len(looks), -1)[:, chosen].T
+        self.truth = np.arange(len(chosen)) < len(groups[0][1])
+        # Each stands for its share of the picture; then the odds of the thing are raised.
+        self.weights = np.concatenate([np.full(len(f), len(p) / max(1, len(f)) / mask.size) for p, f in groups])
+        share = len(thing) / mask.size
+        if 0 < share < 1:
+            odds = (share / (1 - share)) ** _RARITY
+            raised = odds / (1 + odds)
+            self.weights *= np.where(self.truth, raised / share, (1 - raised) / (1 - share))
+        self.things = len(thing)
+        stats = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2]
+        self.areas = stats[1:, cv2.CC_STAT_AREA].tolist()
+
+
+def _samples(reference: Reference, ids, area: int, colour: bool, rng) -> dict[int, _Sample]:
+    image = _at_work(reference.image, area)
+    looks = features(image, colour)
+    nothing = np.zeros(image.shape[:2], bool)
+    masks = {i: _at_work(m.astype(np.uint8) * 255, area) > 127 for i, m in reference.masks.items()}
+    return {number: _Sample(looks, masks.get(number, nothing), rng) for number in ids}
+
+
+class _Model:
+    """One id against the rest."""
+
+    def __init__(self, samples: Sequence[_Sample]):
+        from sklearn.ensemble import ExtraTreesClassifier
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import threadpool_limits
+
+        looks = np.concatenate([s.looks for s in samples])
+        truth = np.concatenate([s.truth for s in samples])
+        weights = np.concatenate([s.weights for s in samples])
+        weights = weights / weights.mean()
+        self._everything = bool(truth.all())  # whole pictures are marked: there is nothing to tell it from
+        self.least_area = _LEAST * float(np.percentile([a for s in samples for a in s.areas] or [0], 10))
+        self._mean = np.average(looks, axis=0, weights=weights).astype(np.float32)
+        self._scale = (looks.std(axis=0) + 1e-3).astype(np.float32)
+        scaled = self._scaled(looks.T).T.astype(np.float64)
+        if self._everything:
+            return
+        # One thread, double precision and rounded weights: the same model on any number of cores.
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "not converged": a few rounds are what is wanted
+            line = LogisticRegression(C=0.1, max_iter=100).fit(scaled, truth, sample_weight=weights)
+            net = MLPClassifier(
+                (48, 24), alpha=1e-2, batch_size=256, learning_rate_init=2e-3, max_iter=12, random_state=0
+            ).fit(scaled, truth, sample_weight=weights)
+            self._trees = ExtraTreesClassifier(
+                40, max_depth=12, min_samples_leaf=10, max_features="sqrt", random_state=0, n_jobs=1
+            ).fit(looks, truth, sample_weight=weights)
+        self._line = _rounded(line.coef_), _rounded(line.intercept_)[:, None]
+        self._net = [(_rounded(w.T), _rounded(b)[:, None]) for w, b in zip(net.coefs_, net.intercepts_, strict=True)]
+
+    def _scaled(self, looks: np.ndarray) -> np.ndarray:
+        """(F, N) -> the same in units of its spread, held within 4."""
+        return np.clip((looks - self._mean[:, None]) / self._scale[:, None], -4, 4)
+
+    def log_odds(self, looks: np.ndarray) -> np.ndarray:
+        """float32 (H, W) for features (F, H, W)."""
+        count, height, width = looks.shape
+        if self._everything:
+            return np.full((height, width), _MOST, np.float32)
+        flat = looks.reshape(count, -1)
+        odds = np.empty(height * width, np.float32)
+        for begin in range(0, odds.size, _BLOCK):
+            part = self._scaled(flat[:, begin : begin + _BLOCK])
+            line = self._line[0] @ part + self._line[1]
+            for weights, offset in self._net[:-1]:
+                part = np.maximum(weights @ part + offset, 0)
+            net = self._net[-1][0] @ part + self._net[-1][1]
+            odds[begin : begin + _BLOCK] = (np.clip(line[0], -_MOST, _MOST) + np.clip(net[0], -_MOST, _MOST)) / 2
+        where = np.flatnonzero(odds > _CHANCE)
+        if len(where):
+            share = np.clip(self._trees.predict_proba(np.ascontiguousarray(flat[:, where].T))[:, 1], 1e-5, 1 - 1e-5)
+            odds[where] = (2 * odds[where] + np.log(share / (1 - share))) / 3
+        # Rounded, so that the last bit of a sum, which depends on the library's mood, decides nothing.
+        return (np.round(odds * 128) / 128).reshape(height, width)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.round(values, 5).astype(np.float32)

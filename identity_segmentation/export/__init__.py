@@ -1,0 +1,140 @@
+"""Labels -> the files that training and annotation tools read: one module per format, one line in the registry.
+
+An export is a folder of its own and never written over another. Objects are either ids (all of an id's pixels in a
+picture) or, with `parts`, every connected part of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..geometry import connected_parts, mask_box
+
+# name -> "module:function"
+FORMATS = {
+    "coco": "coco:write",
+    "coco-polygons": "coco:write_polygons",
+    "yolo": "yolo:write",
+    "voc": "voc:write",
+    "cvat": "cvat:write",
+    "label-studio": "label_studio:write",
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One labelled picture.
+
+    Attributes:
+        picture: the file.
+        name: its name among the labels, with forward slashes and without suffix; no two are the same.
+        size: (W, H) in pixels, as the picture is meant to be seen.
+        scores: id -> score 0..1.
+        load: reads the masks: id -> bool (H, W).
+    """
+
+    picture: Path
+    name: str
+    size: tuple[int, int]
+    scores: Mapping[int, float]
+    load: Callable[[], Mapping[int, np.ndarray]]
+
+    @property
+    def file_name(self) -> str:
+        """The name with the picture's own suffix."""
+        return self.name if Path(self.name).suffix == self.picture.suffix else f"{self.name}{self.picture.suffix}"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object of a picture: its id, pixels, tight xyxy box, and score 0..1."""
+
+    id: int
+    mask: np.ndarray
+    box: tuple[int, int, int, int]
+    score: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an export is made of.
+
+    Attributes:
+        pictures: called once for every pass over the labelled pictures.
+        names: id -> what it is called, in any script; the categories, in rising order of ids.
+        folder: an empty folder to write into.
+        parts: is every connected part an object?
+    """
+
+    pictures: Callable[[], Iterable[Labelled]]
+    names: Mapping[int, str]
+    folder: Path
+    parts: bool = False
+
+    def things(self, picture: Labelled, parts: bool | None = None) -> Iterator[Thing]:
+        """The objects of a picture, by id."""
+        for number, mask in sorted(picture.load().items()):
+            for part in connected_parts(mask) if (self.parts if parts is None else parts) else [mask]:
+                box = mask_box(part)
+                if box is not None:
+                    yield Thing(number, part, tuple(int(v) for v in box), float(picture.scores.get(number, 1.0)))
+
+
+def export(
+    kind: str, pictures: Callable[[], Iterable[Labelled]], names: Mapping[int, str], out: Path, parts: bool = False
+) -> Path:
+    """Write labels in a format; see `FORMATS`.
+
+    Args:
+        out: the folder that exports are kept in; this one becomes ``OUT/KIND``, or ``OUT/KIND-2`` and so on where
+            there is one already.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        InputError: an unknown format.
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    module, function = FORMATS[checked_format(kind)].split(":")
+    number = 1
+    while (target := Path(out) / (kind if number == 1 else f"{kind}-{number}")).exists():
+        number += 1
+    working = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(working, ignore_errors=True)  # of a run that was killed
+        working.mkdir(parents=True)
+        getattr(import_module(f".{module}", __name__), function)(Job(pictures, dict(names), working, parts))
+        working.rename(target)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return target
+
+
+def checked_format(kind: str) -> str:
+    """A format's name, or `InputError` with those there are."""
+    if kind not in FORMATS:
+        raise InputError(f"unknown format {kind!r}; expected {', '.join(FORMATS)}")
+    return kind
+
+
+def place(picture: Path, target: Path) -> None:
+    """Make a picture appear where a format wants it: a hard link, or a copy on another disk. (Readers refuse symbolic
+    links that lead out of their folder.)"""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(picture, target)
+    except OSError:
+        shutil.copyfile(picture, target)

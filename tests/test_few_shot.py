@@ -1,0 +1,265 @@
+"""Engines that learn from marks: what every one of them promises, and what each of them does."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from identity_segmentation.engines import SEGMENTERS
+from identity_segmentation.engines.embedded_pixels import PixelClassifier
+from identity_segmentation.engines.protocols import ExemplarSegmenter, PointSegmenter
+from identity_segmentation.errors import EngineUnavailable, InputError
+from identity_segmentation.geometry import mask_box, mask_iou
+from identity_segmentation.types import Reference
+
+RNG = np.random.default_rng(0)
+
+
+def scene(height: int, width: int, seed: int, discs: int = 2, stripe: bool = False) -> tuple[np.ndarray, dict]:
+    """Dark discs (id 1) and maybe a bright stripe (id 2) on uneven noisy grey."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    image = 120 + 40 * np.sin(columns / width * 3 + seed) + rng.normal(0, 6, (height, width))
+    spots, line = np.zeros((height, width), bool), np.zeros((height, width), bool)
+    for _ in range(discs):
+        x, y = rng.integers(12, width - 12), rng.integers(12, height - 12)
+        spots |= np.hypot(columns - x, rows - y) < rng.integers(5, 10)
+    if stripe:
+        line = np.abs(rows - rng.integers(10, height - 10)) < 3
+        line &= ~spots
+    image = np.where(spots, image - 70, np.where(line, image + 80, image))
+    masks = {1: spots, 2: line} if stripe else {1: spots}
+    return np.dstack([np.clip(image, 0, 255).astype(np.uint8)] * 3), masks
+
+
+@pytest.fixture(params=list(SEGMENTERS))
+def engine(request):
+    fixtures = {"embedded": "embedded_masks", "sam3": "sam3_official", "sam3-hf": "sam3_hf"}
+    return request.getfixturevalue(fixtures[request.param])
+
+
+@pytest.fixture
+def references():
+    """Five of different sizes; the third shows nothing of id 2, the fifth shows nothing at all."""
+    sizes = [(60, 80), (90, 70), (64, 64), (50, 120), (70, 70)]
+    found = [Reference(*scene(*size, seed=n, stripe=n < 2, discs=0 if n == 4 else 2)) for n, size in enumerate(sizes)]
+    assert not found[4].masks[1].any()
+    return found
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k].mask, b[k].mask) and a[k].score == b[k].score for k in a)
+
+
+# ---- every engine
+
+
+def test_an_engine_that_learns_keeps_the_protocols(engine):
+    assert isinstance(engine, ExemplarSegmenter) and isinstance(engine, PointSegmenter)
+
+
+def test_every_id_comes_back_at_the_size_of_the_picture(engine, references):
+    learned = engine.learn(references)
+    assert learned.ids == (1, 2)
+    for shape in ((40, 100), (200, 150), (9, 7)):
+        found = learned.label(scene(*shape, seed=9, discs=0)[0] if min(shape) < 30 else scene(*shape, seed=9)[0])
+        assert list(found) == [1, 2]
+        for segment in found.values():
+            assert segment.mask.shape == shape and 0 <= segment.score <= 1
+            assert segment.engine == engine.id
+
+
+def test_order_does_not_matter_and_nothing_drifts(engine, references):
+    learned = engine.learn(references)
+    targets = [scene(50 + 10 * n, 60, seed=20 + n)[0] for n in range(4)]
+    forward = [learned.label(t) for t in targets]
+    backward = [learned.label(t) for t in targets[::-1]][::-1]
+    again = engine.learn(references).label(targets[2])
+    assert all(same(a, b) for a, b in zip(forward, backward, strict=True)) and same(again, forward[2])
+
+
+def test_every_reference_is_tried_by_the_others(engine, references):
+    trials = engine.learn(references).trials
+    assert all(t.id in (1, 2) and 0 <= t.score <= 1 and 0 <= t.iou <= 1 for t in trials)
+    assert engine.learn(references[:1]).trials == ()
+
+
+def test_more_than_four_references_are_used(engine):
+    """What only the first of six shows must change what is said of a target."""
+    pictures = [scene(60, 60, seed=n)[0] for n in range(6)]
+    target = scene(60, 60, seed=30)[0]
+    usual = [scene(60, 60, seed=n)[1] for n in range(6)]
+    other = [{1: ~usual[0][1]}, *usual[1:]]
+    found = []
+    for masks in (usual, other):
+        learned = engine.learn([Reference(p, m) for p, m in zip(pictures, masks, strict=True)])
+        found.append(learned.label(target)[1])
+    assert found[0].score != found[1].score
+
+
+def test_without_a_mark_there_is_nothing_to_learn(engine):
+    image = scene(40, 40, seed=1)[0]
+    for references in ([], [Reference(image, {})], [Reference(image, {1: np.zeros((40, 40), bool)})]):
+        with pytest.raises(InputError, match="nothing is marked"):
+            engine.learn(references)
+    with pytest.raises(InputError, match="bool mask of shape"):
+        engine.learn([Reference(image, {1: np.zeros((5, 5), bool)})])
+
+
+def test_points_and_boxes_give_one_mask(engine):
+    image = scene(80, 100, seed=3)[0]
+    state = engine.encode(image)
+    for points, inside, box in (
+        ([[50, 40]], [True], None), ([[50, 40], [10, 10]], [True, False], None), ([], [], [20, 20, 70, 60]),
+        ([[50, 40]], [True], [20, 20, 70, 60]),
+    ):  # fmt: skip
+        segment = engine.by_points(state, points, inside, box)
+        assert segment.mask.shape == (80, 100) and 0 <= segment.score <= 1
+    for points, inside, box, reason in (
+        ([], [], None, "a box, or a point"), ([[5, 5]], [False], None, "a box, or a point"),
+        ([[500, 5]], [True], None, "within the 100x80"), ([[5, 5]], [], None, "one label for each"),
+        ([], [], [300, 300, 400, 400], "covers part of"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=reason):
+            engine.by_points(state, points, inside, box)
+
+
+# ---- SAM 3
+
+
+def test_sam3_sees_references_and_targets_the_same_way(sam3_hf, references):
+    """A reference given as a target: the pixels handed to the model are those it was learnt from."""
+    learned = sam3_hf.learn(references[:2])
+    seen, real = [], sam3_hf._pixels
+    try:
+        sam3_hf._pixels = lambda images: seen.append(real(images)) or seen[-1]
+        learned._started(references[:1])
+        learned.label(references[0].image)
+    finally:
+        del sam3_hf._pixels
+    assert len(seen) == 2 and bool((seen[0] == seen[1]).all())
+
+
+def test_sam3_keeps_no_trace_of_a_target(sam3_hf, references):
+    learned = sam3_hf.learn(references)
+    learned.label(scene(60, 60, seed=40)[0])
+    before = learned._session.size_bytes()
+    for number in range(5):
+        learned.label(scene(60, 60, seed=41 + number)[0])
+    assert learned._session.size_bytes() == before
+    frames = learned._session._session.output_dict_per_obj[0]
+    assert sorted(frames["cond_frame_outputs"]) == [0, 1, 2, 3, 4] and not frames["non_cond_frame_outputs"]
+
+
+def test_sam3_attends_to_all_references_and_leaves_the_librarys_own_limit(sam3_hf, references, monkeypatch):
+    model = sam3_hf._video_model
+    chosen, real = [], type(model)._select_closest_cond_frames
+
+    def select(self, frame, outputs, max_cond_frame_num):
+        found = real(self, frame, outputs, max_cond_frame_num)
+        chosen.append(len(found[0]))
+        return found
+
+    before = model.config.max_cond_frame_num
+    learned = sam3_hf.learn(references)
+    monkeypatch.setattr(type(model), "_select_closest_cond_frames", select)
+    learned.label(scene(60, 60, seed=50)[0])
+    assert chosen == [5, 5] and model.config.max_cond_frame_num == before == 4
+
+
+def test_a_light_checkpoint_says_that_it_cannot_learn(torch, tmp_path, references):
+    import tiny_sam3
+
+    from identity_segmentation.engines.sam3_hf import Sam3HF
+
+    light = Sam3HF(str(tiny_sam3.build_lite(tmp_path / "lite")), device="cpu")
+    with pytest.raises(EngineUnavailable, match="--sam3-model large"):
+        light.learn(references)
+    with pytest.raises(EngineUnavailable, match="--sam3-model large"):
+        light.by_points(light.encode(references[0].image), [[5, 5]], [True])
+
+
+# ---- the pixel classifier
+
+
+def test_pixels_find_what_was_marked_and_nothing_where_there_is_nothing():
+    learned = PixelClassifier([Reference(*scene(80, 100, seed=n, stripe=True)) for n in range(3)], "e")
+    fits = {1: [], 2: []}
+    for seed in range(10, 14):
+        image, masks = scene(90, 90, seed=seed, stripe=True)
+        for number, segment in learned.label(image).items():
+            fits[number].append(mask_iou(masks[number], segment.mask))
+            assert np.allclose(segment.box, mask_box(segment.mask))
+    assert np.mean(fits[1]) > 0.75 and np.mean(fits[2]) > 0.75, fits
+    clean = learned.label(scene(80, 100, seed=77, discs=0)[0])
+    assert sum(s.area for s in clean.values()) < 40
+
+
+def test_a_reference_given_as_a_target_returns_its_mark():
+    references = [Reference(*scene(80, 100, seed=n)) for n in range(3)]
+    learned = PixelClassifier(references, "e")
+    for reference in references:
+        assert mask_iou(reference.masks[1], learned.label(reference.image)[1].mask) > 0.85
+
+
+def test_light_and_contrast_do_not_matter():
+    learned = PixelClassifier([Reference(*scene(80, 100, seed=n)) for n in range(3)], "e")
+    image, masks = scene(80, 100, seed=12)
+    darker = np.clip(image.astype(float) * 0.6 - 10, 0, 255).astype(np.uint8)
+    assert mask_iou(masks[1], learned.label(darker)[1].mask) > 0.7
+
+
+def test_colour_is_seen_where_there_is_colour():
+    def coloured(seed):
+        grey, masks = scene(70, 90, seed=seed, discs=3)
+        flat = np.full_like(grey, 120) + RNG.integers(0, 8, grey.shape, dtype=np.uint8)
+        flat[masks[1]] = (60, 140, 140)  # about as bright as the rest
+        return Reference(flat, masks)
+
+    learned = PixelClassifier([coloured(n) for n in range(2)], "e")
+    target = coloured(9)
+    assert mask_iou(target.masks[1], learned.label(target.image)[1].mask) > 0.8
+
+
+def test_thin_things_in_large_pictures_are_worked_on_at_a_larger_size():
+    def cracked(seed):
+        rng = np.random.default_rng(seed)
+        image = rng.normal(140, 5, (900, 1200)).astype(np.float32)
+        mask = np.zeros((900, 1200), np.uint8)
+        points = np.stack([np.linspace(100, 1100, 9), rng.integers(300, 600, 9)], 1).astype(np.int32)
+        cv2.polylines(mask, [points], False, 1, 3)
+        image[mask > 0] -= 70
+        return Reference(np.dstack([np.clip(image, 0, 255).astype(np.uint8)] * 3), {1: mask > 0})
+
+    learned = PixelClassifier([cracked(1)], "e")
+    assert learned._area == 1024**2
+    target = cracked(2)
+    assert mask_iou(target.masks[1], learned.label(target.image)[1].mask) > 0.5
+
+
+def test_a_picture_marked_all_over_is_learnt_as_such():
+    image = scene(40, 40, seed=1)[0]
+    learned = PixelClassifier([Reference(image, {3: np.ones((40, 40), bool)})], "e")
+    assert learned.label(image)[3].mask.all()
+
+
+def test_a_box_around_a_defect_becomes_its_mask(embedded_masks):
+    fits, clicks = [], []
+    for seed in range(8):
+        image, masks = scene(100, 120, seed=seed, discs=1)
+        box = mask_box(masks[1]) + (-3, -3, 3, 3)
+        state = embedded_masks.encode(image)
+        fits.append(mask_iou(masks[1], embedded_masks.by_points(state, [], [], box).mask))
+        ys, xs = np.nonzero(masks[1])
+        clicks.append(mask_iou(masks[1], embedded_masks.by_points(state, [[xs.mean(), ys.mean()]], [True]).mask))
+    assert np.mean(fits) > 0.8 and np.mean(clicks) > 0.7, (fits, clicks)
+
+
+def test_a_point_beside_the_thing_keeps_it_out(embedded_masks):
+    image = np.full((80, 120, 3), 200, np.uint8)
+    cv2.circle(image, (30, 40), 12, (60, 60, 60), -1)
+    cv2.circle(image, (90, 40), 12, (60, 60, 60), -1)
+    state = embedded_masks.encode(image)
+    found = embedded_masks.by_points(state, [[30, 40], [90, 40]], [True, False], [10, 20, 110, 60]).mask
+    assert found[40, 30] and not found[40, 90]
