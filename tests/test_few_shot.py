@@ -85,10 +85,12 @@ def test_every_reference_is_tried_by_the_others(engine, references):
     assert engine.learn(references[:1]).trials == ()
 
 
-def test_more_than_four_references_are_used(engine):
+@pytest.mark.parametrize("name", ["embedded_masks", "sam3_hf"])
+def test_more_than_four_references_are_used(name, request):
     """What only the first of six shows must change what is said of a target."""
-    pictures = [scene(60, 60, seed=n)[0] for n in range(6)]
-    target = scene(60, 60, seed=30)[0]
+    engine = request.getfixturevalue(name)
+    noise = np.random.default_rng(5).integers(0, 255, (7, 60, 60, 3), np.uint8)  # random weights see it as something
+    pictures, target = list(noise[:6]), noise[6]
     usual = [scene(60, 60, seed=n)[1] for n in range(6)]
     other = [{1: ~usual[0][1]}, *usual[1:]]
     found = []
@@ -134,7 +136,7 @@ def test_sam3_sees_references_and_targets_the_same_way(sam3_hf, references):
     seen, real = [], sam3_hf._pixels
     try:
         sam3_hf._pixels = lambda images: seen.append(real(images)) or seen[-1]
-        learned._started(references[:1])
+        learned._remembering(references[:1], (1,))
         learned.label(references[0].image)
     finally:
         del sam3_hf._pixels
@@ -144,11 +146,11 @@ def test_sam3_sees_references_and_targets_the_same_way(sam3_hf, references):
 def test_sam3_keeps_no_trace_of_a_target(sam3_hf, references):
     learned = sam3_hf.learn(references)
     learned.label(scene(60, 60, seed=40)[0])
-    before = learned._session.size_bytes()
+    before = learned._memory.size_bytes()
     for number in range(5):
         learned.label(scene(60, 60, seed=41 + number)[0])
-    assert learned._session.size_bytes() == before
-    frames = learned._session._session.output_dict_per_obj[0]
+    assert learned._memory.size_bytes() == before
+    frames = learned._memory._session.output_dict_per_obj[0]
     assert sorted(frames["cond_frame_outputs"]) == [0, 1, 2, 3, 4] and not frames["non_cond_frame_outputs"]
 
 
@@ -166,6 +168,28 @@ def test_sam3_attends_to_all_references_and_leaves_the_librarys_own_limit(sam3_h
     monkeypatch.setattr(type(model), "_select_closest_cond_frames", select)
     learned.label(scene(60, 60, seed=50)[0])
     assert chosen == [5, 5] and model.config.max_cond_frame_num == before == 4
+
+
+def test_metas_package_attends_to_all_references(sam3_official, references, monkeypatch):
+    """Its tiny random model rounds to 8 bits, in which one reference more is not seen: so those chosen are counted."""
+    from sam3.model import sam3_tracker_base as base
+
+    chosen, real = [], base.select_closest_cond_frames
+
+    def select(*args, **given):
+        found = real(*args, **given)
+        chosen.append(len(found[0]))
+        return found
+
+    tracker = sam3_official._model.inst_interactive_predictor.model
+    monkeypatch.setattr(tracker, "max_cond_frames_in_attn", 4)
+    learned = sam3_official.learn(references)
+    monkeypatch.setattr(base, "select_closest_cond_frames", select)
+    learned.label(scene(60, 60, seed=50)[0])
+    assert chosen == [5] and tracker.max_cond_frames_in_attn == 4
+    state = learned._memory._state
+    assert not state["output_dict"]["non_cond_frame_outputs"] and not state["images"]
+    assert len(state["output_dict"]["cond_frame_outputs"]) == 5
 
 
 def test_a_light_checkpoint_says_that_it_cannot_learn(torch, tmp_path, references):

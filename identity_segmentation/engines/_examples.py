@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -48,6 +50,48 @@ def trials_of(reference: Reference, found: Mapping[int, Segment]) -> Iterator[Tr
         marked = reference.masks.get(number, nothing)
         if segment.area:  # an empty answer has a score of another kind
             yield Trial(number, segment.score, mask_iou(marked, segment.mask))
+
+
+class Memory(Protocol):
+    """A tracker that has seen the references: `look` says what it makes of one more picture, and forgets it."""
+
+    def look(self, image_bgr: np.ndarray) -> dict[int, Segment]: ...
+
+
+class Examples:
+    """Few-shot by a video tracker: references are the seeded frames of a video whose one next frame is, each time, the
+    picture to be labelled. An id that a reference does not show is seeded there as an empty mask: that too is known.
+
+    The protocol is `Learned`.
+
+    Args:
+        references: at least one thing marked in them.
+        remembering: makes a memory of references and the ids to seed in each.
+
+    Raises:
+        InputError: nothing is marked.
+    """
+
+    parallel = False
+
+    def __init__(
+        self, references: Sequence[Reference], remembering: Callable[[Sequence[Reference], Sequence[int]], Memory]
+    ):
+        self.ids = ids_of(references)
+        self._remembering, self._lock = remembering, threading.Lock()
+        self._memory = remembering(references, self.ids)
+        self.trials = tuple(self._tried(references))
+
+    def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+        """See `Learned`."""
+        with self._lock:
+            return as_labels(self._memory.look(image_bgr))
+
+    def _tried(self, references: Sequence[Reference]) -> Iterator[Trial]:
+        for left_out, others in held_out(references):
+            memory = self._remembering(others, self.ids)
+            for reference in left_out:
+                yield from trials_of(reference, as_labels(memory.look(reference.image)))
 
 
 def as_labels(found: Mapping[int, Segment]) -> dict[int, Segment]:

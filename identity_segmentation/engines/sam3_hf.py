@@ -8,7 +8,6 @@ checkpoint with a missing or an unexpected tensor is refused; random numbers nev
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,9 @@ import numpy as np
 
 from ..errors import EngineUnavailable
 from ..settings import Settings
-from ..types import Face, Reference, Segment, Trial, as_image
+from ..types import Face, Reference, Segment, as_image
 from . import _sam3, _torchvision
-from ._examples import as_labels, checked_points, held_out, ids_of, trials_of
+from ._examples import Examples, checked_points
 
 # model_type of a checkpoint -> (class in transformers, has it a tracker)
 _CLASSES = {
@@ -334,7 +333,14 @@ class Sam3HF:
             EngineUnavailable: this checkpoint has no tracker.
             InputError: nothing is marked in the references.
         """
-        return Examples(self, references)
+        return Examples(references, self._remembering)
+
+    def _remembering(self, references: Sequence[Reference], ids: Sequence[int]) -> Session:
+        session = self.start()
+        for image, masks in references:
+            nothing = np.zeros(image.shape[:2], bool)
+            session.step(image, {i: masks.get(i, nothing) for i in ids})
+        return session
 
     def follow_words(
         self, images_bgr: Iterable[np.ndarray], phrases: Sequence[str], threshold: float = _INSTANCE
@@ -468,39 +474,6 @@ class Session:
         """Bytes of all tensors that the session holds."""
         session = self._session
         return _bytes([session.output_dict_per_obj, session.processed_frames, session.mask_inputs_per_obj])
-
-
-class Examples:
-    """References as the seeded frames of a video whose one next frame is, each time, the picture to be labelled.
-
-    An id that a reference does not show is seeded there as an empty mask: that too is known.
-    """
-
-    parallel = False
-
-    def __init__(self, engine: Sam3HF, references: Sequence[Reference]):
-        self.ids = ids_of(references)
-        self._engine, self._lock = engine, threading.Lock()
-        self._session = self._started(references)
-        self.trials = tuple(self._tried(references))
-
-    def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
-        """See `Learned`."""
-        with self._lock:
-            return as_labels(self._session.look(image_bgr))
-
-    def _started(self, references: Sequence[Reference]) -> Session:
-        session = self._engine.start()
-        for image, masks in references:
-            nothing = np.zeros(image.shape[:2], bool)
-            session.step(image, {i: masks.get(i, nothing) for i in self.ids})
-        return session
-
-    def _tried(self, references: Sequence[Reference]) -> Iterator[Trial]:
-        for left_out, others in held_out(references):
-            session = self._started(others)
-            for reference in left_out:
-                yield from trials_of(reference, as_labels(session.look(reference.image)))
 
 
 def _forget_outputs(session, frame: int) -> None:

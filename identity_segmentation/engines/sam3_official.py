@@ -23,8 +23,9 @@ import numpy as np
 from ..errors import EngineUnavailable
 from ..images import atomic_write
 from ..settings import Settings
-from ..types import Face, Segment, as_image
+from ..types import Face, Reference, Segment, as_image
 from . import _sam3, _torchvision
+from ._examples import Examples, checked_points
 from ._nets import nets_folder
 
 _CHECKPOINT = "sam3.pt"
@@ -66,7 +67,8 @@ class Encoded:
 
 
 class Sam3Official:
-    """See the module; the protocols are `BoxSegmenter`, `TextSegmenter` and `VideoTracker`.
+    """See the module; the protocols are `BoxSegmenter`, `PointSegmenter`, `TextSegmenter`, `VideoTracker` and
+    `ExemplarSegmenter`.
 
     Args:
         checkpoint: path of a `sam3.pt`; empty = the hub's, from the cache or fetched.
@@ -174,6 +176,25 @@ class Sam3Official:
                 segments[i] = _sam3.to_segment(logits, encoded.shape, _share(score), checked[i], self.id)
         return segments
 
+    def by_points(
+        self,
+        encoded: Encoded,
+        points: np.ndarray | Sequence[Sequence[float]],
+        inside: Sequence[bool],
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> Segment:
+        """One thing out of clicks; see `PointSegmenter`."""
+        points, inside, box = checked_points(points, inside, box, encoded.shape)
+        prompt = {"point_coords": points, "point_labels": inside.astype(np.int64)} if len(points) else {}
+        with self._torch.inference_mode(), self._precise():
+            _, scores, low = self._model.predict_inst(
+                encoded.state, box=box, multimask_output=False, return_logits=True, **prompt
+            )
+        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        logits = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:])[0]
+        score = _share(np.ravel(scores)[0])
+        return _sam3.to_segment(logits, encoded.shape, score, whole if box is None else box, self.id)
+
     def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
         """Every instance of a phrase, best first; see `TextSegmenter`."""
         phrase = _sam3.checked_phrase(phrase)
@@ -233,6 +254,16 @@ class Sam3Official:
                         if index != start or not reverse:
                             yield int(index), result
 
+    # ---- few-shot
+
+    def learn(self, references: Sequence[Reference]) -> Examples:
+        """Few-shot by the video memory; see `ExemplarSegmenter`.
+
+        Raises:
+            InputError: nothing is marked in the references.
+        """
+        return Examples(references, lambda given, ids: _Memory(self, given, ids))
+
     def _tracked(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
         whole = np.array([0, 0, shape[1], shape[0]], np.float32)
         logits = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
@@ -242,6 +273,58 @@ class Sam3Official:
             there = mask if score >= 0.5 else np.full_like(mask, -20)
             result[who] = _sam3.to_segment(there, shape, float(score), whole, self.id)
         return result
+
+
+class _Memory:
+    """The tracker's state after the references; a target is the frame after them, and is taken out again."""
+
+    def __init__(self, engine: Sam3Official, references: Sequence[Reference], ids: Sequence[int]):
+        self._engine, self._ids, self._next = engine, list(ids), len(references)
+        self._tracker = engine._model.inst_interactive_predictor.model
+        self._tracker.backbone = engine._model.backbone
+        torch, size = engine._torch, engine._size
+        with torch.inference_mode(), engine._precise():
+            # Every picture is shown square, whatever its shape, so the video is square too.
+            self._state = self._tracker.init_state(
+                video_height=size, video_width=size, num_frames=len(references) + 1,
+                offload_state_to_cpu=engine.device == "cpu",
+            )  # fmt: skip
+            self._state["images"] = {i: self._shown(r.image) for i, r in enumerate(references)}
+            for index, (image, masks) in enumerate(references):
+                for number in ids:
+                    mask = masks.get(number, np.zeros(image.shape[:2], bool)).astype(np.float32)
+                    square = (cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) >= 0.5).astype(np.float32)
+                    self._tracker.add_new_mask(self._state, index, number, torch.from_numpy(square))
+            self._tracker.propagate_in_video_preflight(self._state)
+        self._state["images"].clear()
+
+    def _shown(self, image: np.ndarray):
+        """(3, S, S), -1..1, in RGB."""
+        size = self._engine._size
+        square = cv2.resize(as_image(image), (size, size), interpolation=cv2.INTER_AREA)
+        rgb = np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
+        return self._engine._torch.from_numpy(rgb / 127.5 - 1)
+
+    def look(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+        """What the references make of a picture; it leaves no trace."""
+        engine, state, tracker = self._engine, self._state, self._tracker
+        before, tracker.max_cond_frames_in_attn = tracker.max_cond_frames_in_attn, -1
+        state["images"][self._next] = self._shown(image_bgr)
+        state["cached_features"] = {}
+        try:
+            with engine._torch.inference_mode(), engine._precise():
+                found = tracker.propagate_in_video(
+                    state, self._next, 0, False, tqdm_disable=True, run_mem_encoder=False
+                )
+                _, objects, low, _, scores = next(iter(found))
+                return engine._tracked([int(i) for i in objects], low, scores, image_bgr.shape[:2])
+        finally:
+            tracker.max_cond_frames_in_attn = before
+            state["images"].clear()
+            state["cached_features"] = {}
+            for outputs in (state["output_dict"], *state["output_dict_per_obj"].values()):
+                outputs["non_cond_frame_outputs"].clear()
+            state["frames_already_tracked"].pop(self._next, None)
 
 
 # ---- loading
