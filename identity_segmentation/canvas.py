@@ -101,15 +101,15 @@ class Canvas:
     def view(self, longest: int = 1600) -> np.ndarray:
         """The picture with its masks, at most `longest` pixels long: uint8 (h, w, 3), BGR."""
         small, factor = shrink_to(self.image, longest)
-        names, things = self.job.names, []
+        things = []
         for number, mask in self.masks().items():
             if factor < 1:
                 mask = shrink_to(mask.astype(np.uint8) * 255, longest)[0] > 127
             box = mask_box(mask)
             if box is not None:
                 segment = Segment(mask, 1.0, box, "marks")
-                things.append((segment, names.get(number, f"id {number}"), colour_of_id(number)))
-        return overlay_labels(small, things)
+                things.append((segment, "", colour_of_id(number)))
+        return overlay_labels(small, things, boxes=False)
 
     def prompts(self) -> list[Mark]:
         """Boxes and points as they stand, to be drawn over the view."""

@@ -69,9 +69,12 @@ def overlay(
 
 
 def overlay_labels(
-    scene: np.ndarray, things: Sequence[tuple[Segment, str, tuple[int, int, int]]], opacity: float = 0.4
+    scene: np.ndarray,
+    things: Sequence[tuple[Segment, str, tuple[int, int, int]]],
+    opacity: float = 0.4,
+    boxes: bool = True,
 ) -> np.ndarray:
-    """Things tinted and outlined in their colours, each with its box and its text.
+    """Things tinted and outlined in their colours, each with its text, and its box unless `boxes` is False.
 
     Args:
         scene: uint8 (H, W, 3), BGR.
@@ -80,7 +83,7 @@ def overlay_labels(
     result = as_image(scene).copy()
     things = [thing for thing in things if thing[0].area]
     _tint(result, [(segment, colour) for segment, _, colour in things], opacity)
-    for segment, _, colour in things:
+    for segment, _, colour in things if boxes else ():
         x0, y0, x1, y1 = (int(v) for v in segment.box)
         cv2.rectangle(result, (x0, y0), (x1 - 1, y1 - 1), colour, max(1, _line_width(result.shape) // 2))
     return draw_labels(result, [(segment.box, text, colour) for segment, text, colour in things if text])

@@ -225,7 +225,8 @@ def decode_rle(code: dict) -> np.ndarray:
     """The bool (H, W) mask that `encode_rle` wrote."""
     from pycocotools import mask as coco
 
-    return coco.decode({"size": code["size"], "counts": code["counts"].encode()}).astype(bool)
+    mask = coco.decode({"size": code["size"], "counts": code["counts"].encode()})
+    return np.ascontiguousarray(mask, bool)  # it comes column by column, which OpenCV refuses to draw on
 
 
 def mask_rings(mask: np.ndarray, fine: int = 1) -> list[np.ndarray]:

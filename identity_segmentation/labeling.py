@@ -264,6 +264,8 @@ class LabelJob:
         report.references, report.calibration = len(marked), Calibration.of(learned.trials)
         report.learning_seconds = time.monotonic() - begun
         del marked  # pictures; the masks of references are kept as run lengths
+        with atomic_write(self.folder / ".begun") as file:
+            file.write(json.dumps([name for _, name in todo], ensure_ascii=False).encode())
         one = partial(self._one, learned, own, report.calibration, question)
         begun = time.monotonic()
         try:
@@ -279,6 +281,7 @@ class LabelJob:
                         progress(report.kept + finished, report.kept + len(todo), left)
         finally:
             self._compact()
+        (self.folder / ".begun").unlink(missing_ok=True)  # not reached by a run that is broken off
         report.cancelled = bool(
             cancel is not None and cancel.is_set() and report.done + len(report.unreadable) < len(todo)
         )
@@ -393,11 +396,20 @@ class LabelJob:
                 "another engine. Run `idseg label relearn` to propose anew what is not accepted, choose another --out, "
                 "or say --overwrite"
             )
+        begun = self._begun()
         for path, name in todo:
-            if shown_path(path) not in known and (there := self._file("masks", name)).exists():
+            ours = shown_path(path) in known or name in begun
+            if not ours and (there := self._file("masks", name)).exists():
                 raise InputError(
                     f"{there} is there already, and this job did not write it; choose another --out, or say --overwrite"
                 )
+
+    def _begun(self) -> set[str]:
+        """Names that a run set out to write which was killed: files of theirs may be there without a record."""
+        try:
+            return set(json.loads((self.folder / ".begun").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return set()
 
     # ---- the manifest
 

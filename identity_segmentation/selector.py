@@ -20,6 +20,7 @@ from .marks import BRUSH_SIZES, MOST_IDS, Mark, checked_id, colour_of_id
 
 _TOOLS = {"x": "box", "p": "point", "b": "brush", "e": "eraser"}
 _SCREENLESS = "agg", "cairo", "pdf", "pgf", "ps", "svg", "template"
+_INSTEAD = "mark on the web page (idseg ui), or with options: idseg label mark PICTURE --box X0,Y0,X1,Y1"
 _LONGEST = 1600  # pixels of the picture on the screen; marks are in the picture's own pixels
 
 
@@ -50,7 +51,10 @@ class SmartSelector:
         self._path: list[tuple[float, float]] = []
         self._touched = False
         self.canvas = Canvas(job, self.pictures[0], correcting)  # before the window: a broken picture opens none
-        self.figure = plt.figure("idseg label", figsize=(12, 8.6))
+        try:
+            self.figure = plt.figure("idseg label", figsize=(12, 8.6))
+        except ImportError as error:  # a back end that was asked for, and no screen for it
+            raise EngineUnavailable(f"Matplotlib cannot open a window here ({error}); {_INSTEAD}") from error
         self._plt = plt
         self._lay_out()
         self._draw()
@@ -87,6 +91,7 @@ class SmartSelector:
             button.label.set_fontsize(9)
             button.on_clicked(lambda _, do=do: do())
             self._buttons.append(button)
+        self._colour = self._buttons[0].color
         for event, handler in (
             ("button_press_event", self._press), ("motion_notify_event", self._move),
             ("button_release_event", self._release), ("scroll_event", self._scroll), ("key_press_event", self._key),
@@ -103,10 +108,7 @@ class SmartSelector:
         import matplotlib
 
         if matplotlib.get_backend().lower().removeprefix("module://") in _SCREENLESS:
-            raise EngineUnavailable(
-                "there is no screen for the window here; mark on the web page (idseg ui), or with options: idseg label "
-                "mark PICTURE --box X0,Y0,X1,Y1"
-            )
+            raise EngineUnavailable(f"there is no screen for the window here; {_INSTEAD}")
         self._plt.show(block=True)
 
     def close(self) -> None:
@@ -270,6 +272,9 @@ class SmartSelector:
             self.axes.set(xlim=(0, width), ylim=(height, 0))
         else:
             self._shown.set_data(view)
+        for button, tool in zip(self._buttons, _TOOLS.values(), strict=False):
+            button.color = self._rgb() if tool == self.tool else self._colour
+            button.ax.set_facecolor(button.color)
         clicks = [m for m in self.canvas.prompts() if m.tool == "point"]
         self._points.set_offsets(np.array([m.points[0] for m in clicks]).reshape(-1, 2))
         self._points.set_facecolors(["#22bb33" if m.inside else "#dd2222" for m in clicks])

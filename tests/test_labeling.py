@@ -109,8 +109,8 @@ def test_a_mask_replaces_what_was_drawn_before_it():
     mask[3:6, 3:6] = True
     marks = Marks((20, 20), [Mark.stroke(1, [(15, 15)], 4), Mark.of_mask(1, mask)])
     assert np.array_equal(marks.masks(image, None)[1], mask)
-    marks.add(Mark.stroke(1, [(15, 15)], 4))
-    assert marks.masks(image, None)[1][15, 15]
+    marks.add(Mark.stroke(1, [(12, 15), (15, 15)], 4))
+    assert marks.masks(image, None)[1][15, 13]
 
 
 @pytest.mark.parametrize(
@@ -360,6 +360,8 @@ job.run([{str(folder / "many")!r}], progress=lambda done, total, left: done == 1
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 9
     manifest = folder / "job/manifest.jsonl"
+    for number in (12, 13, 14):  # written, and killed before that was on record
+        (folder / f"job/masks/{number}.png").write_bytes(b"half a run")
     assert len(manifest.read_text().splitlines()) == 12
     with manifest.open("ab") as file:
         file.write(b'{"picture": "torn in the mid')
