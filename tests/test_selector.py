@@ -23,7 +23,6 @@ from identity_segmentation.labeling import LabelJob
 from identity_segmentation.marks import Mark
 
 pytest.importorskip("matplotlib", reason="the window's tests need matplotlib: scripts/setup.sh --dev")
-SCREEN = (1280, 960)
 
 WINDOW = """
 import json, sys
@@ -66,7 +65,7 @@ def screen():
     pytest.importorskip("tkinter", reason="the window's tests need Tk (Debian: apt-get install python3-tk)")
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{SCREEN[0]}x{SCREEN[1]}x24", "-nolisten", "tcp", "-noreset"],
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x960x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[write], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(write)

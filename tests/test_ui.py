@@ -17,6 +17,9 @@ from conftest import ROOT
 
 from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
 from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
+from identity_segmentation.geometry import mask_iou
+from identity_segmentation.labeling import LabelJob
+from identity_segmentation.settings import Settings
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
@@ -264,7 +267,9 @@ def served(example, embedded_faces, embedded_masks, tmp_path_factory):
     import os
 
     folder = tmp_path_factory.mktemp("served")
-    people = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=folder / "gallery")
+    people = IdentityAwareSegmentation(
+        embedded_faces, embedded_masks, gallery=folder / "gallery", settings=Settings(output=str(folder / "out"))
+    )
     people.build_gallery(example[0])
     before = os.environ.get("GRADIO_TEMP_DIR")
     demo = launch(Page(people, folder / "web", example[1]), port=_free_port())
@@ -547,3 +552,263 @@ def test_with_a_user_nothing_is_shown_without_the_password(pipeline, tmp_path, m
     finally:
         demo.close()
     assert tempfile.gettempdir()
+
+
+# ---- labels
+
+
+@pytest.fixture
+def plates(tmp_path):
+    """Grey plates with dark discs: two to mark, three to label; (folder, name -> truth)."""
+    rng = np.random.default_rng(3)
+    truths = {}
+    for name, spots in {
+        "표시 1": [(100, 80, 30), (220, 150, 18)], "표시 2": [(150, 100, 24)], "t1": [(60, 60, 20)],
+        "t2": [(200, 120, 28), (90, 150, 14)], "t3 <b>x": [(250, 60, 22)],
+    }.items():  # fmt: skip
+        truth = np.zeros((200, 300), np.uint8)
+        for x, y, radius in spots:
+            cv2.circle(truth, (x, y), radius, 1, -1)
+        grey = 150 + rng.normal(0, 5, truth.shape) - 80 * truth
+        image = np.dstack([np.clip(grey, 0, 255).astype(np.uint8)] * 3)
+        cv2.imencode(".png", image)[1].tofile(tmp_path / f"{name}.png")
+        truths[name] = truth > 0
+    return tmp_path, truths
+
+
+class Hand:
+    """The mouse over the canvas, in the picture's pixels."""
+
+    def __init__(self, found, size=(300, 200)):
+        self.found, self.size = found, size
+        self.canvas = found.locator("#label_canvas canvas")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        box = self.canvas.bounding_box()
+        return box["x"] + x * box["width"] / self.size[0], box["y"] + y * box["height"] / self.size[1]
+
+    def drag(self, *path) -> None:
+        mouse = self.found.mouse
+        mouse.move(*self.at(*path[0]))
+        mouse.down()
+        for place in path[1:]:
+            mouse.move(*self.at(*place), steps=4)
+        mouse.up()
+
+    def tool(self, name: str) -> None:
+        self.found.locator(f"#label_canvas [data-tool={name}]").click()
+
+    def saved(self) -> None:
+        self.found.wait_for_function(
+            "() => document.querySelector('#label_canvas .status').textContent === '✓'", timeout=20_000
+        )
+
+
+def begin(found, name: str, folder: Path, *pictures: str) -> Hand:
+    """Open a job and upload references; the first is on the canvas."""
+    box = found.locator("#label_job input")
+    box.fill(name)
+    box.press("Enter")
+    found.wait_for_timeout(800)
+    found.locator("#label_references input[type=file]").set_input_files([str(folder / f"{p}.png") for p in pictures])
+    found.locator("#label_canvas [data-shown], #label_canvas[data-shown]").first.wait_for(timeout=20_000)
+    found.wait_for_timeout(500)
+    found.locator("#label_canvas").scroll_into_view_if_needed()
+    return Hand(found)
+
+
+def row(found, text: str):
+    return found.locator("#label_table").get_by_text(text, exact=True).locator("visible=true").first
+
+
+def test_browser_mark_label_look_correct_relearn_and_download(tab, served, plates, tmp_path):
+    folder, truths = plates
+    found = tab("Label")
+    hand = begin(found, "결함 찾기", folder, "표시 1", "표시 2")
+    job = LabelJob(Path(served[1].settings.output) / "labels" / "결함_찾기", served[1].segmenter)
+    hand.drag((64, 44), (136, 116))
+    hand.saved()
+    marks = job.book.all()[0].marks.done
+    assert [m.tool for m in marks] == ["box"] and np.allclose(marks[0].points, ((64, 44), (136, 116)), atol=1)
+    hand.tool("brush")
+    found.mouse.move(*hand.at(20, 20))
+    found.mouse.wheel(0, -100)
+    hand.drag((213, 150), (227, 150))
+    hand.saved()
+    hand.drag((10, 10), (20, 10))
+    hand.saved()
+    found.keyboard.press("Control+z")
+    hand.saved()
+    marks = job.book.all()[0].marks.done
+    assert [m.tool for m in marks] == ["box", "brush"] and 20 < marks[1].size < 30
+    found.locator("#label_id_name input, #label_id_name textarea").first.fill(HOSTILE)
+    found.locator("#label_id_name input, #label_id_name textarea").first.press("Enter")
+    found.locator("#label_canvas .ids span").get_by_text(HOSTILE).wait_for(timeout=20_000)
+    shot(found, "label_marked")
+
+    found.locator("#label_targets input[type=file]").set_input_files(
+        [str(folder / f"{n}.png") for n in truths if "t" in n]
+    )
+    found.wait_for_timeout(800)
+    found.locator("#label_run").click()
+    status = waits(found, "label_status", "3 labelled", 60)
+    assert "not calibrated" in status
+    row(found, "t2").wait_for(timeout=20_000)
+    for name in ("t1", "t2", "t3_bx"):
+        record = job.row(name)
+        truth = truths["t3 <b>x" if name.startswith("t3") else name]
+        assert mask_iou(job.masks(record)[1], truth) > 0.6, name
+
+    row(found, "t1").click()
+    shown(found, "label_overlay")
+    assert picture_of(found, "label_overlay", tmp_path).shape[:2] == (200, 300)
+    found.locator("#label_accept").click()
+    row(found, "accepted").wait_for(timeout=20_000)
+    row(found, "t2").click()
+    found.wait_for_timeout(1000)
+    shown(found, "label_overlay")
+    found.locator("#label_fix").click()
+    found.wait_for_timeout(1500)
+    hand.tool("brush")
+    hand.drag((20, 180), (40, 180))
+    hand.saved()
+    found.locator("#label_done").click()
+    row(found, "corrected").wait_for(timeout=20_000)
+    assert job.masks(job.row("t2"))[1][180, 30]
+    accepted = (job.folder / "masks/t1.png").read_bytes()
+    found.locator("#label_relearn").click()
+    status = waits(found, "label_status", "1 labelled, 2 kept", 60)
+    assert "leave-one-out" in status and (job.folder / "masks/t1.png").read_bytes() == accepted
+    found.locator("#label_export").click()
+    link = found.locator("#label_exported a[download]").first
+    link.wait_for(timeout=20_000)
+    with found.expect_download() as download:
+        link.click()
+    coco = json.loads(Path(download.value.path()).read_text("utf-8"))
+    assert [i["file_name"] for i in coco["images"]] == ["t1.png", "t2.png", "t3_bx.png"]
+    assert coco["categories"][0]["name"] == HOSTILE and len(coco["annotations"]) == 3
+    shot(found, "label")
+
+
+def test_browser_points_and_fast_strokes_all_arrive_in_order(tab, served, plates):
+    found = tab("Label")
+    hand = begin(found, "fast", plates[0], "표시 2")
+    job = LabelJob(Path(served[1].settings.output) / "labels" / "fast", served[1].segmenter)
+    hand.tool("point")
+    found.mouse.click(*hand.at(150, 100))
+    found.mouse.click(*hand.at(20, 30), button="right")
+    hand.tool("brush")
+    found.locator("#label_canvas [data-id='3']").click()
+    for number in range(5):
+        hand.drag((30 + 40 * number, 170), (40 + 40 * number, 175))
+    hand.saved()
+    done = job.book.all()[0].marks.done
+    assert [m.tool for m in done] == ["point", "point", *["brush"] * 5]
+    assert [m.inside for m in done[:2]] == [True, False] and {m.id for m in done[2:]} == {3}
+    assert [round(m.points[0][0]) for m in done[2:]] == pytest.approx([30, 70, 110, 150, 190], abs=1)
+    found.locator("#label_canvas [data-do=clear]").click()
+    hand.saved()
+    assert job.book.all()[0].marks.done[-1].tool == "mask"
+    found.reload()
+    found.get_by_role("tab", name="Label", exact=True).click()
+    choose(found, "label_job", "fast")
+    found.locator("#label_canvas [data-shown], #label_canvas[data-shown]").first.wait_for(timeout=20_000)
+    assert len(job.book.all()[0].marks.done) == 8
+
+
+def test_browser_mistakes_in_labelling_are_sentences(tab, plates):
+    found = tab("Label")
+    found.locator("#label_run").click()
+    found.get_by_text("open a labelling job first").wait_for(timeout=20_000)
+    begin(found, "mistakes", plates[0], "표시 1")
+    found.locator("#label_fix").click()
+    found.get_by_text("click a row of the table first").first.wait_for(timeout=20_000)
+    found.locator("#label_targets input[type=file]").set_input_files(str(plates[0] / "t1.png"))
+    found.wait_for_timeout(800)
+    found.locator("#label_run").click()
+    found.get_by_text("nothing is marked").wait_for(timeout=20_000)
+
+
+# ---- its callbacks
+
+
+@pytest.fixture
+def label(page, tmp_path):
+    page.label.folder = tmp_path / "labels"
+    return page.label
+
+
+def gesture(number: int, picture: str, **what) -> dict:
+    return {"n": number, "picture": picture, "id": 1, **what}
+
+
+def test_gestures_are_counted_checked_and_never_lost(label, plates):
+    label.open("s", "job")
+    path = str(label.upload("s", [plates[0] / "표시 1.png"])[0])
+    value = label.show("s", path)
+    picture = value["picture"]
+    box = gesture(5, picture, tool="box", points=[[64, 44], [136, 116]])
+    assert label.gesture("s", [box])["ack"] == 5 and label.gesture("s", [box])["ack"] == 5, "sent twice, taken once"
+    job = label._sessions["s"].job
+    assert len(job.book.all()[0].marks.done) == 1
+    for number, bad in enumerate(
+        (
+            {"tool": "box", "points": [[500, 500], [600, 600]]}, {"tool": "lasso"}, {"tool": "brush", "points": []},
+            {"tool": "brush", "points": [["a", 1]]}, {"tool": "point", "points": [[1, 2]], "id": 99},
+            {"tool": "box", "points": [[1, 2]]}, {"tool": "clear", "id": "x"}, {"tool": "box", "points": None},
+            {"tool": "mask", "rle": {"size": [1, 1], "counts": "x"}}, {"tool": "point", "points": [[None, {}]]},
+            {"tool": "brush", "points": [[1, 2]], "size": 1e9}, {},
+        ),
+        10,
+    ):  # fmt: skip
+        answer = label.gesture("s", [gesture(number, picture, **bad)])
+        assert answer["ack"] == number and answer["said"], bad
+    assert len(job.book.all()[0].marks.done) == 1
+    assert label.gesture("s", "nonsense")["ack"] == 21 and label.gesture("s", [7, None, {"n": "x"}])["ack"] == 21
+    other = gesture(30, "another picture", tool="undo")
+    assert label.gesture("s", [other])["ack"] == 30 and len(job.book.all()[0].marks.done) == 1
+    label.gesture("s", [gesture(31, picture, tool="undo")])
+    assert not job.book.all()
+    assert label.gesture("s", [gesture(32, picture, tool="redo")])["marks"][0]["tool"] == "box"
+
+
+def test_two_pages_have_two_canvases_and_one_job(label, plates):
+    for session, name in (("a", "표시 1"), ("b", "표시 2")):
+        label.open(session, "together")
+        label.show(session, str(label.upload(session, [plates[0] / f"{name}.png"])[0]))
+        value = label.gesture(
+            session, [gesture(1, label._sessions[session].picture, tool="brush", points=[[50, 50]], size=9)]
+        )
+        assert value["ack"] == 1
+    assert len(label._sessions["a"].job.book.all()) == 2 and label.jobs() == ["together"]
+    label.leave("a")
+    assert "a" not in label._sessions and label.references("b")
+
+
+def test_what_is_served_is_a_copy_and_the_job_is_not(label, page, plates):
+    label.open("s", "../../etc/ 한글 job")
+    job = label._sessions["s"].job
+    assert job.folder.parent == label.folder and "한글" in job.folder.name
+    value = label.show("s", str(label.upload("s", [plates[0] / "표시 1.png"])[0]))
+    assert page.folder in Path(value["image"]["path"]).parents and page.folder not in job.folder.parents
+    same = label.upload("s", [plates[0] / "표시 1.png"])
+    assert len(list((job.folder / "pictures").iterdir())) == 1 and same[0].name == "표시_1.png"
+
+
+def test_every_format_can_be_downloaded(label, plates):
+    label.open("s", "job")
+    label.show("s", str(label.upload("s", [plates[0] / "표시 1.png"])[0]))
+    label.gesture("s", [gesture(1, label._sessions["s"].picture, tool="box", points=[[64, 44], [136, 116]])])
+    label.run("s", [plates[0] / "t1.png"], lambda *a: None)
+    suffixes = {
+        k: Path(label.export("s", k, False, False)).suffix for k in ("coco", "yolo", "voc", "cvat", "label-studio")
+    }
+    assert suffixes == {"coco": ".json", "yolo": ".zip", "voc": ".zip", "cvat": ".xml", "label-studio": ".zip"}
+    with pytest.raises(InputError, match="no labels to export"):
+        label.export("s", "coco", False, True)
+    for call, reason in (
+        (lambda: label.decide("s", None, "accepted"), "click a row"), (lambda: label.done("s"), "being corrected"),
+        (lambda: label.open("s", " "), "a name first"), (lambda: label.run("new", [], None), "open a labelling job"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=reason):
+            call()
