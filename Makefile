@@ -22,6 +22,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/photo.py
 	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/clips.py
+	$(BIN)/python benchmarks/few_shot.py
 	$(BIN)/python benchmarks/video.py --parts identity masks speed
 
 setup: $(VENV)/.ready

@@ -18,7 +18,9 @@ def add(verbs, verb, common) -> None:
 
     def made(name: str, run, text: str):
         parser = verb(label, common, name, run, text)
-        parser.add_argument("--out", metavar="DIR", help="the job's folder, marks and labels (default: outputs/labels)")
+        parser.add_argument(
+            "--out", metavar="DIR", help="the job's folder, marks and labels (default: outputs/labels/default)"
+        )
         return parser
 
     mark = made("mark", _mark, "mark things on reference pictures: in a window, or with the options below")
@@ -80,7 +82,7 @@ def _job(arguments):
     from .labeling import LabelJob
 
     settings = settings_of(arguments)
-    folder = Path(arguments.out or Path(settings.output) / "labels")
+    folder = Path(arguments.out or Path(settings.output) / "labels" / "default")
     return LabelJob(folder, lambda: engines.segmenter(settings.segmenter, settings))
 
 

@@ -121,7 +121,7 @@ class LabelPage:
                 part = target.with_name(f".{uuid.uuid4().hex}.part")
                 part.write_bytes(data)
                 part.replace(target)
-            kept.append(target)
+            kept.append(target.absolute())
         return kept
 
     def name_id(self, name: str, number, text: str) -> dict | None:
@@ -139,6 +139,8 @@ class LabelPage:
         with session.lock:
             if not picture:
                 return None
+            if not correcting and picture not in {path for _, path in self.references(name)}:
+                raise InputError("that picture is not among this job's references; upload it first")
             session.canvas = Canvas(self._job(session), picture, correcting)
             session.picture = f"{uuid.uuid4().hex}"
             small, _ = shrink_to(session.canvas.image, _LONGEST)

@@ -1,4 +1,4 @@
-"""Take docs/page_segment.png and docs/page_identify.png: the web page at work on drawn people.
+"""Take docs/page_segment.png, page_identify.png and page_label.png: the web page at work on drawn people and plates.
 
     python scripts/screenshots.py
 
@@ -12,9 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 from readme_picture import ROOT, draw_dataset, draw_stage
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from few_shot import drawn
+
 from identity_segmentation import IdentityAwareSegmentation, write_image
+from identity_segmentation.settings import Settings
 from identity_segmentation.ui import Page, launch
 
 
@@ -23,7 +29,9 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as running:
         folder = Path(scratch)
-        people = IdentityAwareSegmentation("embedded", "embedded", gallery=folder / "gallery")
+        people = IdentityAwareSegmentation(
+            "embedded", "embedded", gallery=folder / "gallery", settings=Settings(output=str(folder))
+        )
         people.build_gallery(draw_dataset(folder / "Dataset"))
         photo = write_image(folder / "pictures" / "stage.jpg", draw_stage())
         demo = launch(Page(people, folder / "web", folder / "pictures"), port=7897)
@@ -48,9 +56,48 @@ def main() -> int:
         page.locator("#identify_annotated img").wait_for()
         page.wait_for_timeout(1200)
         page.screenshot(path=str(ROOT / "docs" / "page_identify.png"))
+        label(page, folder)
         browser.close()
         demo.close()
     return 0
+
+
+def label(page, folder: Path) -> None:
+    """Mark a drawn plate, label three others, and show them."""
+    pictures = []
+    for number in range(4):
+        image, mask = drawn(number)
+        pictures.append(str(write_image(folder / f"plate_{number}.png", image)))
+        if number == 0:
+            first = mask
+    page.set_viewport_size({"width": 1240, "height": 760})
+    page.get_by_role("tab", name="Label", exact=True).click()
+    page.locator("#label_job input").fill("plates")
+    page.locator("#label_job input").press("Enter")
+    page.wait_for_timeout(800)
+    page.locator("#label_references input[type=file]").set_input_files(pictures[0])
+    canvas = page.locator("#label_canvas canvas")
+    page.wait_for_timeout(2000)
+    canvas.scroll_into_view_if_needed()
+    area = canvas.bounding_box()
+    count, _, stats, _ = cv2.connectedComponentsWithStats(first.astype(np.uint8))
+    for x, y, width, height, _ in stats[1:count]:
+        across, down = area["width"] / 512, area["height"] / 512
+        page.mouse.move(area["x"] + (x - 4) * across, area["y"] + (y - 4) * down)
+        page.mouse.down()
+        page.mouse.move(area["x"] + (x + width + 4) * across, area["y"] + (y + height + 4) * down, steps=3)
+        page.mouse.up()
+        page.wait_for_timeout(1500)
+    page.locator("#label_id_name input, #label_id_name textarea").first.fill("scratch")
+    page.locator("#label_id_name input, #label_id_name textarea").first.press("Enter")
+    page.locator("#label_targets input[type=file]").set_input_files(pictures[1:])
+    page.wait_for_timeout(1500)
+    page.locator("#label_run").click()
+    page.locator("#label_table").get_by_text("plate_2", exact=True).locator("visible=true").first.click()
+    page.locator("#label_overlay img").first.wait_for()
+    page.evaluate("window.scrollTo(0, 0)")
+    page.wait_for_timeout(800)
+    page.screenshot(path=str(ROOT / "docs" / "page_label.png"), full_page=True)
 
 
 if __name__ == "__main__":

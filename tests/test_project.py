@@ -136,6 +136,9 @@ def test_the_public_names_are_these_and_all_are_documented():
             "VideoReader",
             "VideoReport",
             "VideoError",
+            "LabelJob",
+            "Mark",
+            "SmartSelector",
         ]
     )
     for name in identity_segmentation.__all__:

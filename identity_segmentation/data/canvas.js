@@ -70,7 +70,7 @@ async function show() {
       img.src = picture.src;
       drawing = null;
       stage.style.aspectRatio = value.width + ' / ' + value.height;
-      stage.style.maxWidth = 'calc(80vh * ' + value.width / value.height + ')';
+      stage.style.maxWidth = 'calc(65vh * ' + value.width / value.height + ')';
     }
     view = value;
     layer = overlay;
