@@ -64,7 +64,17 @@ def _python(settings: Settings) -> Iterator[Finding]:
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
-    for package in ("numpy", "scipy", "opencv-python", "pillow", "safetensors", "insightface", "scikit-image", "av"):
+    for package in (
+        "numpy",
+        "scipy",
+        "opencv-python",
+        "pillow",
+        "safetensors",
+        "insightface",
+        "scikit-image",
+        "av",
+        "scikit-learn",
+    ):
         found = _version(package)
         yield Finding(OK if found else MISSING, package, found or f"pip install {package}")
     try:
@@ -175,6 +185,18 @@ def _video(settings: Settings) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _window() -> str:
+    """Why `idseg label mark` could open no window here; empty if it could."""
+    if _version("matplotlib") is None:
+        return 'needs matplotlib: pip install ".[notebook]"; the page\'s Label tab does without'
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "no screen here; mark on the page's Label tab (idseg ui)"
+    kits = ("tkinter", "PySide6", "PyQt6", "PyQt5", "wx", "gi")
+    if sys.platform != "darwin" and all(importlib.util.find_spec(kit) is None for kit in kits):
+        return "no window toolkit; on Debian/Ubuntu: apt-get install python3-tk, elsewhere: pip install PySide6"
+    return ""
+
+
 def _extras(settings: Settings) -> Iterator[Finding]:
     from .drawing import FONT_HINT, missing_scripts
 
@@ -185,5 +207,7 @@ def _extras(settings: Settings) -> Iterator[Finding]:
     yield Finding(OK if heic else NOTE, "HEIC photos", heic or "not read; pip install pi-heif")
     page = _version("gradio")
     yield Finding(OK if page else NOTE, "web page", page or 'not installed; pip install ".[ui]"')
+    window = _window()
+    yield Finding(NOTE if window else OK, "marking window", window or "can be opened")
     free = shutil.disk_usage(".").free / 1e9
     yield Finding(OK if free > 2 else NOTE, "disk", f"{free:.0f} GB free here")

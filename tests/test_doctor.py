@@ -15,7 +15,7 @@ def test_every_line_has_a_state_and_the_last_says_whether_the_main_job_runs(caps
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.split()[0] in ("ok", "note", "MISSING") for line in lines[:-1]) and lines[-1] == "ready"
-    for what in ("python", "embedded faces", "embedded masks", "sam3-hf", "video codecs", "disk"):
+    for what in ("python", "embedded faces", "embedded masks", "sam3-hf", "video codecs", "marking window", "disk"):
         assert any(what in line for line in lines), what
 
 
