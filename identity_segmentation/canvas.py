@@ -7,6 +7,7 @@ they come from stand.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .errors import InputError
 from .geometry import mask_box
 from .images import read_image, shrink_to
 from .labeling import LabelJob
-from .marks import Mark, colour_of_id
+from .marks import MOST_IDS, Mark, MarkBook, Marks, colour_of_id, stroked
 from .types import Segment
 
 
@@ -31,9 +32,10 @@ class Canvas:
     def __init__(self, job: LabelJob, picture: str, correcting: bool = False):
         self.job, self.correcting = job, correcting
         self.marked, self.image = job.to_correct(picture) if correcting else job.open(picture)
-        self._encoded = None
+        self._memory = _Memory(self)
         self._made: dict[int, tuple[tuple, np.ndarray]] = {}
         self._lock = threading.Lock()
+        self._begun = list(self.marked.marks.done)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,34 +49,53 @@ class Canvas:
             InputError: it lies outside the picture.
             EngineUnavailable: the segmenter takes no boxes or points.
         """
-        with self._lock:
-            undone = list(self.marked.marks.undone)
-            self.marked.marks.add(mark)
-            try:
-                self._mask(mark.id)
-            except Exception:
-                self.marked.marks.undo()
-                self.marked.marks.undone[:] = undone
-                raise
-            self._save()
+
+        def add(marks: Marks) -> bool:
+            marks.add(mark)
+            self._mask(marks, mark.id)
+            return True
+
+        self._change(add)
 
     def undo(self) -> bool:
-        """Take the last gesture back; False if there is none."""
-        with self._lock:
-            return self.marked.marks.undo() and self._save()
+        """Take the last gesture back; False if there is none. In correcting, what was proposed is no gesture."""
+        return self._change(lambda marks: len(marks.done) > self._floor(marks) and marks.undo())
+
+    def _floor(self, marks: Marks) -> int:
+        seen: set[int] = set()
+        for mark in marks.done if self.correcting else ():
+            if mark.tool != "mask" or mark.id in seen:
+                break
+            seen.add(mark.id)
+        return len(seen)
+
+    @property
+    def changed(self) -> bool:
+        """Do the marks differ from those it was opened with?"""
+        return self.marked.marks.done != self._begun
 
     def redo(self) -> bool:
         """Do again what was undone last; False if there is nothing."""
-        with self._lock:
-            return self.marked.marks.redo() and self._save()
+        return self._change(Marks.redo)
 
     def clear(self, number: int) -> None:
         """Say that nothing of an id is here: an empty mask over all its marks, which undo takes back."""
         self.add(Mark.of_mask(number, np.zeros(self.image.shape[:2], bool)))
 
-    def _save(self) -> bool:
-        self.job.book.save(self.marked)
-        return True
+    def _change(self, do: Callable[[Marks], bool]) -> bool:
+        done = []
+
+        def change(marks: Marks) -> bool:
+            done.append(do(marks))
+            return done[0]
+
+        with self._lock:
+            self.marked = self._book.change(self.marked, change)
+        return done[0]
+
+    @property
+    def _book(self) -> MarkBook:
+        return self.job.drafts if self.correcting else self.job.book
 
     def finish(self) -> dict | None:
         """In correcting: the marks are the target's labels from now on; its new record."""
@@ -84,17 +105,17 @@ class Canvas:
     def masks(self) -> dict[int, np.ndarray]:
         """id -> bool (H, W) of everything that is marked."""
         with self._lock:
-            return {number: self._mask(number) for number in self.marked.marks.ids}
+            return {number: self._mask(self.marked.marks, number) for number in self.marked.marks.ids}
 
-    def _mask(self, number: int) -> np.ndarray:
-        marks = self.marked.marks
+    def _mask(self, marks: Marks, number: int) -> np.ndarray:
         own = tuple(mark for mark in marks.done if mark.id == number)
-        if number in self._made and self._made[number][0] == own:
-            return self._made[number][1]
-        if self._encoded is None and any(mark.tool in ("box", "point") for mark in own):
-            self._encoded = self.job.segmenter.encode(self.image)
-        segmenter = self.job.segmenter if self._encoded is not None else None
-        mask = marks.mask(number, self.image, segmenter, self._encoded)
+        known, mask = self._made.get(number, ((), None))
+        if known == own and mask is not None:
+            return mask
+        if mask is not None and own[:-1] == known and own[-1].tool in ("brush", "eraser"):
+            mask = stroked(mask, own[-1])
+        else:
+            mask = marks.mask(number, self.image, self._memory, self._memory)
         self._made[number] = (own, mask)
         return mask
 
@@ -104,7 +125,7 @@ class Canvas:
         things = []
         for number, mask in self.masks().items():
             if factor < 1:
-                mask = shrink_to(mask.astype(np.uint8) * 255, longest)[0] > 127
+                mask = shrink_to(mask.astype(np.uint8) * 255, longest)[0] > 0  # a thin stroke is to be seen
             box = mask_box(mask)
             if box is not None:
                 segment = Segment(mask, 1.0, box, "marks")
@@ -116,8 +137,37 @@ class Canvas:
         return [mark for mark in self.marked.marks.done if mark.tool in ("box", "point")]
 
 
+class _Memory:
+    """The job's segmenter for one picture, which is encoded when it is first asked about, and asked nothing twice."""
+
+    def __init__(self, canvas: Canvas):
+        self._canvas = canvas
+        self._encoded = None
+        self._answers: dict[tuple, Segment] = {}
+
+    @property
+    def id(self) -> str:
+        return self._canvas.job.segmenter.id
+
+    def __getattr__(self, name: str):
+        if name != "by_points":
+            raise AttributeError(name)
+        ask = self._canvas.job.segmenter.by_points  # AttributeError where the engine takes no points
+
+        def by_points(encoded, points, inside, box=None) -> Segment:
+            box_key = None if box is None else tuple(np.ravel(box).tolist())
+            question = (tuple(np.ravel(points).tolist()), tuple(inside), box_key)
+            if question not in self._answers:
+                if self._encoded is None:
+                    self._encoded = self._canvas.job.segmenter.encode(self._canvas.image)
+                self._answers[question] = ask(self._encoded, points, inside, box)
+            return self._answers[question]
+
+        return by_points
+
+
 def read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
-    """A mask file (brighter than half is the thing) as bool (H, W).
+    """A mask file (brighter than half is the thing; of 0 and 1, 1) as bool (H, W).
 
     Raises:
         ImageError: it cannot be read.
@@ -129,4 +179,9 @@ def read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
         raise InputError(
             f"{path} is {size[0]}x{size[1]}; expected a mask of the picture's size, {wanted[0]}x{wanted[1]}"
         )
-    return values.max(axis=2) > 127
+    bright = values.max(axis=2)
+    if 0 < bright.max() <= 127:  # not black and white: a picture of labels, whose few values are ids
+        if len(np.unique(bright)) > MOST_IDS + 1:
+            raise InputError(f"{path} is dark all over; expected a mask that is black and white, or 0 and 1")
+        return bright > 0
+    return bright > 127

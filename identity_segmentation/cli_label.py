@@ -27,6 +27,8 @@ def add(verbs, verb, common) -> None:
     mark.add_argument("pictures", nargs="+", metavar="PICTURE")
     _drawing(mark)
     mark.add_argument("--name", metavar="TEXT", help="what the id is called, in any script")
+    unmark = made("unmark", _unmark, "take pictures out of the references; their marks are kept beside")
+    unmark.add_argument("pictures", nargs="+", metavar="PICTURE")
     run = made("run", _run, "label pictures from the marks; run it again to go on")
     run.add_argument("targets", nargs="+", metavar="PICTURE|FOLDER")
     run.add_argument("--overwrite", action="store_true", help="propose anew what was proposed from other marks")
@@ -98,7 +100,7 @@ def _numbers(text: str, count: int, what: str) -> list[float]:
 
 def _marks(arguments, shape) -> list:
     from .canvas import read_mask
-    from .marks import Mark
+    from .marks import Mark, Marks
 
     number = arguments.id
     marks = []
@@ -111,6 +113,9 @@ def _marks(arguments, shape) -> list:
     marks += [Mark.box(number, *_numbers(text, 4, "a box as X0,Y0,X1,Y1")) for text in arguments.box]
     marks += [Mark.point(number, *_numbers(text, 2, "a point as X,Y")) for text in arguments.point]
     marks += [Mark.point(number, *_numbers(text, 2, "a point as X,Y"), inside=False) for text in arguments.not_point]
+    trial = Marks(shape)
+    for mark in marks:  # all of them or none
+        trial.add(mark)
     return marks
 
 
@@ -135,6 +140,15 @@ def _mark(arguments) -> int:
         canvas.add(mark)
     for found, mask in canvas.masks().items():
         print(f"{arguments.pictures[0]}: {job.names[found]}, {int(mask.sum())} pixels")
+    return 0
+
+
+def _unmark(arguments) -> int:
+    job = _job(arguments)
+    for picture in arguments.pictures:
+        if not job.unmark(picture):
+            raise InputError(f"{picture} is not among the references of {job.folder}")
+        print(f"{picture} is no reference any more")
     return 0
 
 

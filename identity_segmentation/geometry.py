@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -248,30 +248,87 @@ def mask_rings(mask: np.ndarray, fine: int = 1) -> list[np.ndarray]:
         code = cv2.resize(code, None, fx=fine, fy=fine, interpolation=cv2.INTER_NEAREST)
     method = cv2.CHAIN_APPROX_NONE if fine == 1 else cv2.CHAIN_APPROX_SIMPLE
     contours, tree = cv2.findContours(code, cv2.RETR_CCOMP, method)
+    if fine > 1 and contours and (tree[0][:, 3] >= 0).any():  # cuts go along rows, so every row must have its points
+        contours, tree = cv2.findContours(code, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours = [contour[:, 0] for contour in contours]
+    attached = _bridges(contours, tree[0] if len(contours) else (), code.shape[1])
     rings = []
     for number, outline in enumerate(contours):
-        if tree[0][number][3] >= 0:
-            continue
-        ring = outline[:, 0]
-        hole = tree[0][number][2]
-        while hole >= 0:
-            ring = _joined(ring, contours[hole][:, 0])
-            hole = tree[0][hole][0]
-        while len(ring) < 3:
-            ring = np.concatenate([ring, ring[-1:]])
-        rings.append(ring + 0.25 if fine == 1 else (ring + 0.5) / fine)
+        if tree[0][number][3] < 0:
+            ring = outline if number not in attached else _walked(contours, attached, number)
+            while len(ring) < 3:
+                ring = np.concatenate([ring, ring[-1:]])
+            rings.append(ring + 0.25 if fine == 1 else (ring + 0.5) / fine)
     return rings
 
 
-def _joined(ring: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A ring that goes to a hole by the shortest way, around it, and back."""
-    far = ((ring[:, None].astype(np.int64) - hole[None]) ** 2).sum(-1)
-    here, there = np.unravel_index(int(far.argmin()), far.shape)
-    around = np.roll(hole, -there, axis=0)
-    return np.concatenate([ring[: here + 1], around, around[:1], ring[here:]])
+def _bridges(contours: list[np.ndarray], tree, width: int) -> dict[int, dict[int, list[tuple[int, int]]]]:
+    """Where each hole hangs: contour -> index of its point -> [(hole, index of the hole's first point)].
+
+    From its leftmost point a hole goes straight left until it meets a contour of the same part; as it hangs on its
+    outline or on a hole that begins further left, no two hang on each other.
+    """
+    attached: dict[int, dict[int, list[tuple[int, int]]]] = {}
+    holes = [n for n in range(len(contours)) if tree[n][3] >= 0]
+    if not holes:
+        return attached
+    points = np.concatenate(contours).astype(np.int64)
+    owner = np.repeat(np.arange(len(contours)), [len(c) for c in contours])
+    index = np.concatenate([np.arange(len(c)) for c in contours])
+    family = np.array([tree[n][3] if tree[n][3] >= 0 else n for n in range(len(contours))])
+    first = np.array([int(c[:, 0].argmin()) for c in contours])
+    begins = np.array([c[i, 0] for c, i in zip(contours, first, strict=True)])
+    # Each part has rows of its own, in which points are in order.
+    place = (family[owner] * (int(points[:, 1].max()) + 1) + points[:, 1]) * width + points[:, 0]
+    order = np.lexsort((owner, place))
+    place, owner, index = place[order], owner[order], index[order]
+    for hole in holes:
+        x, y = (int(v) for v in contours[hole][first[hole]])
+        here = (family[hole] * (int(points[:, 1].max()) + 1) + y) * width + x
+        at = int(np.searchsorted(place, here, side="right")) - 1
+        while at > 0:
+            other = owner[at]
+            before = tree[other][3] < 0 or (begins[other], other) < (begins[hole], hole)
+            if other != hole and before:
+                break
+            at -= 1
+        attached.setdefault(int(owner[at]), {}).setdefault(int(index[at]), []).append((hole, int(first[hole])))
+    return attached
 
 
-def connected_parts(mask: np.ndarray) -> list[np.ndarray]:
-    """Every connected part of a bool mask as a mask of its own, from top left to bottom right."""
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    return [labels == number for number in range(1, count)]
+def _walked(contours: list[np.ndarray], attached: dict, outline: int) -> np.ndarray:
+    """A contour with a walk to, around and back from everything that hangs on it."""
+    walk: list[np.ndarray] = []
+    # (contour, points still to come, where in them): an explicit stack, as chains of holes may be long.
+    stack = [(outline, np.arange(len(contours[outline])), 0, iter(()))]
+    while stack:
+        contour, steps, at, waiting = stack.pop()
+        hanging = next(waiting, None)
+        if hanging is not None:
+            stack.append((contour, steps, at, waiting))
+            hole, begin = hanging
+            around = (begin + np.arange(len(contours[hole]) + 1)) % len(contours[hole])
+            stack.append((hole, around, 0, iter(())))
+            continue
+        own = attached.get(contour, {})
+        if at:  # back at the point where something hung
+            walk.append(contours[contour][steps[at - 1 : at]])
+        seen = next((i for i in range(at, len(steps)) if steps[i] in own), None)
+        if seen is None:
+            walk.append(contours[contour][steps[at:]])
+            continue
+        walk.append(contours[contour][steps[at : seen + 1]])
+        last = seen == len(steps) - 1 and len(steps) > len(contours[contour])  # a hole ends where it began: once only
+        stack.append((contour, steps, seen + 1, iter(()) if last else iter(own[int(steps[seen])])))
+    return np.concatenate(walk)
+
+
+def connected_parts(mask: np.ndarray) -> Iterator[np.ndarray]:
+    """Every connected part of a bool mask as a mask of its own, one at a time."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    for number in range(1, count):
+        x, y, width, height = stats[number, :4]
+        part = np.zeros(mask.shape, bool)
+        view = (slice(y, y + height), slice(x, x + width))
+        part[view] = labels[view] == number
+        yield part

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
+import struct
 import tempfile
 import threading
 import unicodedata
@@ -94,7 +96,10 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
         raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
+    except (
+        OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, MemoryError, ArithmeticError, struct.error,
+        AttributeError, NotImplementedError, RecursionError,
+    ) as error:  # fmt: skip
         # Pillow reports damage through all of these; each means the same to the person who sent it.
         raise ImageError(f"{source} is damaged or truncated ({error})") from error
 
@@ -188,6 +193,15 @@ def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[t
     with atomic_write(path) as file:
         picture.save(file, "PNG")
     return Path(path)
+
+
+def as_json(content, indent: int | None = None) -> bytes:
+    """JSON in UTF-8, every script as it is; a file name that is no UTF-8 is escaped and comes back as it was."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content, indent=indent).encode()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ proposed from the marks by the segmenter's own way of learning; accepted, correc
 ones are marks like any others, from which the rest is proposed anew.
 
     OUT/marks/            what was drawn, one file per reference (see `marks.py`)
+    OUT/drafts/           corrections under way
     OUT/id_masks/ID/NAME.png   one binary picture per id and target
     OUT/masks/NAME.png    all ids in one indexed picture
     OUT/overlays/NAME.jpg the picture, the masks, the boxes
@@ -19,12 +20,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from .export import Labelled, export
 from .geometry import decode_rle, encode_rle, mask_box
 from .images import (
     PHOTO_SUFFIXES,
+    as_json,
     atomic_write,
     decode_image,
     indexed_png,
@@ -132,6 +135,7 @@ class LabelJob:
         self.folder = Path(folder)
         self._segmenter = segmenter
         self.book = MarkBook(self.folder / "marks")
+        self.drafts = MarkBook(self.folder / "drafts")  # corrections that are not finished: nobody learns from them
         self._guard = threading.RLock()
         self._settings()
 
@@ -172,8 +176,11 @@ class LabelJob:
 
     def name_id(self, number: int, name: str) -> None:
         """Say what an id is called, in any script; an empty name takes it back."""
-        number, name = checked_id(number), " ".join(str(name).split())
-        with self._guard:
+        number = checked_id(number)
+        name = " ".join(str(name).encode("utf-8", "replace").decode().split())
+        if re.fullmatch(r"id \d+", name) and name != f"id {number}":
+            raise InputError(f"{name!r} is what another id is called as long as it has no name")
+        with self._held(".job.lock", 10.0):
             content = self._settings()
             content["names"].pop(str(number), None)
             if name:
@@ -181,7 +188,7 @@ class LabelJob:
                     raise InputError(f"another id is called {name!r} already")
                 content["names"][str(number)] = name
             with atomic_write(self.folder / "job.json") as file:
-                file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+                file.write(as_json(content, 1))
 
     # ---- marking
 
@@ -192,11 +199,22 @@ class LabelJob:
     def mark(self, picture: str | os.PathLike, *marks: Mark) -> Marked:
         """Add marks to a picture; they are on disk when this returns."""
         marked, _ = self.book.open(picture)
-        for mark in marks:
-            marked.marks.add(mark)
-        with self._guard:
-            self.book.save(marked)
-        return marked
+
+        def add(now: Marks) -> bool:
+            for mark in marks:
+                now.add(mark)
+            return bool(marks)
+
+        return self.book.change(marked, add)
+
+    def unmark(self, picture: str | os.PathLike) -> bool:
+        """Take a picture out of the references, by its path (it need not be there any more); False if it is none. Its
+        marks are kept beside, as ``.json.removed``."""
+        path = Path(picture).absolute()
+        found = [m.sha256 for m in self.book.all() if m.path == path]
+        for sha256 in found:
+            self.book.remove(sha256)
+        return bool(found)
 
     # ---- labelling
 
@@ -223,22 +241,35 @@ class LabelJob:
             EngineUnavailable: the segmenter cannot learn from marks.
             OutputError: something cannot be written, or another run is at work here; what is finished stays.
         """
+        if workers is not None and workers < 1:
+            raise InputError(f"expected one worker or more, got {workers}")
         with self._locked():
             known = {row["picture"]: _Known.of(row) for row in self._rows()}
             chosen = self._named(list(targets), known)
+            chosen, known = self._moved(chosen, known)
             if not chosen:
                 raise InputError("no pictures among the targets; expected pictures, or folders that hold some")
             return self._label(chosen, known, overwrite, progress, cancel, workers)
 
     def relearn(
-        self, progress: Progress | None = None, cancel: threading.Event | None = None, workers: int | None = None
+        self,
+        targets: Iterable[str | os.PathLike] = (),
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+        workers: int | None = None,
     ) -> LabelReport:
-        """Propose anew, from the marks as they now are, for every target that is not accepted or corrected."""
+        """Propose anew, from the marks as they now are, for every target that is not accepted or corrected.
+
+        Args:
+            targets: label these too, if they are new; the rest as in `run`.
+        """
         with self._locked():
             known = {row["picture"]: _Known.of(row) for row in self._rows()}
-            if not known:
+            more, known = self._moved(self._named(list(targets), known), known)
+            if not known and not more:
                 raise InputError(f"{self.folder} holds no labels yet; run it on some targets first")
-            chosen = [(Path(picture), entry.name) for picture, entry in known.items()]
+            chosen = [_Target(Path(picture), entry.name, entry.file) for picture, entry in known.items()]
+            chosen += [target for target in more if target.key not in known]
             return self._label(chosen, known, True, progress, cancel, workers)
 
     def _label(self, chosen, known: dict[str, _Known], overwrite: bool, progress, cancel, workers) -> LabelReport:
@@ -248,10 +279,20 @@ class LabelJob:
                 f"the segmenter {self.segmenter.id} does not learn from marks; choose --segmenter sam3-hf or embedded"
             )
         question = self.question()
-        todo = [c for c in chosen if not _finished(known.get(shown_path(c[0])), c[0], question)]
+        todo, changed = [], {}
+        for target in chosen:
+            entry = known.get(target.key)
+            if entry is not None and entry.state in _KEPT:  # a person's word, also while the picture is out of reach
+                if entry.stamp != tuple(_stamp(target.path)) and _digest(target.path) not in (None, entry.sha256):
+                    changed[target.key] = (
+                        f"it has changed since it was {entry.state}; reject its labels to make new ones"
+                    )
+            elif not _finished(entry, target.path, question):
+                todo.append(target)
         self._refuse_what_is_in_the_way(todo, known, overwrite)
-        report = LabelReport(kept=len(chosen) - len(todo))
-        if todo:
+        report = LabelReport(kept=len(chosen) - len(todo), unreadable=changed)
+        report.cancelled = bool(todo) and cancel is not None and cancel.is_set()
+        if todo and not report.cancelled:
             self._work(todo, question, report, progress, cancel, workers or os.cpu_count() or 1)
         report.seconds = time.monotonic() - begun
         return report
@@ -265,48 +306,47 @@ class LabelJob:
         report.learning_seconds = time.monotonic() - begun
         del marked  # pictures; the masks of references are kept as run lengths
         with atomic_write(self.folder / ".begun") as file:
-            file.write(json.dumps([name for _, name in todo], ensure_ascii=False).encode())
+            file.write(as_json(sorted({*self._begun(), *(target.name for target in todo)})))
         one = partial(self._one, learned, own, report.calibration, question)
-        begun = time.monotonic()
+        begun, finished = time.monotonic(), 0
         try:
-            with self._appending() as append, _one_thread_each(workers) as pool:
+            with self._appending() as append, _pool(workers, learned.parallel) as pool:
                 for row in _in_order(pool, one, todo, workers, cancel):
                     append(row)
+                    finished += 1
                     report.done += row["state"] != "unreadable"
                     if row["state"] == "unreadable":
                         report.unreadable[row["picture"]] = row["reason"]
-                    finished = report.done + len(report.unreadable)
                     if progress:
                         left = (time.monotonic() - begun) / finished * (len(todo) - finished)
                         progress(report.kept + finished, report.kept + len(todo), left)
         finally:
             self._compact()
-        (self.folder / ".begun").unlink(missing_ok=True)  # not reached by a run that is broken off
-        report.cancelled = bool(
-            cancel is not None and cancel.is_set() and report.done + len(report.unreadable) < len(todo)
-        )
+        self._forget_begun()  # not reached by a run that is broken off
+        report.cancelled = finished < len(todo)
 
     def question(self) -> str:
         """What proposals depend on: the engine, and every mark."""
         text = json.dumps([_SCHEMA, self.segmenter.id, self.book.digest()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _one(self, learned: Learned, own: Mapping, calibration: Calibration, question: str, target) -> dict:
-        path, name = target
-        common = {"picture": shown_path(path), "name": name, "question": question}
+    def _one(self, learned: Learned, own: Mapping, calibration: Calibration, question: str, target: _Target) -> dict:
+        path = target.path
+        common = {"picture": target.key, "name": target.name, "file": target.file, "question": question}
         try:
             stamp = _stamp(path)
             data = read_bytes(path, ImageError, "picture")
+            digest = hashlib.sha256(data).hexdigest()
             image = decode_image(data, str(path))
-        except ImageError as error:
+            marks = own.get(digest)
+            found = learned.label(image) if marks is None else _as_segments(marks, learned.ids, image.shape[:2])
+            row = common | {
+                "state": "proposed" if marks is None else "corrected", "by": "engine" if marks is None else "reference",
+                "stamp": stamp, "sha256": digest, "width": image.shape[1], "height": image.shape[0],
+            }  # fmt: skip
+            return self._written(row, image, found, calibration if marks is None else None)
+        except InputError as error:  # unreadable, or of a shape that no picture of its labels can have
             return common | {"state": "unreadable", "reason": str(error), "stamp": [], "objects": []}
-        marks = own.get(hashlib.sha256(data).hexdigest())
-        found = learned.label(image) if marks is None else _as_segments(marks, learned.ids, image.shape[:2])
-        row = common | {
-            "state": "proposed" if marks is None else "corrected", "stamp": stamp, "width": image.shape[1],
-            "height": image.shape[0],
-        }  # fmt: skip
-        return self._written(row, image, found, calibration if marks is None else None)
 
     def _written(self, row: dict, image, found: Mapping[int, Segment], calibration: Calibration | None) -> dict:
         """Write a target's files, and the rest of its row. Without a calibration it is a person's word."""
@@ -330,6 +370,9 @@ class LabelJob:
             )  # fmt: skip
             worth = segment.score if expected is None else expected
             drawn.append((segment, f"{names.get(number, number)} {worth:.2f}", colour_of_id(number)))
+        for number in range(1, MOST_IDS + 1):  # of an id that is not marked any more
+            if number not in found:
+                self._file("id_masks", name, number).unlink(missing_ok=True)
         indexed_png(self._file("masks", name), indexed, _PALETTE)
         write_image(self._file("overlays", name), overlay_labels(image, drawn))
         with atomic_write(self._file("bboxes", name)) as file:
@@ -348,26 +391,43 @@ class LabelJob:
 
     # ---- targets
 
-    def _named(self, targets: list, known: Mapping[str, _Known]) -> list[tuple[Path, str]]:
-        """(picture, name of its labels) of every target; a name once given stays."""
-        taken = {entry.name.casefold() for entry in known.values()}
-        chosen: dict[str, tuple[Path, str]] = {}
-        roots = [Path(target).absolute() for target in targets]
+    def _named(self, targets: list, known: Mapping[str, _Known]) -> list[_Target]:
+        """Every target with the names it goes by; a name once given stays."""
+        taken = _Names(known.values())
+        chosen: dict[str, _Target] = {}
+        roots = [_real(Path(target)) for target in targets]
         for root in roots:
             for path in self._pictures(root):
-                key = shown_path(path)
+                key = str(path)
                 if key in chosen:
                     continue
                 if key in known:
-                    chosen[key] = (path, known[key].name)
+                    chosen[key] = _Target(path, known[key].name, known[key].file)
                     continue
                 within = path.relative_to(root) if root.is_dir() else Path(path.name)
                 if len(roots) > 1 and root.is_dir():
                     within = Path(root.name) / within
-                name = _free_name(within, taken)
-                taken.add(name.casefold())
-                chosen[key] = (path, name)
+                chosen[key] = _Target(path, *taken.give(within))
         return list(chosen.values())
+
+    def _moved(self, chosen: list[_Target], known: dict[str, _Known]) -> tuple[list[_Target], dict[str, _Known]]:
+        """Known pictures that are found at another place are the same targets, with what was decided about them."""
+        gone = {entry.sha256: key for key, entry in known.items() if entry.sha256 and not os.path.exists(key)}
+        if not gone:
+            return chosen, known
+        known, found, change = dict(known), [], {}
+        for target in chosen:
+            old = None if target.key in known else gone.pop(_digest(target.path), None)
+            if old is None:
+                found.append(target)
+                continue
+            entry = replace(known.pop(old), stamp=tuple(_stamp(target.path)))
+            known[target.key] = entry
+            found.append(_Target(target.path, entry.name, entry.file))
+            change[entry.name] = {"picture": target.key, "stamp": list(entry.stamp)}
+        if change:
+            self._compact({row["name"]: row | change[row["name"]] for row in self._rows() if row["name"] in change})
+        return found, known
 
     def _pictures(self, root: Path) -> Iterator[Path]:
         if not root.exists():
@@ -375,21 +435,29 @@ class LabelJob:
         if not root.is_dir():
             yield root
             return
-        own = self.folder.absolute()
-        for folder, folders, files in os.walk(root):
-            here = Path(folder)
-            folders[:] = sorted(f for f in folders if not f.startswith(".") and here / f not in (own, own / "exports"))
-            if here == own:  # the job lies among its targets: its own pictures are none
-                folders[:] = [f for f in folders if f not in (*_PLACES, "marks", "exports")]
+
+        def refuse(error: OSError):
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+        own, seen = os.path.realpath(self.folder), {os.path.realpath(root)}
+        for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+            here, inside = Path(folder), []
+            for name in sorted(folders):
+                place = os.path.realpath(here / name)
+                job = os.path.realpath(here) == own and name in (*_PLACES, "marks", "drafts", "exports")
+                if not name.startswith(".") and place != own and place not in seen and not job:
+                    seen.add(place)  # links may lead in a circle
+                    inside.append(name)
+            folders[:] = inside
             for name in sorted(files):
                 if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith("."):
                     yield here / name
 
-    def _refuse_what_is_in_the_way(self, todo, known: Mapping[str, _Known], overwrite: bool) -> None:
+    def _refuse_what_is_in_the_way(self, todo: Sequence[_Target], known: Mapping[str, _Known], overwrite: bool) -> None:
         if overwrite:
             return
         question = self.question()
-        other = [path for path, _ in todo if (k := known.get(shown_path(path))) and k.question not in ("", question)]
+        other = [t for t in todo if (entry := known.get(t.key)) and entry.question not in ("", question)]
         if other:
             raise InputError(
                 f"{self.folder} holds labels of {len(other)} of these pictures that were made from other marks or by "
@@ -397,12 +465,17 @@ class LabelJob:
                 "or say --overwrite"
             )
         begun = self._begun()
-        for path, name in todo:
-            ours = shown_path(path) in known or name in begun
-            if not ours and (there := self._file("masks", name)).exists():
-                raise InputError(
-                    f"{there} is there already, and this job did not write it; choose another --out, or say --overwrite"
-                )
+        for target in todo:
+            if target.key in known or target.name in begun:
+                continue
+            places = [self._file(place, target.name) for place in _PLACES[1:]]
+            places += [self._file("id_masks", target.name, number) for number in range(1, MOST_IDS + 1)]
+            for there in places:
+                if there.exists():
+                    raise InputError(
+                        f"{there} is there already, and this job did not write it; choose another --out, or say "
+                        "--overwrite"
+                    )
 
     def _begun(self) -> set[str]:
         """Names that a run set out to write which was killed: files of theirs may be there without a record."""
@@ -410,6 +483,14 @@ class LabelJob:
             return set(json.loads((self.folder / ".begun").read_bytes()))
         except (OSError, ValueError, TypeError):
             return set()
+
+    def _forget_begun(self) -> None:
+        left = self._begun() - {row["name"] for row in self._rows()}
+        if left:
+            with atomic_write(self.folder / ".begun") as file:
+                file.write(as_json(sorted(left)))
+        else:
+            (self.folder / ".begun").unlink(missing_ok=True)
 
     # ---- the manifest
 
@@ -422,34 +503,33 @@ class LabelJob:
         yield from self._rows()
 
     def _rows(self) -> Iterator[dict]:
-        offsets = self._offsets()
-        if not offsets:
+        """The newest line of every picture. A torn last line is passed over: its target is done again."""
+        try:
+            file = self.manifest.open("rb")
+        except FileNotFoundError:
             return
-        with self.manifest.open("rb") as file:
+        with file:  # one handle: the manifest may be replaced meanwhile
+            offsets: dict[str, int] = {}
+            while line := file.readline():
+                if not line.endswith(b"\n"):
+                    break
+                offsets[self._checked(line)["picture"]] = file.tell() - len(line)
             for offset in offsets.values():
                 file.seek(offset)
                 yield json.loads(file.readline())
 
-    def _offsets(self) -> dict[str, int]:
-        """picture -> where its newest line begins. A torn last line is passed over: its target is done again."""
-        offsets: dict[str, int] = {}
-        if not self.manifest.exists():
-            return offsets
-        with self.manifest.open("rb") as file:
-            while line := file.readline():
-                begin = file.tell() - len(line)
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    row = json.loads(line)
-                    if row["state"] not in STATES or not isinstance(row["name"], str):
-                        raise ValueError("state")
-                    offsets[row["picture"]] = begin
-                except (ValueError, KeyError, TypeError) as error:
-                    raise InputError(
-                        f"{self.manifest}: not a manifest of this tool ({error!r}); choose another --out or move it"
-                    ) from error
-        return offsets
+    def _checked(self, line: bytes) -> dict:
+        try:
+            row = json.loads(line)
+            if row["state"] not in STATES or not all(isinstance(row[k], str) for k in ("picture", "name", "question")):
+                raise ValueError("state")
+            if not isinstance(row["objects"], list) or not isinstance(row["stamp"], list):
+                raise ValueError("objects")
+            return row
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.manifest}: not a manifest of this tool ({error!r}); choose another --out or move it away"
+            ) from error
 
     @contextlib.contextmanager
     def _appending(self) -> Iterator[Callable[[dict], None]]:
@@ -476,7 +556,7 @@ class LabelJob:
             with self.manifest.open("rb") as file:
                 lines = sum(1 for _ in file)
             torn = self.manifest.stat().st_size and not self._ends_well()
-            if not change and not torn and lines == len(self._offsets()):
+            if not change and not torn and lines == sum(1 for _ in self._rows()):
                 return
             with atomic_write(self.manifest) as file:
                 for row in self._rows():
@@ -487,11 +567,14 @@ class LabelJob:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
+    def _locked(self):
+        return self._held(".lock", 0.0)
+
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _held(self, name: str, patience: float) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.folder / ".lock", timeout=0):
+            with filelock.FileLock(self.folder / name, timeout=patience):
                 yield
         except filelock.Timeout as error:
             raise OutputError(
@@ -514,9 +597,8 @@ class LabelJob:
         Raises:
             InputError: there is none.
         """
-        wanted = {name, shown_path(Path(name).absolute())}
         for row in self._rows():
-            if row["name"] in wanted or row["picture"] in wanted:
+            if row["name"] == name or row["picture"] in (name, str(_real(Path(name)))):
                 return row
         raise InputError(f"no labels of {name!r} in {self.folder}; `idseg label list` shows what there is")
 
@@ -525,27 +607,47 @@ class LabelJob:
         return self._decide(names, "accepted")
 
     def reject(self, names: Sequence[str]) -> int:
-        """These labels are wrong: exports leave them out, and the next relearning proposes them anew. Marks that were
-        made in correcting one are taken out of the references."""
+        """These labels are wrong: exports leave them out, and once the marks have changed they are proposed anew.
+        Marks that were made in correcting one are taken out of the references, and kept beside.
+
+        Raises:
+            InputError: a target that is one of the references themselves.
+        """
         return self._decide(names, "rejected")
 
     def _decide(self, names: Sequence[str], state: str) -> int:
         with self._locked():
-            change = {}
-            for name in dict.fromkeys(names):
-                row = self.row(name)
+            wanted = {alias: name for name in names for alias in (name, str(_real(Path(name))))}
+            change, marks, left = {}, [], set(names)
+            for row in self._rows():
+                asked = wanted.get(row["name"]) or wanted.get(row["picture"])
+                if asked is None:
+                    continue
+                left.discard(asked)
                 if row["state"] == "unreadable":
                     raise InputError(
                         f"{row['name']} could not be read ({row['reason']}), so there is nothing to decide"
                     )
-                if row["state"] == "corrected" and state == "accepted":
+                if row["state"] == "corrected" and state == "rejected" and row.get("by") == "reference":
+                    raise InputError(
+                        f"{row['name']} is one of the references: its labels are your own marks. To take it out of "
+                        f"them: idseg label unmark {row['picture']}"
+                    )
+                if row["state"] == state or (row["state"], state) == ("corrected", "accepted"):
                     continue
-                if row["state"] == "corrected":
-                    self.book.remove(hashlib.sha256(read_bytes(row["picture"], ImageError, "picture")).hexdigest())
-                if row["state"] != state:
-                    change[row["name"]] = row | {"state": state}
+                if state == "rejected":
+                    marks.append((row["sha256"], row["state"] == "corrected"))
+                change[row["name"]] = row | {"state": state}
+            if left:
+                raise InputError(
+                    f"no labels of {sorted(left)[0]!r} in {self.folder}; `idseg label list` shows what there is"
+                )
             if change:
                 self._compact(change)
+            for digest, corrected in marks:
+                self.drafts.remove(digest)
+                if corrected:
+                    self.book.remove(digest)
             return len(change)
 
     def masks(self, row: Mapping) -> dict[int, np.ndarray]:
@@ -557,9 +659,12 @@ class LabelJob:
         return {o["id"]: read_image(self._file("id_masks", row["name"], o["id"]))[..., 0] > 127 for o in row["objects"]}
 
     def to_correct(self, name: str) -> tuple[Marked, np.ndarray]:
-        """A target's picture and marks to draw on, begun with what was proposed; nothing is saved yet."""
+        """A target's picture and marks to draw on: an unfinished correction, or the marks of a finished one, or else
+        what was proposed. Nothing is saved yet."""
         row = self.row(name)
-        marked, image = self.book.open(row["picture"])
+        marked, image = self.drafts.open(row["picture"])
+        if not marked.marks.done:
+            marked, image = self.book.open(row["picture"])
         if not marked.marks.done:
             marks = Marks(image.shape[:2], [Mark.of_mask(i, mask) for i, mask in self.masks(row).items()])
             marked = Marked(marked.path, marked.sha256, marks)
@@ -578,12 +683,16 @@ class LabelJob:
         masks = marked.marks.masks(image, self.segmenter)
         found = _as_segments({i: encode_rle(mask) for i, mask in masks.items()}, ids, image.shape[:2])
         with self._locked():
-            self.book.save(marked)
-            base = {k: row[k] for k in ("picture", "name", "question")} | {
-                "state": "corrected", "stamp": _stamp(marked.path), "width": image.shape[1], "height": image.shape[0],
+            self.book.change(marked, partial(_become, marked.marks))
+            base = {k: row[k] for k in ("picture", "name", "file")} | {
+                "state": "corrected", "by": "hand", "question": self.question(), "stamp": _stamp(marked.path),
+                "sha256": marked.sha256, "width": image.shape[1], "height": image.shape[0],
             }  # fmt: skip
+            # Should this be broken off, the files are not what the record says: it is made anew, from these marks.
+            self._compact({row["name"]: row | {"state": "proposed", "question": "correcting"}})
             new = self._written(base, image, found, None)
             self._compact({row["name"]: new})
+            self.drafts.remove(marked.sha256)
         return new
 
     # ---- export
@@ -599,18 +708,43 @@ class LabelJob:
             InputError: an unknown format, or no labels.
             OutputError: it cannot be written.
         """
-        if not any(row["state"] in states for row in self._rows()):
-            raise InputError(f"{self.folder} holds no labels to export; run it on some targets first")
+        names, some = self.names, False
+        for row in self._rows():
+            some = some or row["state"] in states
+            for thing in row["objects"]:  # of an id that has no marks any more, too
+                names.setdefault(thing["id"], thing["name"])
+        if not some:
+            raise InputError(
+                f"{self.folder} holds no labels to export ({', '.join(states)}); `idseg label list --state`"
+            )
 
         def pictures() -> Iterator[Labelled]:
             for row in self._rows():
                 if row["state"] in states:
                     yield Labelled(
-                        Path(row["picture"]), row["name"], (row["width"], row["height"]),
+                        Path(row["picture"]), row["name"], shown_path(row["file"]), (row["width"], row["height"]),
                         {o["id"]: o["score"] for o in row["objects"]}, partial(self.masks, row),
                     )  # fmt: skip
 
-        return export(kind, pictures, self.names, self.folder / "exports", parts)
+        return export(kind, pictures, dict(sorted(names.items())), self.folder / "exports", parts)
+
+
+def _become(wanted: Marks, now: Marks) -> bool:
+    now.done[:], now.undone[:] = wanted.done, wanted.undone
+    return True
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A picture to be labelled: its path, the name of its labels, and its own name below the folder of targets."""
+
+    path: Path
+    name: str
+    file: str
+
+    @property
+    def key(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -618,24 +752,82 @@ class _Known:
     """What is remembered of a target while others are labelled."""
 
     name: str
+    file: str
     state: str
     question: str
     stamp: tuple[int, ...]
+    sha256: str
 
     @classmethod
     def of(cls, row: Mapping) -> _Known:
         question = row["question"] if row["state"] not in (*_KEPT, "unreadable") else ""
-        return cls(row["name"], row["state"], question, tuple(row["stamp"]))
+        return cls(
+            row["name"],
+            row.get("file", row["name"]),
+            row["state"],
+            question,
+            tuple(row["stamp"]),
+            row.get("sha256", ""),
+        )
+
+
+class _Names:
+    """Names for labels and pictures, none given twice on any file system."""
+
+    def __init__(self, known: Iterable[_Known]):
+        self._names: set[str] = set()
+        self._files: set[str] = set()
+        self._outputs: set[str] = set()
+        self._folders: set[str] = set()
+        for entry in known:
+            self._take(entry.name, entry.file)
+
+    def give(self, within: Path) -> tuple[str, str]:
+        """(name of the labels: the picture's own without suffix; with it, or a number, where that is taken;
+        name of the picture)."""
+        stem, number = within.with_suffix(""), 1
+        if len(os.fsencode(within.name)) > _LONGEST_NAME:
+            stem = within.with_name(f"{within.name[:40]}-{hashlib.sha256(os.fsencode(within.name)).hexdigest()[:16]}")
+        if self._above(shown_path(stem)) & self._outputs:  # its folder is called like somebody's labels
+            stem = Path(f"{within.parts[0]}-folder", *stem.parts[1:])
+        while True:
+            mark = "" if number == 1 else f"-{number}"
+            file = f"{shown_path(stem)}{mark}{within.suffix}"
+            for name in (f"{shown_path(stem)}{mark}", file):
+                if self._free(name) and file.casefold() not in self._files:
+                    self._take(name, file)
+                    return name, file
+            number += 1
+
+    def _free(self, name: str) -> bool:
+        # A folder cannot be where a file is: a picture x.jpg beside a folder x.png of others.
+        clash = self._written(name) & self._folders or self._above(name) & self._outputs
+        return name.casefold() not in self._names and not clash
+
+    def _take(self, name: str, file: str) -> None:
+        self._names.add(name.casefold())
+        self._files.add(file.casefold())
+        self._outputs |= self._written(name)
+        self._folders |= self._above(name)
+
+    @staticmethod
+    def _written(name: str) -> set[str]:
+        return {f"{name}{suffix}".casefold() for suffix in (".png", ".jpg", ".json")}
+
+    @staticmethod
+    def _above(name: str) -> set[str]:
+        parts = name.casefold().split("/")[:-1]
+        return {"/".join(parts[: i + 1]) for i in range(len(parts))}
 
 
 def _finished(known: _Known | None, path: Path, question: str) -> bool:
-    if known is None or known.state == "unreadable":
+    if known is None or known.state == "unreadable" or known.question != question:
         return False
-    return tuple(_stamp(path)) == known.stamp and (known.state in _KEPT or known.question == question)
+    return tuple(_stamp(path)) == known.stamp or _digest(path) == known.sha256
 
 
 def _stamp(path: Path) -> list[int]:
-    """Size and time of change: a picture that has changed is labelled anew. Empty for what is not there."""
+    """Size and time of change, by which most pictures are seen to be the same. Empty for what is not there."""
     try:
         status = os.stat(path)
     except OSError:
@@ -643,24 +835,22 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _digest(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _real(path: Path) -> Path:
+    """The path with links and dots of its folder resolved: one spelling for one place. A link to a picture stays."""
+    path = Path(os.path.abspath(path))
+    return Path(os.path.realpath(path)) if path.is_dir() else Path(os.path.realpath(path.parent)) / path.name
+
+
 def _line(row: Mapping) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-def _free_name(within: Path, taken: set[str]) -> str:
-    """The name of a picture's labels: its own without suffix; with it, or with a number, where that is taken."""
-    plain = shown_path(within.with_suffix(""))
-    if len(os.fsencode(within.name)) > _LONGEST_NAME:
-        short = hashlib.sha256(os.fsencode(within.name)).hexdigest()[:16]
-        plain = shown_path(within.with_name(within.name[:40] + "-" + short))
-    candidates = [plain, f"{plain}{within.suffix}"]
-    number = 1
-    while candidates[0].casefold() in taken:
-        candidates.pop(0)
-        if not candidates:
-            number += 1
-            candidates = [f"{plain}-{number}"]
-    return candidates[0]
+    return as_json(row) + b"\n"
 
 
 def _as_segments(marks: Mapping[int, dict], ids: Sequence[int], shape) -> dict[int, Segment]:
@@ -692,15 +882,18 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Sequence, workers
 
 
 @contextlib.contextmanager
-def _one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool in which each picture has one core: libraries that would share one picture between cores only wait."""
+def _pool(workers: int, parallel: bool) -> Iterator[ThreadPoolExecutor]:
+    """Threads. Where pictures are labelled side by side each has one core: libraries that shared one picture between
+    cores would only wait."""
     from threadpoolctl import threadpool_limits
 
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
     try:
+        if parallel:
+            cv2.setNumThreads(1)
         # OpenMP's limit is each thread's own, so it is set in every worker.
-        with ThreadPoolExecutor(workers, "label", lambda: threadpool_limits(1, "openmp")) as pool:
+        limit = (lambda: threadpool_limits(1, "openmp")) if parallel else None
+        with ThreadPoolExecutor(workers, "label", limit) as pool:
             yield pool
     finally:
         cv2.setNumThreads(before)

@@ -10,23 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import filelock
 import numpy as np
 
 from .engines.protocols import PointSegmenter
-from .errors import EngineUnavailable, InputError
+from .errors import EngineUnavailable, InputError, OutputError
 from .geometry import decode_rle, encode_rle
-from .images import atomic_write, decode_image, read_bytes, safe_filename, shown_path
+from .images import as_json, atomic_write, decode_image, read_bytes, safe_filename, shown_path
 from .types import Reference, as_image
 
 MOST_IDS = 16
 BRUSH_SIZES = (1, 100)  # diameter, in pixels of the picture
 TOOLS = ("box", "point", "brush", "eraser", "mask")
 _SCHEMA = 1
+_PATIENCE = 10.0  # seconds to wait for another process that is writing marks
 # One colour per id (BGR): the eight that Okabe and Ito chose to be told apart by the colour-blind, then lighter ones.
 COLOURS = (
     (0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204),
@@ -83,8 +85,10 @@ class Mark:
         )
         if not wanted:
             raise InputError(f"a {self.tool} of {len(points)} points is none")
-        if self.tool == "mask" and not (isinstance(self.rle, Mapping) and {"size", "counts"} <= set(self.rle)):
-            raise InputError("expected a mask as COCO run lengths: size and counts")
+        if self.tool == "mask":
+            size, counts = (self.rle or {}).get("size"), (self.rle or {}).get("counts")
+            if not isinstance(counts, str) or not isinstance(size, list | tuple) or len(size) != 2:
+                raise InputError("expected a mask as COCO run lengths: size [H, W] and counts")
         if not isinstance(self.size, int) or not BRUSH_SIZES[0] <= self.size <= BRUSH_SIZES[1]:
             raise InputError(f"expected a brush of {BRUSH_SIZES[0]} to {BRUSH_SIZES[1]} pixels, got {self.size!r}")
 
@@ -168,6 +172,10 @@ class Marks:
             return True
         return False
 
+    def copy(self) -> Marks:
+        """The same marks, to be changed apart."""
+        return Marks(self.shape, self.done, self.undone)
+
     @property
     def ids(self) -> tuple[int, ...]:
         """Ids that are marked here, in rising order."""
@@ -193,7 +201,8 @@ class Marks:
             inside[:] = False
         if not inside.all(axis=1).any():
             raise InputError(f"the {mark.tool} at {mark.points[0]} lies outside the {width}x{height} picture")
-        return mark
+        held = np.clip(points, -reach, np.array([width, height]) + reach)
+        return mark if np.array_equal(held, points) else replace(mark, points=tuple(map(tuple, held.tolist())))
 
     # ---- masks
 
@@ -221,7 +230,10 @@ class Marks:
         prompts = [mark for mark in own[last + 1 :] if mark.tool in ("box", "point")]
         mask = np.zeros(self.shape, bool)
         if last >= 0:
-            mask = decode_rle(dict(own[last].rle))
+            try:
+                mask = decode_rle(dict(own[last].rle))
+            except (ValueError, TypeError, AttributeError, UnicodeError) as error:
+                raise InputError(f"a mask of id {number} is damaged ({error}); take its file of marks away") from error
         if prompts:
             if not hasattr(segmenter, "by_points"):
                 name = getattr(segmenter, "id", "none")
@@ -233,7 +245,7 @@ class Marks:
                 mask = mask | segmenter.by_points(state, points, inside, box).mask
         for mark in own[last + 1 :]:
             if mark.tool in ("brush", "eraser"):
-                mask = _stroked(mask, mark)
+                mask = stroked(mask, mark)
         return mask
 
 
@@ -252,7 +264,8 @@ def _prompted(prompts: Sequence[Mark]) -> Iterator[tuple[np.ndarray, list[bool],
         yield np.array([m.points[0] for m in free], np.float32), [m.inside for m in free], None
 
 
-def _stroked(mask: np.ndarray, mark: Mark) -> np.ndarray:
+def stroked(mask: np.ndarray, mark: Mark) -> np.ndarray:
+    """The mask, bool (H, W), after a stroke of the brush or of the eraser."""
     canvas = mask.astype(np.uint8)
     value = int(mark.tool == "brush")
     points = np.array(mark.points)
@@ -304,10 +317,39 @@ class MarkBook:
         data = read_bytes(path, InputError, "picture")
         image, digest = decode_image(data, str(path)), hashlib.sha256(data).hexdigest()
         file = self._file(digest)
-        marks = _read(file)[1] if file is not None else Marks(image.shape[:2])
+        content, marks = _read(file) if file is not None else ({}, Marks(image.shape[:2]))
+        if content and not Path(content["picture"]).exists():
+            self.save(Marked(path, digest, marks))  # it was moved, and is here now
         if marks.shape != image.shape[:2]:
             raise InputError(f"{file}: these marks are for another size ({marks.shape}) than the picture's")
         return Marked(path, digest, marks), image
+
+    def change(self, marked: Marked, do: Callable[[Marks], bool]) -> Marked:
+        """Change a picture's marks as they are on disk now, whoever made the last of them: two hands on one picture
+        lose nothing. `do` changes them and says whether it did; then they are written.
+
+        Args:
+            marked: stands in where nothing is on disk yet.
+
+        Raises:
+            OutputError: they cannot be written, or another process holds them for long; what was there stays.
+        """
+        if not self.folder.exists():
+            do(marked.marks.copy())  # what is refused makes no folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.folder / ".lock", timeout=_PATIENCE):
+                file = self._file(marked.sha256)
+                fresh = Marked(marked.path, marked.sha256, _read(file)[1] if file is not None else marked.marks.copy())
+                if do(fresh.marks):
+                    self.save(fresh)
+                return fresh
+        except filelock.Timeout as error:
+            raise OutputError(f"{self.folder}: another process is writing marks there; try again") from error
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
 
     def save(self, marked: Marked) -> Path:
         """Write a picture's marks.
@@ -316,7 +358,7 @@ class MarkBook:
             OutputError: they cannot be written; what was there before stays.
         """
         content = {
-            "schema": _SCHEMA, "picture": shown_path(marked.path), "sha256": marked.sha256,
+            "schema": _SCHEMA, "picture": str(marked.path), "sha256": marked.sha256,
             "size": [marked.marks.shape[1], marked.marks.shape[0]],
             "marks": [mark.as_json() for mark in marked.marks.done],
             "undone": [mark.as_json() for mark in marked.marks.undone],
@@ -325,7 +367,7 @@ class MarkBook:
             self.folder / f"{safe_filename(shown_path(marked.path.stem))[:60]}-{marked.sha256[:16]}.json"
         )
         with atomic_write(file) as out:
-            out.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+            out.write(as_json(content, 1))
         return file
 
     def all(self) -> list[Marked]:
@@ -345,7 +387,10 @@ class MarkBook:
         """Take a picture out of the references; its marks are kept beside, as ``.json.removed``."""
         file = self._file(sha256)
         if file is not None:
-            os.replace(file, f"{file}.removed")
+            number = 1
+            while (kept := Path(f"{file}.removed" if number == 1 else f"{file}.removed-{number}")).exists():
+                number += 1
+            os.replace(file, kept)
         return file is not None
 
     def digest(self) -> str:
@@ -361,10 +406,23 @@ class MarkBook:
             ImageError: a picture is gone or broken.
         """
         found = []
-        for marked in self.all():
-            data = read_bytes(marked.path, InputError, "picture")
-            if hashlib.sha256(data).hexdigest() != marked.sha256:
-                raise InputError(f"{marked.path} has changed since it was marked; mark it again, or put it back")
+        everyone = self.all()
+        for marked in everyone:
+            try:
+                data = read_bytes(marked.path, InputError, "picture")
+            except InputError as error:
+                raise InputError(
+                    f"{error}, but it is marked; put it back, or take it out of the references: idseg label unmark "
+                    f"{marked.path}"
+                ) from error
+            digest = hashlib.sha256(data).hexdigest()
+            if any(other.path == marked.path and other.sha256 == digest != marked.sha256 for other in everyone):
+                continue  # it has changed, and was marked again
+            if digest != marked.sha256:
+                raise InputError(
+                    f"{marked.path} has changed since it was marked; mark it again, put it back, or take it out of the "
+                    f"references: idseg label unmark {marked.path}"
+                )
             image = decode_image(data, str(marked.path))
             found.append((marked, Reference(image, marked.marks.masks(image, segmenter))))
         if not found:

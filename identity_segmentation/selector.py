@@ -9,6 +9,7 @@ after; `0` says that nothing of the id is here; `q` closes. Every gesture is sav
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,7 +50,6 @@ class SmartSelector:
         self.number, self.tool, self.size = checked_id(number), "box", 20
         self.at, self.said = 0, ""
         self._path: list[tuple[float, float]] = []
-        self._touched = False
         self.canvas = Canvas(job, self.pictures[0], correcting)  # before the window: a broken picture opens none
         try:
             self.figure = plt.figure("idseg label", figsize=(12, 8.6))
@@ -95,7 +95,7 @@ class SmartSelector:
         for event, handler in (
             ("button_press_event", self._press), ("motion_notify_event", self._move),
             ("button_release_event", self._release), ("scroll_event", self._scroll), ("key_press_event", self._key),
-            ("close_event", lambda _: self._leave()),
+            ("close_event", self._closed),
         ):  # fmt: skip
             figure.canvas.mpl_connect(event, handler)
 
@@ -119,22 +119,18 @@ class SmartSelector:
 
     def add(self, mark: Mark) -> None:
         """A finished gesture."""
-        self._touched = True
         self._safely(lambda: self.canvas.add(mark))
 
     def undo(self) -> None:
         """Take the last gesture back."""
-        self._touched = True
         self._safely(lambda: None if self.canvas.undo() else self._say("nothing to undo"))
 
     def redo(self) -> None:
         """Do again what was undone."""
-        self._touched = True
         self._safely(lambda: None if self.canvas.redo() else self._say("nothing to redo"))
 
     def nothing(self) -> None:
         """Nothing of the chosen id is in this picture."""
-        self._touched = True
         self._safely(lambda: self.canvas.clear(self.number))
 
     def go(self, step: int) -> None:
@@ -148,14 +144,19 @@ class SmartSelector:
         def turn() -> None:
             self._leave()
             self.canvas, self.at = Canvas(self.job, self.pictures[wanted], self.correcting), wanted
-            self._touched, self._shown = False, None
+            self._shown = None
 
         self._safely(turn)
 
     def _leave(self) -> None:
-        if self.correcting and self._touched:
+        if self.correcting and self.canvas.changed:
             self.canvas.finish()
-            self._touched = False
+
+    def _closed(self, _) -> None:
+        try:
+            self._leave()
+        except IdentitySegmentationError as error:
+            print(f"idseg: {error}; the correction is kept as a draft: fix it again", file=sys.stderr)
 
     def _choose(self, tool: str) -> None:
         self.tool = tool
@@ -179,6 +180,8 @@ class SmartSelector:
     # ---- events
 
     def _key(self, event) -> None:
+        if self._path:  # a drag ends as what it began as, on the picture it began on
+            return
         key = (event.key or "").lower()
         if key in _TOOLS:
             self._choose(_TOOLS[key])
@@ -206,7 +209,7 @@ class SmartSelector:
         self._draw()
 
     def _press(self, event) -> None:
-        if event.inaxes is not self.axes or event.xdata is None:
+        if event.inaxes is not self.axes or event.xdata is None or event.button == 2:
             return
         if self.tool == "point":
             self.add(Mark.point(self.number, event.xdata, event.ydata, inside=event.button == 1))
@@ -233,8 +236,8 @@ class SmartSelector:
         path, self._path = self._path, []
         if not path or event.button != 1:
             return
-        if event.xdata is not None and event.inaxes is self.axes:
-            path.append((event.xdata, event.ydata))
+        end = self.axes.transData.inverted().transform((event.x, event.y))  # outside too: a box then ends at the border
+        path.append(tuple(np.clip(end, 0, self.canvas.size).tolist()))
         self._band.set_visible(False)
         self._line.set_data([], [])
         if self.tool == "box":

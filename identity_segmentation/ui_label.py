@@ -7,11 +7,14 @@ neither served nor swept. What the page shows are copies.
 from __future__ import annotations
 
 import contextlib
+import html
+import json
+import logging
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -20,30 +23,39 @@ import gradio as gr
 import numpy as np
 
 from .canvas import Canvas
-from .errors import IdentitySegmentationError, InputError
+from .errors import IdentitySegmentationError, ImageError, InputError
 from .export import FORMATS
-from .images import safe_filename, shrink_to, write_image
+from .images import (
+    atomic_write,
+    decode_image,
+    read_bytes,
+    read_image,
+    safe_filename,
+    shown_path,
+    shrink_to,
+    write_image,
+)
 from .labeling import LabelJob
 from .marks import MOST_IDS, Mark, colour_of_id
 
+logger = logging.getLogger(__name__)
 _PROGRESS = gr.Progress()
+_MOST_SESSIONS, _MOST_CANVASES = 32, 3  # kept at hand; others are opened again when they are asked for
+_MOST_ACTIONS, _MOST_POINTS = 500, 50_000
 _LONGEST = 1600  # pixels of a picture on the page; marks are in the picture's own
 _SHOWN = 500  # rows of the table
 
 
 class _Session:
-    """What one open page is working on."""
+    """What one open page is working on. All of it can be made anew from what the page says and the disk holds."""
 
     def __init__(self, served: Path):
         self.served = served
         self.job: LabelJob | None = None
-        self.canvas: Canvas | None = None
-        self.picture = ""
-        self.copy: Path | None = None
+        self.canvases: dict[str, tuple[Canvas, Path]] = {}
         self.ack, self.version = 0, 0
         self.overlays: list[Path] = []
-        self.cancel: threading.Event | None = None
-        self.used = time.monotonic()
+        self.cancel = threading.Event()
         self.lock = threading.RLock()
 
 
@@ -58,6 +70,7 @@ class LabelPage:
         self.page = page
         self.folder = Path(page.pipeline.settings.output) / "labels"
         self._sessions: dict[str, _Session] = {}
+        self._guard = threading.Lock()
 
     def jobs(self) -> list[str]:
         """Names of the jobs there are."""
@@ -66,19 +79,21 @@ class LabelPage:
         return sorted(p.name for p in self.folder.iterdir() if (p / "marks").is_dir() or (p / "job.json").exists())
 
     def _session(self, name: str) -> _Session:
-        for old in [k for k, s in self._sessions.items() if time.monotonic() - s.used > 24 * 3600]:
-            del self._sessions[old]
-        session = self._sessions.get(name)
-        if session is None:
-            session = self._sessions[name] = _Session(self.page.job())
-        session.used = time.monotonic()
-        return session
+        with self._guard:
+            session = self._sessions.pop(name, None) or _Session(self.page.job())
+            self._sessions[name] = session  # the last used is the last
+            while len(self._sessions) > _MOST_SESSIONS:
+                self._sessions.pop(next(iter(self._sessions)))
+            return session
 
     def leave(self, name: str) -> None:
-        """A page was closed: its run stops, what is finished stays."""
-        session = self._sessions.pop(name, None)
-        if session is not None and session.cancel is not None:
-            session.cancel.set()
+        """A page was closed, or its connection was lost for a moment: what is labelled goes on being labelled, and a
+        gesture that still comes finds its picture again."""
+        self._sessions.pop(name, None)
+
+    def _opened(self, job: str) -> LabelJob:
+        pipeline = self.page.pipeline
+        return LabelJob(self.folder / safe_filename(job), lambda: pipeline.segmenter)
 
     def _job(self, session: _Session) -> LabelJob:
         if session.job is None:
@@ -90,81 +105,124 @@ class LabelPage:
         if not (job or "").strip():
             raise InputError("give the labelling job a name first")
         session = self._session(name)
-        segmenter = self.page.pipeline
-        session.job = LabelJob(self.folder / safe_filename(job.strip()), lambda: segmenter.segmenter)
-        session.canvas, session.picture = None, ""
+        session.job = self._opened(job.strip())
         return session.job
 
     # ---- references
 
-    def references(self, name: str) -> list[tuple[str, str]]:
-        """(what the list shows, path) of every picture to mark: those uploaded, and those marked before."""
-        job = self._job(self._session(name))
-        paths = {str(m.path): m.path.name for m in job.book.all()}
-        for path in sorted((job.folder / "pictures").glob("*")) if (job.folder / "pictures").is_dir() else ():
-            paths.setdefault(str(path.absolute()), path.name)
-        return sorted(((label, path) for path, label in paths.items()))
+    def _references(self, job: LabelJob) -> dict[str, Path]:
+        """What a reference is called on the page -> its picture; no path of the server is shown."""
+        folder = job.folder / "pictures"
+        uploaded = sorted(folder.glob("*")) if folder.is_dir() else []
+        paths = [p.absolute() for p in uploaded if not p.name.startswith(".")]
+        paths += [m.path for m in job.book.all() if m.path not in paths]
+        found: dict[str, Path] = {}
+        for path in paths:
+            label, number = shown_path(path.name), 1
+            while (key := label if number == 1 else f"{label} ({number})") in found:
+                number += 1
+            found[key] = path
+        return found
 
-    def upload(self, name: str, files, place: str = "pictures") -> list[Path]:
-        """Keep uploaded pictures with the job; the same picture twice is kept once."""
+    def references(self, name: str) -> list[str]:
+        """Every picture to mark: those uploaded, and those marked before."""
+        return list(self._references(self._job(self._session(name))))
+
+    def upload(self, name: str, files, place: str = "pictures") -> tuple[list[str], list[str]]:
+        """Keep uploaded pictures with the job; the same picture twice is kept once.
+
+        Returns:
+            Names of those that are new, and a sentence about each that is no picture.
+        """
         job = self._job(self._session(name))
-        kept = []
+        new, refused = [], []
         for file in files or ():
             source = Path(file)
+            try:
+                data = read_bytes(source, ImageError, "picture")
+                decode_image(data, source.name, self.page.pipeline.settings.max_pixels)
+            except ImageError as error:
+                refused.append(str(error).replace(str(source), source.name))
+                continue
             target, number = job.folder / place / safe_filename(source.name), 1
-            data = source.read_bytes()
             while target.exists() and target.read_bytes() != data:
                 number += 1
                 target = job.folder / place / f"{safe_filename(source.stem)}-{number}{source.suffix.lower()}"
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(f".{uuid.uuid4().hex}.part")
-                part.write_bytes(data)
-                part.replace(target)
-            kept.append(target.absolute())
-        return kept
+                with atomic_write(target) as out:
+                    out.write(data)
+                new.append(target.name)
+        return new, refused
 
-    def name_id(self, name: str, number, text: str) -> dict | None:
+    def name_id(self, name: str, number, text: str) -> dict:
         """Say what an id is called."""
         session = self._session(name)
         with session.lock:
             self._job(session).name_id(int(number or 0), text or "")
-            return self._value(session)
+            where = next(reversed(session.canvases), None)
+            return self._value(session, where)
 
     # ---- the canvas
 
-    def show(self, name: str, picture: str | None, correcting: bool = False) -> dict | None:
-        """Put a picture on the canvas; in correcting, a target by its name."""
+    def show(self, name: str, picture: str | None, correcting: bool = False) -> dict:
+        """Put a reference on the canvas; in correcting, a target by its name; nothing empties it."""
         session = self._session(name)
         with session.lock:
             if not picture:
-                return None
-            if not correcting and picture not in {path for _, path in self.references(name)}:
-                raise InputError("that picture is not among this job's references; upload it first")
-            session.canvas = Canvas(self._job(session), picture, correcting)
-            session.picture = f"{uuid.uuid4().hex}"
-            small, _ = shrink_to(session.canvas.image, _LONGEST)
-            session.copy = write_image(session.served / f"{session.picture}.jpg", small)
-            return self._value(session)
+                return self._value(session, None)
+            where = json.dumps([self._job(session).folder.name, picture, bool(correcting)])
+            session.canvases.pop(where, None)  # as it is on disk
+            self._canvas(session, where)
+            return self._value(session, where)
 
-    def gesture(self, name: str, actions) -> dict | None:
-        """Gestures of the canvas, in order; those that came before are passed over. Every one is saved."""
+    def _canvas(self, session: _Session, where: str) -> Canvas:
+        """The canvas that a page means by its `where`: job, picture, correcting.
+
+        Raises:
+            InputError: there is no such picture in the job.
+        """
+        if where not in session.canvases:
+            try:
+                job_name, picture, correcting = json.loads(where)
+                if (job_name, type(picture)) != (safe_filename(job_name), str) or not isinstance(correcting, bool):
+                    raise ValueError(where)
+            except (ValueError, TypeError) as error:
+                raise InputError("that is not a picture of a labelling job") from error
+            job = self._opened(job_name)
+            path = picture if correcting else self._references(job).get(picture)
+            if path is None:
+                raise InputError(f"{picture} is not among the references of {job_name}; upload it first")
+            canvas = Canvas(job, str(path), correcting)
+            copy = session.served / f"{uuid.uuid4().hex}.jpg"
+            session.canvases[where] = canvas, copy
+            while len(session.canvases) > _MOST_CANVASES:
+                session.canvases.pop(next(iter(session.canvases)))
+        canvas, copy = session.canvases.pop(where)
+        session.canvases[where] = canvas, copy
+        if not copy.exists():  # the first time, or swept
+            write_image(copy, shrink_to(canvas.image, _LONGEST)[0])
+        return canvas
+
+    def gesture(self, name: str, actions) -> dict:
+        """Gestures of the canvas, in order, each for the picture it says; those that came before are passed over. Every
+        one is saved."""
         session = self._session(name)
         with session.lock:
-            said = ""
-            if session.canvas is None:
-                return None
-            for action in actions if isinstance(actions, list) else ():
+            said, where = "", next(reversed(session.canvases), None)
+            for action in actions[:_MOST_ACTIONS] if isinstance(actions, list) else ():
                 number = action.get("n") if isinstance(action, dict) else None
-                if not isinstance(number, int) or number <= session.ack:
+                if not isinstance(number, int) or not session.ack < number < 1 << 53:
                     continue
                 try:
-                    if action.get("picture") == session.picture:
-                        self._apply(session.canvas, action)
+                    where = str(action.get("where"))
+                    self._apply(self._canvas(session, where), action)
                 except IdentitySegmentationError as error:
                     said = str(error)
+                except Exception:
+                    logger.exception("a gesture failed")
+                    said = "something went wrong here; the log of the server has the details"
                 session.ack = number  # a refused one too, or the page would send it for ever
-            return self._value(session, said)
+            return self._value(session, where if where in session.canvases else None, said)
 
     @staticmethod
     def _apply(canvas: Canvas, action: dict) -> None:
@@ -173,42 +231,44 @@ class LabelPage:
             canvas.undo()
         elif tool == "redo":
             canvas.redo()
+        elif tool == "done":
+            canvas.finish()
         elif tool == "clear":
             canvas.clear(action.get("id"))
-        elif tool == "box":
-            points = Mark.from_json(action).points
-            canvas.add(Mark.box(action["id"], *points[0], *points[1]))
-        elif tool in ("point", "brush", "eraser"):
-            if len(action.get("points", ())) > 50_000:
+        elif tool in ("box", "point", "brush", "eraser"):
+            mark = Mark.from_json({k: v for k, v in action.items() if k != "rle"})
+            if len(mark.points) > _MOST_POINTS:
                 raise InputError("too long a stroke; lift the pen now and then")
-            canvas.add(Mark.from_json({k: v for k, v in action.items() if k != "rle"}))
+            canvas.add(Mark.box(mark.id, *mark.points[0], *mark.points[1]) if tool == "box" else mark)
         else:
             raise InputError(f"unknown gesture {tool!r}")
 
-    def _value(self, session: _Session, said: str = "") -> dict | None:
-        canvas = session.canvas
-        if canvas is None:
-            return None
+    def _value(self, session: _Session, where: str | None, said: str = "") -> dict:
         session.version = max(session.version + 1, int(time.time() * 1000))
+        common = {"where": where, "ack": session.ack, "version": session.version, "said": said}
+        if where is None:
+            return common
+        canvas = self._canvas(session, where)
         width, height = canvas.size
-        return {
-            "picture": session.picture, "width": width, "height": height, "image": _served(session.copy),
-            "overlay": _served(self._overlay(session)), "marks": [mark.as_json() for mark in canvas.prompts()],
-            "names": {str(i): text for i, text in session.job.names.items()}, "ack": session.ack,
-            "version": session.version, "said": said,
+        return common | {
+            "width": width, "height": height, "image": _served(session.canvases[where][1]),
+            "overlay": _served(self._overlay(session, canvas)),
+            "marks": [mark.as_json() for mark in canvas.prompts()], "correcting": canvas.correcting,
+            "names": {str(i): text for i, text in canvas.job.names.items()},
         }  # fmt: skip
 
     @staticmethod
-    def _overlay(session: _Session) -> Path | None:
+    def _overlay(session: _Session, canvas: Canvas) -> Path | None:
         layers = None
-        for number, mask in session.canvas.masks().items():
+        for number, mask in canvas.masks().items():
             small, _ = shrink_to(mask.astype(np.uint8) * 255, _LONGEST)
             layers = np.zeros((*small.shape, 4), np.uint8) if layers is None else layers
-            layers[small > 127] = (*colour_of_id(number), 140)
+            layers[small > 0] = (*colour_of_id(number), 140)  # a thin stroke is to be seen
         if layers is None:
             return None
         # A new name each time, as browsers keep what they fetched; the last few stay for an answer on its way.
         file = session.served / f"overlay-{uuid.uuid4().hex}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)  # it may have been swept
         file.write_bytes(cv2.imencode(".png", layers, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
         session.overlays.append(file)
         while len(session.overlays) > 5:
@@ -223,47 +283,48 @@ class LabelPage:
         states = ("proposed", "rejected", "corrected", "accepted", "unreadable")
         order = {state: number for number, state in enumerate(states)}
         found = sorted(self._job(self._session(name)).ranked(states), key=lambda row: order[row["state"]])
-        return [
-            [row["name"], row["state"], round(row.get("sure", 0.0), 2), _found(row)] for row in found[:_SHOWN]
-        ]  # fmt: skip
+        rows = [[row["name"], row["state"], round(row.get("sure", 0.0), 2), _found(row)] for row in found[:_SHOWN]]
+        if len(found) > _SHOWN:
+            rows.append(
+                ["", "", None, f"... {len(found) - _SHOWN} more: idseg label list --out {self.folder.name}/..."]
+            )
+        return rows
+
+    def arm(self, name: str) -> None:
+        """A run was asked for: from now on, also while it waits for another, it can be stopped."""
+        self._session(name).cancel = threading.Event()
 
     def run(self, name: str, files, progress: Callable) -> str:
-        """Label uploaded pictures, and those uploaded before; a line on how it went."""
+        """Label uploaded pictures, and those uploaded before - anew where the marks have changed and nobody accepted
+        what there was; a line on how it went."""
         job = self._job(self._session(name))
-        self.upload(name, files, "targets")
+        _, refused = self.upload(name, files, "targets")
         targets = job.folder / "targets"
         if not targets.is_dir():
-            raise InputError("give some pictures to label first")
-        return self._worked(name, lambda **how: job.run([targets], **how), progress)
+            raise InputError("; ".join(["give some pictures to label first", *refused]))
+        return self._worked(name, lambda **how: job.relearn([targets], **how), progress, refused)
 
     def relearn(self, name: str, progress: Callable) -> str:
         """Propose anew what is not accepted."""
         job = self._job(self._session(name))
         return self._worked(name, job.relearn, progress)
 
-    def _worked(self, name: str, work: Callable, progress: Callable) -> str:
-        session = self._session(name)
-        session.cancel = threading.Event()
-
+    def _worked(self, name: str, work: Callable, progress: Callable, refused: Sequence[str] = ()) -> str:
         def step(done: int, total: int, left: float | None) -> None:
             progress(done, total, "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}")
 
-        try:
-            report = work(progress=step, cancel=session.cancel)
-        finally:
-            session.cancel = None
-        broken = "".join(f"; {Path(path).name}: {why}" for path, why in list(report.unreadable.items())[:5])
+        report = work(progress=step, cancel=self._session(name).cancel)
+        broken = [f"{Path(path).name}: {why}" for path, why in report.unreadable.items()] + list(refused)
         state = "stopped; what was finished is kept. " if report.cancelled else ""
+        more = f" ({'; '.join(broken[:5])}{'; ...' if len(broken) > 5 else ''})" if broken else ""
         return (
-            f"{state}{report.done} labelled, {report.kept} kept, {len(report.unreadable)} unreadable{broken}; "
+            f"{state}{report.done} labelled, {report.kept} kept, {len(broken)} passed over{more}; "
             f"{report.seconds:.1f} s. {report.calibration}"
         )
 
     def stop(self, name: str) -> None:
-        """Stop a run after the pictures at work."""
-        session = self._sessions.get(name)
-        if session is not None and session.cancel is not None:
-            session.cancel.set()
+        """Stop a run after the pictures at work, or before it has begun."""
+        self._session(name).cancel.set()
 
     def overlay(self, name: str, target: str | None) -> str | None:
         """A copy of a target's overlay, to be shown."""
@@ -274,9 +335,7 @@ class LabelPage:
         if row["state"] == "unreadable":
             raise InputError(f"{row['name']}: {row['reason']}")
         file = session.job.folder / "overlays" / f"{row['name']}.jpg"
-        copy = session.served / f"shown-{uuid.uuid4().hex}.jpg"
-        shutil.copyfile(file, copy)
-        return str(copy)
+        return str(write_image(session.served / f"shown-{uuid.uuid4().hex}.jpg", read_image(file)))
 
     def decide(self, name: str, target: str | None, state: str) -> None:
         """Accept or reject a target's labels."""
@@ -285,13 +344,10 @@ class LabelPage:
         job = self._job(self._session(name))
         (job.accept if state == "accepted" else job.reject)([target])
 
-    def done(self, name: str) -> str:
-        """What is on the canvas is right: it becomes the target's labels, and a reference. The target's name."""
-        session = self._session(name)
-        with session.lock:
-            if session.canvas is None or not session.canvas.correcting:
-                raise InputError("nothing is being corrected; click a row of the table, then Correct")
-            return session.canvas.finish()["name"]
+    def finished(self, name: str) -> str:
+        """The name of the target whose correction was just finished."""
+        where = next(reversed(self._session(name).canvases), None)
+        return json.loads(where)[1] if where else ""
 
     def export(self, name: str, kind: str, parts: bool, accepted: bool) -> str:
         """A file for download: COCO's and CVAT's own, or the folder of the format as a zip."""
@@ -382,7 +438,6 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
                 accept = gr.Button(words("label_accept"), elem_id="label_accept")
                 reject = gr.Button(words("label_reject"), elem_id="label_reject")
                 fix = gr.Button(words("label_fix"), elem_id="label_fix")
-                done = gr.Button(words("label_done"), elem_id="label_done")
             relearn = gr.Button(words("label_relearn"), elem_id="label_relearn")
             with gr.Row():
                 kind = gr.Dropdown(list(FORMATS), value="coco", label=words("label_format"), elem_id="label_format")
@@ -393,24 +448,32 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
             exported = gr.File(label=words("downloads"), interactive=False, elem_id="label_exported")
 
     def opened(name, request: gr.Request):
-        label.open(request.session_hash, name)
+        folder = label.open(request.session_hash, name).folder
         found = label.references(request.session_hash)
-        first = found[0][1] if found else None
+        first, view = None, label.show(request.session_hash, None)
+        for reference in found:
+            try:
+                first, view = reference, label.show(request.session_hash, reference)
+                break
+            except IdentitySegmentationError as error:  # one picture that is gone must not shut the job
+                view = label.show(request.session_hash, None) | {"said": str(error)}
+        # Nothing of another job stays: its uploads would be taken for this one's.
         return (
-            gr.update(choices=found, value=first),
-            label.show(request.session_hash, first),
-            label.rows(request.session_hash),
-        )
+            gr.update(value=folder.name), gr.update(choices=found, value=first), view, label.rows(request.session_hash),
+            None, None, "", None, "", None,
+        )  # fmt: skip
 
     def uploaded(files, request: gr.Request):
-        kept = label.upload(request.session_hash, files)
-        first = str(kept[0].absolute()) if kept else None
-        return gr.update(choices=label.references(request.session_hash), value=first), label.show(
-            request.session_hash, first
-        )
+        new, refused = label.upload(request.session_hash, files)
+        for sentence in refused:
+            gr.Warning(html.escape(sentence))
+        found = label.references(request.session_hash)
+        if not new:
+            return gr.update(choices=found), gr.skip()
+        return gr.update(choices=found, value=new[-1]), label.show(request.session_hash, new[-1])
 
-    def picked(path, request: gr.Request):
-        return label.show(request.session_hash, path)
+    def picked(reference, request: gr.Request):
+        return label.show(request.session_hash, reference)
 
     def gestured(request: gr.Request, event: gr.EventData):
         return label.gesture(request.session_hash, event._data.get("actions"))
@@ -447,8 +510,11 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
         return label.show(request.session_hash, target, correcting=True)
 
     def fixed(request: gr.Request):
-        target = label.done(request.session_hash)
+        target = label.finished(request.session_hash)
         return target, label.overlay(request.session_hash, target), label.rows(request.session_hash)
+
+    def armed(request: gr.Request):
+        label.arm(request.session_hash)
 
     def wrote(which, apart, sure, request: gr.Request):
         return label.export(request.session_hash, which, apart, sure)
@@ -461,19 +527,21 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
 
     # Gestures go past the queue, or a stroke would wait behind a run; "once" would drop those that come fast.
     quick = {**private, "queue": False, "show_progress": "hidden"}
-    job.change(safely(opened), job, [picture, canvas, table], show_progress="hidden", **private)
+    fresh = [job, picture, canvas, table, uploads, targets, chosen, shown, status, exported]
+    job.input(safely(opened), job, fresh, show_progress="hidden", **private)
     uploads.upload(safely(uploaded), uploads, [picture, canvas], show_progress="hidden", **private)
     picture.input(safely(picked), picture, canvas, show_progress="hidden", **private)
     canvas.gesture(safely(gestured), None, canvas, trigger_mode="multiple", **quick)
     called.submit(safely(named), [number, called], canvas, show_progress="hidden", **private)
-    run.click(safely(ran), targets, [status, table], **engine, **private)
-    relearn.click(safely(relearnt), None, [status, table], **engine, **private)
+    canvas.finished(safely(fixed), None, [chosen, shown, table], show_progress="hidden", **private)
+    begun = {"queue": False, "show_progress": "hidden", **private}
+    run.click(armed, None, None, **begun).then(safely(ran), targets, [status, table], **engine, **private)
+    relearn.click(armed, None, None, **begun).then(safely(relearnt), None, [status, table], **engine, **private)
     stop.click(stopped, None, None, queue=False, **private)
     table.select(safely(clicked), None, [chosen, shown], show_progress="hidden", **private)
     accept.click(safely(accepted), chosen, table, show_progress="hidden", **private)
     reject.click(safely(rejected), chosen, table, show_progress="hidden", **private)
     fix.click(safely(fixing), chosen, canvas, show_progress="hidden", **private)
-    done.click(safely(fixed), None, [chosen, shown, table], show_progress="hidden", **private)
     export.click(safely(wrote), [kind, parts, only], exported, **private)
     demo.load(lambda: gr.update(choices=label.jobs()), None, job, **private)
     demo.unload(left)

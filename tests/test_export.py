@@ -51,7 +51,14 @@ def labelled(tmp_path_factory):
             second[30:60, 70:80] = True  # at the border
         masks = {1: first, 3: second}
         pictures.append(
-            Labelled(path, name, (image.shape[1], image.shape[0]), {1: 0.9, 3: 0.25}, lambda masks=masks: masks)
+            Labelled(
+                path,
+                name,
+                f"{name}.png",
+                (image.shape[1], image.shape[0]),
+                {1: 0.9, 3: 0.25},
+                lambda masks=masks: masks,
+            )
         )
     return pictures
 
@@ -246,4 +253,25 @@ def test_a_ring_holds_its_part_hole_and_all():
             drawn |= part
         # The cut to a hole is painted too: a line of one pixel.
         assert (drawn.astype(bool) & mask).sum() == mask.sum() and (drawn.astype(bool) ^ mask).mean() < 0.03
-        assert len(mask_rings(mask)) == len(connected_parts(mask))
+        assert len(mask_rings(mask)) == len(list(connected_parts(mask)))
+
+
+def test_a_mask_full_of_holes_is_walked_in_a_moment():
+    from pycocotools import mask as coco
+
+    rows, columns = np.mgrid[:400, :400]
+    mask = ~((rows % 5 == 2) & (columns % 5 == 2))
+    (ring,) = mask_rings(mask)
+    assert len(ring) > 4 * 6000
+    part = np.pad(mask[:60, :60], 2)
+    (ring,) = mask_rings(part, 3)
+    read = coco.decode(coco.merge(coco.frPyObjects([ring.ravel().tolist()], 64, 64))).astype(bool)
+    assert (read ^ part).mean() < 0.03
+
+
+def test_names_with_control_characters_make_no_invalid_files(readers, labelled, tmp_path):
+    for kind, file in (("voc", "Annotations/첫 사진.xml"), ("cvat", "annotations.xml"), ("label-studio", "config.xml")):
+        folder = export(kind, lambda: iter(labelled), {1: "a\x01b", 3: "a:b\n"}, tmp_path / "exports")
+        ET.parse(folder / file)
+    rows = (tmp_path / "exports/voc/labelmap.txt").read_text("utf-8").splitlines()
+    assert len({row.split(":")[0] for row in rows[1:]}) == 3

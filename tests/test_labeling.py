@@ -159,15 +159,20 @@ def test_boxes_without_a_segmenter_that_takes_them_are_refused(folder):
 
 def test_a_picture_is_known_by_its_content(folder, job):
     (folder / "refs/a.png").rename(folder / "refs/renamed.png")
-    assert job.open(folder / "refs/renamed.png")[0].marks.ids == (1,)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such file.*idseg label unmark"):
         job.run([folder / "targets"])
+    assert job.open(folder / "refs/renamed.png")[0].marks.ids == (1,)
+    assert job.run([folder / "targets"]).done == 4, "it was found again"
+    assert job.unmark(folder / "refs/renamed.png") and not job.unmark(folder / "refs/renamed.png")
+    assert [m.path.name for m in job.book.all()] == ["b.png"]
 
 
 def test_a_reference_that_changed_is_refused(folder, job):
     draw(folder / "refs/a.png", (BLUE, 30, 30, 10))
     with pytest.raises(InputError, match="changed since it was marked"):
         job.run([folder / "targets"])
+    job.mark(folder / "refs/a.png", Mark.box(1, 22, 22, 38, 38))
+    assert job.run([folder / "targets"]).references == 2
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": 9}', '{"schema": 1, "size": [3, 4], "marks": [{"id": 1}]}'])
@@ -290,7 +295,7 @@ def test_two_folders_with_the_same_names_keep_apart(folder, job):
     for place in ("p/one", "q/one"):
         draw(folder / place / "t.png", (RED, 30, 30, 9))
     job.run([folder / "p/one", folder / "q/one"])
-    assert set(rows(job)) == {"one/t", "one/t.png"}
+    assert set(rows(job)) == {"one/t", "one/t-2"}
     assert {Path(r["picture"]).parent.parent.name for r in rows(job).values()} == {"p", "q"}
 
 
@@ -637,3 +642,271 @@ def test_a_book_of_marks_survives_what_is_not_its_own(folder):
     assert book.all() == []
     with pytest.raises(ImageError):
         book.open(folder / "marks/notes.txt")
+
+
+# ---- found by breaking it
+
+
+def test_exports_never_touch_the_pictures_and_keep_two_of_a_name_apart(folder, job):
+    """Two folders' a.png were one file in an export, and the second was written through a link into the first."""
+    for place in ("one", "two"):
+        draw(folder / place / "a.png", (RED, 30, 30, 9), seed=ord(place[0]))
+        draw(folder / place / "b.jpg", (RED, 30, 30, 9), seed=9)
+    Image.open(folder / "one/a.png").save(folder / "one/a.bmp")
+    pictures = [*(folder / "one").iterdir(), *(folder / "two").iterdir()]
+    before = {p: p.read_bytes() for p in pictures}
+    job.run([folder / "one"])
+    job.run([folder / "two"])
+    for kind in ("coco", "yolo", "voc", "cvat", "label-studio"):
+        out = job.export(kind)
+        if kind == "coco":
+            names = [i["file_name"] for i in json.loads((out / "annotations.json").read_text())["images"]]
+            assert len({n.casefold() for n in names}) == 5 and {"a.bmp", "a.png", "b.jpg"} <= set(names)
+        for part in {"yolo": ("images/train", "labels/train"), "voc": ("JPEGImages", "Annotations")}.get(kind, ()):
+            assert len(list((out / part).iterdir())) == 5
+    assert all(p.read_bytes() == data for p, data in before.items())
+
+
+def test_what_was_accepted_stays_while_the_pictures_are_out_of_reach_or_touched(folder, job):
+    job.run([folder / "targets"])
+    job.accept(["t0", "t1"])
+    (folder / "targets").rename(folder / "away")
+    job.relearn()
+    assert rows(job)["t0"]["state"] == "accepted"
+    (folder / "away").rename(folder / "targets")
+    os.utime(folder / "targets/t0.png")
+    report = job.run([folder / "targets"])
+    assert rows(job)["t0"]["state"] == "accepted" and not report.unreadable
+    draw(folder / "targets/t1.png", (RED, 60, 20, 12), seed=50)
+    report = job.run([folder / "targets"])
+    assert "changed since it was accepted" in next(iter(report.unreadable.values()))
+    assert rows(job)["t1"]["state"] == "accepted"
+
+
+def test_targets_that_were_moved_keep_what_was_decided(folder, job):
+    job.run([folder / "targets"])
+    job.accept(["t0"])
+    (folder / "targets").rename(folder / "elsewhere")
+    report = job.run([folder / "elsewhere"])
+    assert report.kept == 4 and rows(job)["t0"]["state"] == "accepted" and len(rows(job)) == 4
+    assert "elsewhere" in rows(job)["t0"]["picture"]
+
+
+def test_rejecting_never_takes_marks_made_as_references(folder, job):
+    job.run([folder / "targets", folder / "refs/a.png"])
+    with pytest.raises(InputError, match="one of the references"):
+        job.reject(["targets/t0", "a"])
+    assert rows(job)["targets/t0"]["state"] == "proposed" and len(job.book.all()) == 2
+    for _ in range(2):
+        marked, image = job.to_correct("targets/t1")
+        marked.marks.add(Mark.stroke(1, [(5, 5)], 8))
+        job.correct(marked, image)
+        (folder / "targets/t1.png").rename(folder / "gone.png")
+        job.reject(["targets/t1"])
+        (folder / "gone.png").rename(folder / "targets/t1.png")
+        job.relearn()
+    assert len(list((folder / "job/marks").glob("*.removed*"))) == 2
+
+
+@pytest.mark.parametrize("mine", ["overlays/t0.jpg", "id_masks/1/t1.png", "bboxes/t2.json", "id_masks/9/t3.png"])
+def test_a_file_of_any_kind_that_the_job_did_not_write_is_kept(folder, job, mine):
+    path = folder / "job" / mine
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match="did not write it"):
+        job.run([folder / "targets"])
+    assert path.read_bytes() == b"mine"
+
+
+def test_marks_made_at_once_are_all_kept(folder, job):
+    other = LabelJob(folder / "job", FakeLearner())
+
+    def work(which, start):
+        for number in range(15):
+            which.mark(folder / "refs/b.png", Mark.point(2, start + number, 10))
+
+    threads = [threading.Thread(target=work, args=(j, s)) for j, s in ((job, 0), (job, 20), (other, 40))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(job.open(folder / "refs/b.png")[0].marks.done) == 1 + 45
+
+
+def test_two_canvases_on_one_picture_lose_nothing(folder, job):
+    one, two = Canvas(job, str(folder / "refs/a.png")), Canvas(job, str(folder / "refs/a.png"))
+    one.add(Mark.point(1, 5, 5))
+    two.add(Mark.point(1, 6, 6))
+    one.add(Mark.point(1, 7, 7))
+    assert [m.points[0][0] for m in one.marked.marks.done[1:]] == [5, 6, 7]
+
+
+def test_a_correction_that_is_not_finished_teaches_nobody(folder, job):
+    job.run([folder / "targets"])
+    canvas = Canvas(job, "t1", correcting=True)
+    canvas.add(Mark.stroke(1, [(5, 5)], 4))
+    assert len(job.book.all()) == 2 and job.run([folder / "targets"]).kept == 4
+    assert Canvas(job, "t1", correcting=True).marked.marks.done == canvas.marked.marks.done, "the draft is there"
+    assert canvas.undo() and not canvas.undo(), "what was proposed is no gesture"
+    assert not canvas.changed and canvas.redo() and canvas.changed
+    job.reject(["t1"])
+    assert [m.tool for m in Canvas(job, "t1", correcting=True).marked.marks.done] == ["mask"]
+
+
+def test_a_fix_with_one_bad_mark_changes_nothing(folder, job, capsys):
+    job.run([folder / "targets"])
+    out = ("--out", folder / "job", "--segmenter", "embedded")
+    assert idseg("label", "fix", "t1", "--point", "30,30", "--point", "900,9", *out) == 1
+    assert "outside" in capsys.readouterr().err
+    assert not job.drafts.all() and len(job.book.all()) == 2
+
+
+def test_a_correction_that_is_broken_off_is_made_good(folder, job, monkeypatch):
+    job.run([folder / "targets"])
+    job.accept(["t1"])
+    marked, image = job.to_correct("t1")
+    marked.marks.add(Mark.stroke(1, [(5, 5)], 8))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelJob, "_written", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job.correct(marked, image)
+    job.relearn()
+    row = rows(job)["t1"]
+    assert row["state"] == "corrected" and job.masks(row)[1][5, 5]
+
+
+def test_a_job_among_its_targets_under_another_spelling_feeds_on_nothing(folder, monkeypatch):
+    monkeypatch.chdir(folder / "refs")
+    job = LabelJob("../targets/job", FakeLearner())
+    job.mark("a.png", Mark.box(1, 22, 22, 38, 38))
+    assert job.run([folder / "targets"]).done == 4
+    (folder / "link").symlink_to(folder / "targets")
+    assert job.run([folder / "link"]).kept == 4 and len(rows(job)) == 4
+    (folder / "targets/deep").symlink_to(folder / "refs")
+    (folder / "refs/round").symlink_to(folder / "targets")
+    assert job.run([folder / "targets"]).done == 2, "linked folders are looked into, circles are not"
+
+
+def test_masks_of_an_id_that_is_not_marked_any_more_go_and_exports_know_the_accepted(folder, job):
+    job.mark(folder / "refs/a.png", Mark.box(2, 54, 14, 66, 26))
+    draw(folder / "targets/t0.png", (RED, 20, 30, 6), (BLUE, 50, 20, 5))
+    job.run([folder / "targets"])
+    job.accept(["t0"])
+    canvas = Canvas(job, str(folder / "refs/a.png"))
+    assert canvas.undo()
+    job.relearn()
+    assert (folder / "job/id_masks/2/t0.png").exists() and not (folder / "job/id_masks/2/t1.png").exists()
+    for kind in ("coco", "yolo", "voc", "cvat", "label-studio"):
+        job.export(kind)
+    coco = json.loads((folder / "job/exports/coco/annotations.json").read_text())
+    assert [c["id"] for c in coco["categories"]] == [1, 2]
+
+
+def test_masks_of_zeros_and_ones_are_masks_and_dark_pictures_are_none(folder, capsys):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:20, 10:20] = 1
+    cv2.imwrite(str(folder / "ones.png"), mask)
+    out = ("--out", folder / "job", "--segmenter", "embedded")
+    assert idseg("label", "mark", folder / "refs/a.png", "--mask", folder / "ones.png", *out) == 0
+    assert "100 pixels" in capsys.readouterr().out
+    cv2.imwrite(str(folder / "dark.png"), np.arange(60, dtype=np.uint8)[:, None].repeat(80, 1))
+    assert idseg("label", "mark", folder / "refs/a.png", "--mask", folder / "dark.png", *out) == 1
+    assert "dark all over" in capsys.readouterr().err
+
+
+def test_a_killed_run_can_be_gone_on_with_after_another(folder, job):
+    job.run([folder / "targets/t0.png"])
+    (folder / "job/.begun").write_text('["t1", "t0"]')
+    (folder / "job/masks/t1.png").write_bytes(b"of the killed run")
+    job.run([folder / "targets/t2.png"])
+    assert json.loads((folder / "job/.begun").read_text()) == ["t1"]
+    assert job.run([folder / "targets"]).done == 2 and not (folder / "job/.begun").exists()
+
+
+def test_one_picture_of_an_impossible_shape_does_not_end_the_run(folder, job):
+    Image.fromarray(np.full((1, 70000), 120, np.uint8)).save(folder / "targets/line.png")
+    report = job.run([folder / "targets"])
+    assert report.done == 4 and len(report.unreadable) == 1
+
+
+def test_a_picture_beside_a_folder_of_its_labels_name(folder, job):
+    draw(folder / "more/x.jpg", (RED, 30, 30, 9))
+    draw(folder / "more/x.png/y.png", (RED, 30, 30, 9))
+    report = job.run([folder / "more"])
+    assert report.done == 2 and not report.unreadable
+
+
+def test_a_name_that_is_no_utf8_is_found_again(folder, job):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        (folder / "targets" / name).write_bytes((folder / "targets/t0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    job.run([folder / "targets"])
+    job.mark(folder / "refs/b.png", Mark.point(1, 50, 41))
+    report = job.relearn()
+    assert report.done == 5 and not report.unreadable
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [{"size": 5, "counts": "x"}, {"size": [60, 80], "counts": 5}, {"size": [60, 80], "counts": "\u00ff"}],
+)
+def test_a_damaged_mask_is_a_sentence(folder, job, rle):
+    file = sorted((folder / "job/marks").glob("a-*.json"))[0]
+    content = json.loads(file.read_text())
+    content["marks"] = [{"id": 1, "tool": "mask", "rle": rle}]
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="damaged|run lengths"):
+        job.run([folder / "targets"])
+
+
+def test_the_list_can_be_read_while_it_is_written(folder, job):
+    job.run([folder / "targets"])
+    stop, failed = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                assert len(list(job.rows())) == 4
+            except Exception as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(30):
+        (job.accept if number % 2 else job.reject)(["t0", "t1", "t2"])
+    stop.set()
+    thread.join()
+    assert not failed
+
+
+def test_numbers_and_names_that_cannot_be_are_sentences(folder, job):
+    with pytest.raises(InputError, match="one worker"):
+        job.run([folder / "targets"], workers=-1)
+    with pytest.raises(InputError, match="another id"):
+        job.name_id(1, "id 3")
+    job.name_id(1, os.fsdecode(b"\xff\xfe x"))
+    job.run([folder / "targets"])
+    with pytest.raises(InputError, match=r"\(accepted, corrected\)"):
+        job.export("coco", states=("accepted", "corrected"))
+    (folder / "targets/t0.png").unlink()
+    with pytest.raises(ImageError, match=r"t0\.png"):
+        job.export("yolo")
+
+
+def test_cancel_before_the_learning_learns_nothing(folder, job):
+    cancel = threading.Event()
+    cancel.set()
+    report = job.run([folder / "targets"], cancel=cancel)
+    assert report.done == 0 and report.cancelled and job.segmenter.learnt_from == []
+
+
+def test_relearning_takes_new_targets_along(folder, job):
+    job.run([folder / "targets/t0.png"])
+    job.mark(folder / "refs/b.png", Mark.point(1, 50, 41))
+    assert job.relearn([folder / "targets"]).done == 4

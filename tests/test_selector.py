@@ -262,7 +262,8 @@ def test_a_target_is_corrected_in_the_window(screen, folder):
     try:
         hand.key("b")
         hand.drag((20, 120), (60, 120))
-        hand.wait(lambda: len(marks(folder)) == 2)
+        hand.wait(lambda: len(job.drafts.all()) == 1 and len(job.drafts.all()[0].marks.done) == 2)
+        assert not marks(folder), "nobody learns from a correction under way"
         hand.close()
     finally:
         hand.process.kill()

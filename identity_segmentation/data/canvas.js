@@ -1,9 +1,12 @@
 // The picture under the hand: gestures go to Python, numbered and in order; overlays come back. Runs once, when the
 // component is mounted, with element, props, trigger and watch from Gradio. Names only ever become text.
 //
-//   props.value    {picture, width, height, image, overlay, marks, names, ack, version, said}, or null
+//   props.value    {where, width, height, image, overlay, marks, names, correcting, ack, version, said}; where is null
+//                  for an empty canvas
 //   props.colours  one per id;  props.words  language -> word -> text
-//   trigger('gesture', {actions})  everything that Python has not acknowledged, in order
+//   trigger('gesture', {actions})  everything that Python has not acknowledged, in order; each says which picture of which
+//                  job it is for, so that a server that was restarted, or a picture that was changed, loses none
+//   trigger('finished', {})        a correction is finished, and on record
 //
 // Coordinates are pixels of the picture: its left edge is 0, its right edge its width.
 const find = (selector) => element.querySelector(selector);
@@ -16,7 +19,7 @@ let layer = null;    // its overlay, loaded
 let drawing = null;  // the gesture under way
 let mouse = null;    // where the pointer is, for the ring
 
-const language = [...(navigator.languages ?? []), 'en'].map((l) => l.slice(0, 2)).find((l) => props.words[l]);
+const language = [navigator.language, 'en'].map((l) => l.slice(0, 2)).find((l) => props.words[l]);
 element.querySelectorAll('[data-word]').forEach((e) => { e.textContent = props.words[language][e.dataset.word]; });
 for (let number = 1; number <= props.colours.length; number++) {
   const button = document.createElement('button');
@@ -38,12 +41,12 @@ function send() {
   waiting = actions.length > 0;
   find('.status').textContent = waiting ? '…' : said || '✓';
   if (!waiting) return;
-  trigger('gesture', { actions });
+  trigger('gesture', { actions: actions.slice(0, 200) });
   timer = setTimeout(send, 8000);
 }
 function commit(gesture) {
   if (!view) return;
-  pending.push({ n: ++n, picture: view.picture, id, ...gesture });
+  pending.push({ n: ++n, where: view.where, id, ...gesture });
   draw();
   if (!waiting) send();
 }
@@ -59,11 +62,26 @@ let newest = 0;
 async function show() {
   const value = props.value;
   if (!value) return;
-  if (value.ack > acked) { acked = value.ack; said = value.said ?? ''; send(); }
+  if (value.ack > acked) {
+    const finished = pending.some((g) => g.tool === 'done' && g.n > acked && g.n <= value.ack);
+    acked = value.ack;
+    said = value.said ?? '';
+    send();
+    if (finished) trigger('finished', {});
+  } else if (value.said) { said = value.said; find('.status').textContent = said; }
   if (value.version <= newest) return;
   newest = value.version;
+  if (!value.where) {
+    view = layer = drawing = null;
+    img.removeAttribute('src');
+    stage.style.aspectRatio = '';
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
+    ctx.clearRect(0, 0, canvas.width, canvas.height);
+    delete element.dataset.shown;
+    return refresh();
+  }
   try {
-    const other = !view || view.picture !== value.picture;
+    const other = !view || view.where !== value.where;
     const [picture, overlay] = await Promise.all([other && load(value.image), load(value.overlay)]);
     if (value.version !== newest) return;
     if (picture) {
@@ -123,7 +141,7 @@ function draw() {
   ctx.clearRect(0, 0, canvas.width, canvas.height);
   ctx.setTransform(canvas.width / view.width, 0, 0, canvas.height / view.height, 0, 0);
   if (layer) ctx.drawImage(layer, 0, 0, view.width, view.height);
-  [...view.marks, ...pending.filter((g) => g.picture === view.picture), drawing].forEach((g) => g && paint(g, px));
+  [...view.marks, ...pending.filter((g) => g.where === view.where), drawing].forEach((g) => g && paint(g, px));
   ctx.globalCompositeOperation = 'source-over';
   if (!mouse || !brushing()) return;
   for (const [colour, width] of [['#000', 3], ['#fff', 1]]) {  // seen on anything
@@ -138,6 +156,7 @@ function refresh() {
   element.querySelectorAll('[data-tool]').forEach((b) => b.classList.toggle('on', b.dataset.tool === tool));
   element.querySelectorAll('[data-id]').forEach((b) => b.classList.toggle('on', +b.dataset.id === id));
   find('.ids span').textContent = view?.names[id] ?? '';
+  find('[data-do=done]').style.display = view?.correcting ? '' : 'none';
   find('.size').value = find('output').textContent = Math.round(size);
   draw();
 }
@@ -211,6 +230,11 @@ document.addEventListener('keydown', function key(event) {
   else return;
   event.preventDefault();
   refresh();
+});
+
+window.addEventListener('beforeunload', function ask(event) {
+  if (!element.isConnected) return window.removeEventListener('beforeunload', ask);
+  if (waiting) event.preventDefault();  // what was drawn is not saved yet
 });
 
 refresh();

@@ -6,8 +6,8 @@ picture) or, with `parts`, every connected part of them.
 
 from __future__ import annotations
 
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, OutputError
+from ..errors import ImageError, InputError, OutputError
 from ..geometry import connected_parts, mask_box
+from ..images import read_bytes
 
 # name -> "module:function"
 FORMATS = {
@@ -36,6 +37,7 @@ class Labelled:
     Attributes:
         picture: the file.
         name: its name among the labels, with forward slashes and without suffix; no two are the same.
+        file_name: the picture's own name below the folder of targets; no two are the same.
         size: (W, H) in pixels, as the picture is meant to be seen.
         scores: id -> score 0..1.
         load: reads the masks: id -> bool (H, W).
@@ -43,14 +45,15 @@ class Labelled:
 
     picture: Path
     name: str
+    file_name: str
     size: tuple[int, int]
     scores: Mapping[int, float]
     load: Callable[[], Mapping[int, np.ndarray]]
 
     @property
-    def file_name(self) -> str:
-        """The name with the picture's own suffix."""
-        return self.name if Path(self.name).suffix == self.picture.suffix else f"{self.name}{self.picture.suffix}"
+    def placed_name(self) -> str:
+        """A name for a copy of the picture whose stem is nobody else's: the labels' with the picture's suffix."""
+        return f"{self.name}{self.picture.suffix}"
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,8 @@ def export(
     number = 1
     while (target := Path(out) / (kind if number == 1 else f"{kind}-{number}")).exists():
         number += 1
-    working = target.with_name(f".{target.name}.part")
+    working = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        shutil.rmtree(working, ignore_errors=True)  # of a run that was killed
         working.mkdir(parents=True)
         getattr(import_module(f".{module}", __name__), function)(Job(pictures, dict(names), working, parts))
         working.rename(target)
@@ -131,10 +133,18 @@ def checked_format(kind: str) -> str:
 
 
 def place(picture: Path, target: Path) -> None:
-    """Make a picture appear where a format wants it: a hard link, or a copy on another disk. (Readers refuse symbolic
-    links that lead out of their folder.)"""
+    """Put a copy of a picture where a format wants it. (Not a link: whoever works on the export would work on the
+    picture, and readers refuse links that lead out of their folder.)
+
+    Raises:
+        ImageError: the picture is gone.
+    """
+    data = read_bytes(picture, ImageError, "picture")
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(picture, target)
-    except OSError:
-        shutil.copyfile(picture, target)
+    with target.open("xb") as file:
+        file.write(data)
+
+
+def printable(text: str) -> str:
+    """A name without control characters, which XML cannot hold and lists are broken by."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

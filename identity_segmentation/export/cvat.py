@@ -13,7 +13,7 @@ import numpy as np
 
 from ..images import atomic_write
 from ..marks import colour_of_id
-from . import Job
+from . import Job, printable
 
 
 def write(job: Job) -> None:
@@ -62,5 +62,4 @@ def _text(text: str) -> str:
 
 def _value(text: str) -> str:
     """An attribute's value in double quotes, whatever the text holds."""
-    printable = "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text)
-    return '"' + quoteattr(printable, {'"': "&quot;"})[1:-1] + '"'
+    return '"' + quoteattr(printable(text), {'"': "&quot;"})[1:-1] + '"'

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..images import atomic_write
 from ..marks import colour_of_id
-from . import Job, Labelled, Thing
+from . import Job, Labelled, Thing, printable
 
 _WORD = 8
 _SIZES = (3, 4, 8, 16)  # bits of a run's length: the shortest that holds it is taken
@@ -26,7 +26,7 @@ def write(job: Job) -> None:
     """Serve the pictures to Label Studio as local files of the folder that the targets were in."""
     labels = "".join(
         "    <Label value={} background={}/>\n".format(
-            quoteattr(name), quoteattr("#{:02x}{:02x}{:02x}".format(*colour_of_id(i)[::-1]))
+            quoteattr(printable(name)), quoteattr("#{:02x}{:02x}{:02x}".format(*colour_of_id(i)[::-1]))
         )
         for i, name in sorted(job.names.items())
     )
@@ -47,7 +47,7 @@ def write(job: Job) -> None:
 def _task(job: Job, picture: Labelled) -> dict:
     regions, scores = [], []
     for number, thing in enumerate(job.things(picture)):
-        regions += _regions(picture, thing, job.names[thing.id], number)
+        regions += _regions(picture, thing, printable(job.names[thing.id]), number)
         scores.append(thing.score)
     prediction = {"model_version": "few-shot", "score": round(min(scores, default=0.0), 4), "result": regions}
     return {

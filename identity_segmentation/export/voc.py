@@ -12,29 +12,34 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import atomic_write, indexed_png
-from . import Job, Labelled, place
+from . import Job, Labelled, place, printable
 
 _MOST_OBJECTS = 254
 
 
 def write(job: Job) -> None:
-    """The tree that VOC's readers take, with `labelmap.txt` for the classes. The pictures are linked, not copied."""
+    """The tree that VOC's readers take, with `labelmap.txt` for the classes. The pictures are copied."""
     classes = {number: index for index, number in enumerate(sorted(job.names), 1)}
-    names = {number: name.replace(":", "_").replace("\n", " ") for number, name in job.names.items()}
+    names, used = {}, {"background"}
+    for number, name in sorted(job.names.items()):
+        names[number] = _free(printable(name).replace(":", "_"), used)
     palette = voc_palette()
     taken: set[str] = set()
     identifiers = []
     for picture in job.pictures():
-        name = _flat(picture.name, taken)
+        name = _free(printable(picture.name).replace("/", "_"), taken)
         identifiers.append(name)
         file_name = name + picture.picture.suffix
         kinds = np.zeros(picture.size[::-1], np.uint8)
         objects = np.zeros_like(kinds)
-        things = list(job.things(picture))
-        if len(things) > _MOST_OBJECTS:
-            raise InputError(f"{picture.name} has {len(things)} objects; VOC's pictures hold {_MOST_OBJECTS}")
-        for number, thing in enumerate(things, 1):
-            kinds[thing.mask], objects[thing.mask] = classes[thing.id], number
+        things: list[tuple[int, tuple[int, int, int, int]]] = []
+        for thing in job.things(picture):
+            things.append((thing.id, thing.box))
+            if len(things) > _MOST_OBJECTS:
+                raise InputError(
+                    f"{picture.name} has more than {_MOST_OBJECTS} objects, which VOC's pictures cannot hold"
+                )
+            kinds[thing.mask], objects[thing.mask] = classes[thing.id], len(things)
         place(picture.picture, job.folder / "JPEGImages" / file_name)
         for folder, content in (("SegmentationClass", kinds), ("SegmentationObject", objects)):
             indexed_png(job.folder / folder / f"{name}.png", content, palette)
@@ -62,9 +67,9 @@ def voc_palette() -> list[tuple[int, int, int]]:
     return colours
 
 
-def _flat(name: str, taken: set[str]) -> str:
-    stem, number = name.replace("/", "_"), 1
-    while (found := stem if number == 1 else f"{stem}-{number}").casefold() in taken:
+def _free(name: str, taken: set[str]) -> str:
+    number = 1
+    while (found := name if number == 1 else f"{name}-{number}").casefold() in taken:
         number += 1
     taken.add(found.casefold())
     return found
@@ -81,10 +86,9 @@ def _described(picture: Labelled, file_name: str, things, names) -> bytes:
     put(ET.SubElement(root, "source"), database="Unknown")
     put(ET.SubElement(root, "size"), width=picture.size[0], height=picture.size[1], depth=3)
     put(root, segmented=int(bool(things)))
-    for thing in things:
-        x0, y0, x1, y1 = thing.box
+    for number, (x0, y0, x1, y1) in things:
         entry = ET.SubElement(root, "object")
-        put(entry, name=names[thing.id], pose="Unspecified", truncated=0, difficult=0, occluded=0)
+        put(entry, name=names[number], pose="Unspecified", truncated=0, difficult=0, occluded=0)
         put(ET.SubElement(entry, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     ET.indent(root)
     return ET.tostring(root, encoding="utf-8")

@@ -14,7 +14,7 @@ from . import Job, place
 
 
 def write(job: Job) -> None:
-    """The folder that `yolo segment train data=data.yaml` takes. The pictures are linked, not copied."""
+    """The folder that `yolo segment train data=data.yaml` takes. The pictures are copied."""
     classes = {number: index for index, number in enumerate(sorted(job.names))}
     for picture in job.pictures():
         width, height = picture.size
@@ -23,8 +23,8 @@ def write(job: Job) -> None:
             for ring in mask_rings(thing.mask):
                 numbers = (ring / (width, height)).ravel()
                 lines.append(f"{classes[thing.id]} " + " ".join(f"{v:.6f}" for v in numbers) + "\n")
-        place(picture.picture, job.folder / "images" / "train" / picture.file_name)
-        label = (job.folder / "labels" / "train" / picture.file_name).with_suffix(".txt")
+        place(picture.picture, job.folder / "images" / "train" / picture.placed_name)
+        label = (job.folder / "labels" / "train" / picture.placed_name).with_suffix(".txt")
         with atomic_write(label) as file:
             file.write("".join(lines).encode())
     with atomic_write(job.folder / "data.yaml") as file:
