@@ -470,7 +470,7 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
         found = label.references(request.session_hash)
         if not new:
             return gr.update(choices=found), gr.skip()
-        return gr.update(choices=found, value=new[-1]), label.show(request.session_hash, new[-1])
+        return gr.update(choices=found, value=new[0]), label.show(request.session_hash, new[0])
 
     def picked(reference, request: gr.Request):
         return label.show(request.session_hash, reference)

@@ -36,15 +36,16 @@ def ids_of(references: Sequence[Reference]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def held_out(references: Sequence[Reference]) -> Iterator[tuple[list[Reference], list[Reference]]]:
-    """(left out, the others) so that every reference is left out once; nothing where there is only one."""
-    folds = min(_FOLDS, len(references))
+def held_out(references: Sequence[Reference], most: int = _FOLDS) -> Iterator[tuple[list[Reference], list[Reference]]]:
+    """(left out, the others) so that every reference is left out once, in `most` groups at most; nothing where there is
+    only one."""
+    folds = min(most, len(references))
     for fold in range(folds if folds > 1 else 0):
         yield list(references[fold::folds]), [r for i, r in enumerate(references) if i % folds != fold]
 
 
 def trials_of(reference: Reference, found: Mapping[int, Segment]) -> Iterator[Trial]:
-    """How well a reference that was left out was labelled: a trial for each id that is there, or was said to be."""
+    """How well a reference that was left out was labelled: a trial for each id that was said to be there."""
     nothing = np.zeros(reference.image.shape[:2], bool)
     for number, segment in found.items():
         marked = reference.masks.get(number, nothing)

@@ -30,6 +30,8 @@ _BORDER = 50  # pixels from the border within which its distance is told
 _COLOURFUL = 12  # difference between channels that makes a picture a colour picture
 # Pixels taken of a reference: of the thing, and of the rest, a share of them close by. More do not help.
 _THINGS, _RESTS, _NEAR, _NEAR_PIXELS = 1200, 2500, 0.3, 12
+_FULL = 6  # references that give so many; more of them share what six would give, so that learning stays seconds
+_TRAININGS = 32  # for leave-one-out: with many ids several references are left out at a time
 # The odds of the thing in a reference, to this power, are the odds it is learnt with: between "as rare as it is", with
 # which small things are never found, and "as common as the rest".
 _RARITY = 0.55
@@ -59,13 +61,14 @@ class PixelClassifier:
         self._colour = any(_is_colour(r.image) for r in references)
         self._area = _working_area(references)
         rng = np.random.default_rng(0)
-        taken = [_samples(reference, self.ids, self._area, self._colour, rng) for reference in references]
+        share = min(1.0, _FULL / len(references))
+        taken = [_samples(reference, self.ids, self._area, self._colour, rng, share) for reference in references]
         self._models = {number: _Model([t[number] for t in taken]) for number in self.ids}
         self.trials = tuple(self._tried(references, taken))
 
     def _tried(self, references, taken) -> Iterator[Trial]:
         places = {id(reference.image): number for number, reference in enumerate(references)}
-        for left_out, others in held_out(references):
+        for left_out, others in held_out(references, max(2, min(8, _TRAININGS // len(self.ids)))):
             known = [taken[places[id(reference.image)]] for reference in others]
             models = {i: _Model([t[i] for t in known]) for i in self.ids if any(t[i].things for t in known)}
             for reference in left_out:
@@ -227,15 +230,16 @@ def _slopes(soft: np.ndarray, scale: float) -> Iterator[np.ndarray]:
 class _Sample:
     """Pixels of one reference for one id: looks (N, F), truth (N,), weights (N,), and the areas of its parts."""
 
-    def __init__(self, looks: np.ndarray, mask: np.ndarray, rng: np.random.Generator):
+    def __init__(self, looks: np.ndarray, mask: np.ndarray, rng: np.random.Generator, share: float = 1.0):
+        things, rests = max(1, round(_THINGS * share)), max(1, round(_RESTS * share))
         thing = np.flatnonzero(mask)
         far = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3).ravel() if len(thing) else None
         near = np.flatnonzero((far > 0) & (far <= _NEAR_PIXELS)) if far is not None else np.empty(0, np.int64)
         rest = np.flatnonzero(far > _NEAR_PIXELS) if far is not None else np.arange(mask.size)
-        close = min(len(near), round(_RESTS * _NEAR))
+        close = min(len(near), round(rests * _NEAR))
         groups = [
             (pool, rng.choice(pool, min(count, len(pool)), replace=False))
-            for pool, count in ((thing, _THINGS), (near, close), (rest, _RESTS - close))
+            for pool, count in ((thing, things), (near, close), (rest, rests - close))
         ]
         chosen = np.concatenate([found for _, found in groups])
         self.looks = looks.reshape(len(looks), -1)[:, chosen].T
@@ -252,12 +256,12 @@ class _Sample:
         self.areas = stats[1:, cv2.CC_STAT_AREA].tolist()
 
 
-def _samples(reference: Reference, ids, area: int, colour: bool, rng) -> dict[int, _Sample]:
+def _samples(reference: Reference, ids, area: int, colour: bool, rng, share: float) -> dict[int, _Sample]:
     image = _at_work(reference.image, area)
     looks = features(image, colour)
     nothing = np.zeros(image.shape[:2], bool)
     masks = {i: _at_work(m.astype(np.uint8) * 255, area) > 127 for i, m in reference.masks.items()}
-    return {number: _Sample(looks, masks.get(number, nothing), rng) for number in ids}
+    return {number: _Sample(looks, masks.get(number, nothing), rng, share) for number in ids}
 
 
 class _Model:
