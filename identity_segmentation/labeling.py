@@ -241,8 +241,6 @@ class LabelJob:
             EngineUnavailable: the segmenter cannot learn from marks.
             OutputError: something cannot be written, or another run is at work here; what is finished stays.
         """
-        if workers is not None and workers < 1:
-            raise InputError(f"expected one worker or more, got {workers}")
         with self._locked():
             known = {row["picture"]: _Known.of(row) for row in self._rows()}
             chosen = self._named(list(targets), known)
@@ -274,15 +272,20 @@ class LabelJob:
 
     def _label(self, chosen, known: dict[str, _Known], overwrite: bool, progress, cancel, workers) -> LabelReport:
         begun = time.monotonic()
+        if workers is not None and workers < 1:
+            raise InputError(f"expected one worker or more, got {workers}")
         if not hasattr(self.segmenter, "learn"):
             raise EngineUnavailable(
                 f"the segmenter {self.segmenter.id} does not learn from marks; choose --segmenter sam3-hf or embedded"
             )
         question = self.question()
         todo, changed = [], {}
+        drawn = {marked.sha256: marked.marks.digest() for marked in self.book.all()}
         for target in chosen:
             entry = known.get(target.key)
-            if entry is not None and entry.state in _KEPT:  # a person's word, also while the picture is out of reach
+            if entry is not None and entry.state == "corrected" and entry.marks != drawn.get(entry.sha256, entry.kept):
+                todo.append(target)  # its labels are its marks, and those have changed
+            elif entry is not None and entry.state in _KEPT:  # a person's word, also while the picture is out of reach
                 if entry.stamp != tuple(_stamp(target.path)) and _digest(target.path) not in (None, entry.sha256):
                     changed[target.key] = (
                         f"it has changed since it was {entry.state}; reject its labels to make new ones"
@@ -301,7 +304,9 @@ class LabelJob:
         begun = time.monotonic()
         marked = self.book.references(self.segmenter)
         learned = self.segmenter.learn([reference for _, reference in marked])
-        own = {m.sha256: {i: encode_rle(mask) for i, mask in r.masks.items()} for m, r in marked}
+        own = {
+            m.sha256: (m.marks.digest(), {i: encode_rle(mask) for i, mask in r.masks.items()}) for m, r in marked
+        }  # fmt: skip
         report.references, report.calibration = len(marked), Calibration.of(learned.trials)
         report.learning_seconds = time.monotonic() - begun
         del marked  # pictures; the masks of references are kept as run lengths
@@ -338,10 +343,11 @@ class LabelJob:
             data = read_bytes(path, ImageError, "picture")
             digest = hashlib.sha256(data).hexdigest()
             image = decode_image(data, str(path))
-            marks = own.get(digest)
+            drawn, marks = own.get(digest, ("", None))
             found = learned.label(image) if marks is None else _as_segments(marks, learned.ids, image.shape[:2])
             row = common | {
                 "state": "proposed" if marks is None else "corrected", "by": "engine" if marks is None else "reference",
+                "marks": drawn,
                 "stamp": stamp, "sha256": digest, "width": image.shape[1], "height": image.shape[0],
             }  # fmt: skip
             return self._written(row, image, found, calibration if marks is None else None)
@@ -685,7 +691,8 @@ class LabelJob:
         with self._locked():
             self.book.change(marked, partial(_become, marked.marks))
             base = {k: row[k] for k in ("picture", "name", "file")} | {
-                "state": "corrected", "by": "hand", "question": self.question(), "stamp": _stamp(marked.path),
+                "state": "corrected", "by": "hand", "marks": marked.marks.digest(), "question": self.question(),
+                "stamp": _stamp(marked.path),
                 "sha256": marked.sha256, "width": image.shape[1], "height": image.shape[0],
             }  # fmt: skip
             # Should this be broken off, the files are not what the record says: it is made anew, from these marks.
@@ -757,18 +764,22 @@ class _Known:
     question: str
     stamp: tuple[int, ...]
     sha256: str
+    marks: str  # digest of the marks that a corrected target's labels are
+    by: str
+
+    @property
+    def kept(self) -> str | None:
+        """The digest that a corrected target without marks is taken to have: its own, so that it stays as it is, unless
+        it was corrected only by being a reference, and is none any more."""
+        return None if self.by == "reference" else self.marks
 
     @classmethod
     def of(cls, row: Mapping) -> _Known:
         question = row["question"] if row["state"] not in (*_KEPT, "unreadable") else ""
         return cls(
-            row["name"],
-            row.get("file", row["name"]),
-            row["state"],
-            question,
-            tuple(row["stamp"]),
-            row.get("sha256", ""),
-        )
+            row["name"], row.get("file", row["name"]), row["state"], question, tuple(row["stamp"]),
+            row.get("sha256", ""), row.get("marks", ""), row.get("by", "engine"),
+        )  # fmt: skip
 
 
 class _Names:

@@ -172,6 +172,11 @@ class Marks:
             return True
         return False
 
+    def digest(self) -> str:
+        """Changes when any of the marks does."""
+        text = json.dumps([mark.as_json() for mark in self.done], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def copy(self) -> Marks:
         """The same marks, to be changed apart."""
         return Marks(self.shape, self.done, self.undone)
@@ -395,8 +400,8 @@ class MarkBook:
 
     def digest(self) -> str:
         """Of all marks: changes when any of them does."""
-        rows = [[m.sha256, [mark.as_json() for mark in m.marks.done]] for m in self.all()]
-        return hashlib.sha256(json.dumps(sorted(rows), sort_keys=True).encode()).hexdigest()[:16]
+        rows = sorted((m.sha256, m.marks.digest()) for m in self.all())
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
     def references(self, segmenter: PointSegmenter | None) -> list[tuple[Marked, Reference]]:
         """Everything marked, with its picture and its masks.

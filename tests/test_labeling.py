@@ -910,3 +910,19 @@ def test_relearning_takes_new_targets_along(folder, job):
     job.run([folder / "targets/t0.png"])
     job.mark(folder / "refs/b.png", Mark.point(1, 50, 41))
     assert job.relearn([folder / "targets"]).done == 4
+
+
+def test_labels_that_are_marks_change_with_them(folder, job):
+    job.run([folder / "targets", folder / "refs/a.png"])
+    marked, image = job.to_correct("targets/t1")
+    marked.marks.add(Mark.stroke(1, [(5, 5)], 8))
+    job.correct(marked, image)
+    job.mark(folder / "targets/t1.png", Mark.stroke(1, [(70, 50)], 8))
+    job.mark(folder / "refs/a.png", Mark.stroke(1, [(70, 50)], 8))
+    job.relearn()
+    for name in ("targets/t1", "a"):
+        row = rows(job)[name]
+        assert row["state"] == "corrected" and job.masks(row)[1][50, 70], name
+    job.unmark(folder / "refs/a.png")
+    job.relearn()
+    assert rows(job)["a"]["state"] == "proposed" and rows(job)["targets/t1"]["state"] == "corrected"
