@@ -224,7 +224,7 @@ def test_ctrl_c_is_status_130_without_a_traceback(idseg, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_settings", interrupt)
+    monkeypatch.setattr(cli, "settings_of", interrupt)
     status, _, err = idseg("people", "list")
     assert status == 130 and "interrupted" in err and "Traceback" not in err
 
