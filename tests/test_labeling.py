@@ -614,8 +614,12 @@ def test_a_wrong_command_says_so_in_a_sentence(folder, capsys, words, reason):
     assert re.search(reason, capsys.readouterr().err)
 
 
-def test_the_help_names_every_format(capsys):
+def test_the_help_names_every_format_and_state(capsys):
+    from identity_segmentation.cli_label import _STATES
     from identity_segmentation.export import FORMATS
+    from identity_segmentation.labeling import STATES
+
+    assert _STATES == STATES  # said twice, so that --help loads nothing
 
     with pytest.raises(SystemExit):
         idseg("label", "export", "--help")
