@@ -304,12 +304,9 @@ class LabelJob:
         begun = time.monotonic()
         marked = self.book.references(self.segmenter)
         learned = self.segmenter.learn([reference for _, reference in marked])
-        own = {
-            m.sha256: (m.marks.digest(), {i: encode_rle(mask) for i, mask in r.masks.items()}) for m, r in marked
-        }  # fmt: skip
+        own = {m.sha256: (m.marks.digest(), reference.codes) for m, reference in marked}
         report.references, report.calibration = len(marked), Calibration.of(learned.trials)
         report.learning_seconds = time.monotonic() - begun
-        del marked  # pictures; the masks of references are kept as run lengths
         with atomic_write(self.folder / ".begun") as file:
             file.write(as_json(sorted({*self._begun(), *(target.name for target in todo)})))
         one = partial(self._one, learned, own, report.calibration, question)

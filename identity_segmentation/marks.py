@@ -21,7 +21,7 @@ import numpy as np
 from .engines.protocols import PointSegmenter
 from .errors import EngineUnavailable, InputError, OutputError
 from .geometry import decode_rle, encode_rle
-from .images import as_json, atomic_write, decode_image, read_bytes, safe_filename, shown_path
+from .images import as_json, atomic_write, decode_image, read_bytes, read_image, safe_filename, shown_path
 from .types import Reference, as_image
 
 MOST_IDS = 16
@@ -298,6 +298,33 @@ class Marked:
     marks: Marks
 
 
+@dataclass(frozen=True)
+class StoredReference:
+    """A `Reference` that holds no pixels: hundreds of large ones fit into memory. Its picture is read anew, and its
+    masks are unpacked, each time they are asked for.
+
+    Attributes:
+        path: the picture's.
+        codes: id -> COCO run lengths.
+    """
+
+    path: Path
+    codes: Mapping[int, dict]
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 (H, W, 3), BGR; `ImageError` if the picture is gone by now."""
+        return read_image(self.path)
+
+    @property
+    def masks(self) -> dict[int, np.ndarray]:
+        """id -> bool (H, W)."""
+        return {number: decode_rle(code) for number, code in self.codes.items()}
+
+    def __iter__(self) -> Iterator:
+        yield from Reference(self.image, self.masks)
+
+
 class MarkBook:
     """The marks of many pictures, in a folder of their own.
 
@@ -403,8 +430,8 @@ class MarkBook:
         rows = sorted((m.sha256, m.marks.digest()) for m in self.all())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
-    def references(self, segmenter: PointSegmenter | None) -> list[tuple[Marked, Reference]]:
-        """Everything marked, with its picture and its masks.
+    def references(self, segmenter: PointSegmenter | None) -> list[tuple[Marked, StoredReference]]:
+        """Everything marked, with its picture, read when it is looked at, and its masks.
 
         Raises:
             InputError: nothing is marked, or a picture has changed since.
@@ -429,7 +456,8 @@ class MarkBook:
                     f"references: idseg label unmark {marked.path}"
                 )
             image = decode_image(data, str(marked.path))
-            found.append((marked, Reference(image, marked.marks.masks(image, segmenter))))
+            masks = marked.marks.masks(image, segmenter)
+            found.append((marked, StoredReference(marked.path, {i: encode_rle(mask) for i, mask in masks.items()})))
         if not found:
             raise InputError(f"nothing is marked in {self.folder}; mark at least one thing in one picture first")
         return found

@@ -916,6 +916,22 @@ def test_relearning_takes_new_targets_along(folder, job):
     assert job.relearn([folder / "targets"]).done == 4
 
 
+def test_references_hold_no_pixels(folder, job):
+    import tracemalloc
+
+    for number in range(12):
+        draw(folder / f"large/{number}.png", (RED, 300, 300, 60), size=(900, 1200), seed=number)
+        job.mark(folder / f"large/{number}.png", Mark.stroke(1, [(300, 300)], 100))
+    tracemalloc.start()
+    references = [r for _, r in job.book.references(job.segmenter)]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000 and len(references) == 14, "a picture alone is three times that"
+    large = next(r for r in references if r.path.name == "3.png")
+    image, masks = large
+    assert image.shape == (900, 1200, 3) and masks[1][300, 300] and np.array_equal(masks[1], large.masks[1])
+
+
 def test_labels_that_are_marks_change_with_them(folder, job):
     job.run([folder / "targets", folder / "refs/a.png"])
     marked, image = job.to_correct("targets/t1")

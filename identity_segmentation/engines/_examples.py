@@ -91,8 +91,8 @@ class Examples:
     def _tried(self, references: Sequence[Reference]) -> Iterator[Trial]:
         for left_out, others in held_out(references):
             memory = self._remembering(others, self.ids)
-            for reference in left_out:
-                yield from trials_of(reference, as_labels(memory.look(reference.image)))
+            for image, masks in left_out:
+                yield from trials_of(Reference(image, masks), as_labels(memory.look(image)))
 
 
 def as_labels(found: Mapping[int, Segment]) -> dict[int, Segment]:

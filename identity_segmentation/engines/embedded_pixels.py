@@ -58,8 +58,7 @@ class PixelClassifier:
     def __init__(self, references: Sequence[Reference], engine: str):
         self.ids = ids_of(references)
         self._engine = engine
-        self._colour = any(_is_colour(r.image) for r in references)
-        self._area = _working_area(references)
+        self._colour, self._area = _looked_over(references)
         rng = np.random.default_rng(0)
         share = min(1.0, _FULL / len(references))
         taken = [_samples(reference, self.ids, self._area, self._colour, rng, share) for reference in references]
@@ -67,12 +66,12 @@ class PixelClassifier:
         self.trials = tuple(self._tried(references, taken))
 
     def _tried(self, references, taken) -> Iterator[Trial]:
-        places = {id(reference.image): number for number, reference in enumerate(references)}
+        places = {id(reference): number for number, reference in enumerate(references)}
         for left_out, others in held_out(references, max(2, min(8, _TRAININGS // len(self.ids)))):
-            known = [taken[places[id(reference.image)]] for reference in others]
+            known = [taken[places[id(reference)]] for reference in others]
             models = {i: _Model([t[i] for t in known]) for i in self.ids if any(t[i].things for t in known)}
-            for reference in left_out:
-                yield from trials_of(reference, self._labelled(reference.image, models))
+            for image, masks in left_out:
+                yield from trials_of(Reference(image, masks), self._labelled(image, models))
 
     def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """See `Learned`."""
@@ -125,17 +124,18 @@ def _at_work(image: np.ndarray, area: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _working_area(references: Sequence[Reference]) -> int:
-    """The smaller of `_AREAS` unless half of what is marked is too thin for it."""
-    thick = []
+def _looked_over(references: Sequence[Reference]) -> tuple[bool, int]:
+    """Is any reference in colour; and the smaller of `_AREAS` unless half of what is marked is too thin for it."""
+    thick, colour = [], False
     for image, masks in references:
+        colour = colour or _is_colour(image)
         for mask in masks.values():
             small = _at_work(mask.astype(np.uint8) * 255, _AREAS[0]) > 127
             if mask.any():
                 far = cv2.distanceTransform(small.astype(np.uint8), cv2.DIST_L2, 3)
                 shrunk = image.shape[0] * image.shape[1] > _AREAS[0]
                 thick.append(2 * float(far.max()) if shrunk else np.inf)
-    return _AREAS[0] if np.median(thick) >= _THIN else _AREAS[1]
+    return colour, _AREAS[0] if np.median(thick) >= _THIN else _AREAS[1]
 
 
 def features(image: np.ndarray, colour: bool) -> np.ndarray:
@@ -257,10 +257,11 @@ class _Sample:
 
 
 def _samples(reference: Reference, ids, area: int, colour: bool, rng, share: float) -> dict[int, _Sample]:
-    image = _at_work(reference.image, area)
+    image, marked = reference
+    image = _at_work(image, area)
     looks = features(image, colour)
     nothing = np.zeros(image.shape[:2], bool)
-    masks = {i: _at_work(m.astype(np.uint8) * 255, area) > 127 for i, m in reference.masks.items()}
+    masks = {i: _at_work(m.astype(np.uint8) * 255, area) > 127 for i, m in marked.items()}
     return {number: _Sample(looks, masks.get(number, nothing), rng, share) for number in ids}
 
 
