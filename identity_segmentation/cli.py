@@ -346,8 +346,8 @@ def _people_merge(arguments) -> int:
 
 def _identify(arguments) -> int:
     from . import drawing
-    from .images import read_image, safe_filename, shown_path, write_image
-    from .pipeline import check_writable, match_record, unused_name
+    from .images import read_image, safe_filename, shown_path, unused_name, write_image
+    from .pipeline import check_writable, match_record
     from .types import Sighting
 
     pipeline = _pipeline(arguments)

@@ -39,6 +39,11 @@ def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.nd
     return value
 
 
+def whole_box(shape: tuple[int, ...]) -> np.ndarray:
+    """float32 (4,): the xyxy box of all of an image of `shape` (H, W, ...)."""
+    return np.array([0, 0, shape[1], shape[0]], np.float32)
+
+
 def mask_box(mask: np.ndarray) -> np.ndarray | None:
     """Tight xyxy box of a bool (H, W) mask, or None if the mask is empty."""
     rows = np.flatnonzero(mask.any(axis=1))

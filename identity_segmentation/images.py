@@ -204,6 +204,12 @@ def as_json(content, indent: int | None = None) -> bytes:
         return json.dumps(content, indent=indent).encode()
 
 
+def write_json(path: str | os.PathLike, content, indent: int | None = 1) -> None:
+    """Write a JSON file, whole or not at all; raises as `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(as_json(content, indent))
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, private: bool = False) -> Iterator[io.BufferedWriter]:
     """A binary file that gets its name only when the block ends well.
@@ -271,6 +277,15 @@ def safe_filename(name: str) -> str:
     if not text or text.split(".")[0].lower() in _RESERVED:
         text = f"_{text}"
     return text
+
+
+def unused_name(stem: str, taken: set[str]) -> str:
+    """The stem, or the stem with a number: two names may look the same as file names."""
+    candidate, number = stem, 2
+    while candidate.casefold() in taken:
+        candidate, number = f"{stem}-{number}", number + 1
+    taken.add(candidate.casefold())
+    return candidate
 
 
 def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:

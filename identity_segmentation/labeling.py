@@ -31,14 +31,13 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import filelock
 import numpy as np
 
 from .drawing import overlay_labels
 from .engines.protocols import ExemplarSegmenter, Learned
 from .errors import EngineUnavailable, ImageError, InputError, OutputError
 from .export import Labelled, export
-from .geometry import decode_rle, encode_rle, mask_box
+from .geometry import decode_rle, encode_rle, mask_box, whole_box
 from .images import (
     PHOTO_SUFFIXES,
     as_json,
@@ -49,8 +48,9 @@ from .images import (
     read_image,
     shown_path,
     write_image,
+    write_json,
 )
-from .marks import MOST_IDS, Mark, MarkBook, Marked, Marks, checked_id, colour_of_id
+from .marks import MOST_IDS, PATIENCE, Mark, MarkBook, Marked, Marks, checked_id, colour_of_id, held
 from .types import Segment, Trial
 
 STATES = ("proposed", "accepted", "corrected", "rejected", "unreadable")
@@ -168,11 +168,19 @@ class LabelJob:
     @property
     def names(self) -> dict[int, str]:
         """What ids are called: every id that has a name or a mark, "id 3" where it has none."""
-        given = {int(i): str(name) for i, name in self._settings()["names"].items()}
+        given = self._given_names()
         for marked in self.book.all():
             for number in marked.marks.ids:
                 given.setdefault(number, f"id {number}")
         return dict(sorted(given.items()))
+
+    def names_of(self, numbers: Iterable[int]) -> dict[int, str]:
+        """What these ids are called, marked or not; unlike `names` it reads no marks."""
+        given = self._given_names()
+        return {number: given.get(number, f"id {number}") for number in numbers}
+
+    def _given_names(self) -> dict[int, str]:
+        return {int(i): str(name) for i, name in self._settings()["names"].items()}
 
     def name_id(self, number: int, name: str) -> None:
         """Say what an id is called, in any script; an empty name takes it back."""
@@ -180,15 +188,16 @@ class LabelJob:
         name = " ".join(str(name).encode("utf-8", "replace").decode().split())
         if re.fullmatch(r"id \d+", name) and name != f"id {number}":
             raise InputError(f"{name!r} is what another id is called as long as it has no name")
-        with self._held(".job.lock", 10.0):
+        with held(
+            self.folder / ".job.lock", PATIENCE, f"{self.folder}: another process is naming ids there; try again"
+        ):
             content = self._settings()
             content["names"].pop(str(number), None)
             if name:
                 if name in content["names"].values():
                     raise InputError(f"another id is called {name!r} already")
                 content["names"][str(number)] = name
-            with atomic_write(self.folder / "job.json") as file:
-                file.write(as_json(content, 1))
+            write_json(self.folder / "job.json", content)
 
     # ---- marking
 
@@ -278,9 +287,9 @@ class LabelJob:
             raise EngineUnavailable(
                 f"the segmenter {self.segmenter.id} does not learn from marks; choose --segmenter sam3-hf or embedded"
             )
-        question = self.question()
+        drawn = self.book.digests()
+        question = self.question(drawn)
         todo, changed = [], {}
-        drawn = {marked.sha256: marked.marks.digest() for marked in self.book.all()}
         for target in chosen:
             entry = known.get(target.key)
             if entry is not None and entry.state == "corrected" and entry.marks != drawn.get(entry.sha256, entry.kept):
@@ -292,7 +301,8 @@ class LabelJob:
                     )
             elif not _finished(entry, target.path, question):
                 todo.append(target)
-        self._refuse_what_is_in_the_way(todo, known, overwrite)
+        if not overwrite:
+            self._refuse_what_is_in_the_way(todo, known, question)
         report = LabelReport(kept=len(chosen) - len(todo), unreadable=changed)
         report.cancelled = bool(todo) and cancel is not None and cancel.is_set()
         if todo and not report.cancelled:
@@ -307,8 +317,7 @@ class LabelJob:
         own = {m.sha256: (m.marks.digest(), reference.codes) for m, reference in marked}
         report.references, report.calibration = len(marked), Calibration.of(learned.trials)
         report.learning_seconds = time.monotonic() - begun
-        with atomic_write(self.folder / ".begun") as file:
-            file.write(as_json(sorted({*self._begun(), *(target.name for target in todo)})))
+        write_json(self.folder / ".begun", sorted({*self._begun(), *(target.name for target in todo)}))
         one = partial(self._one, learned, own, report.calibration, question)
         begun, finished = time.monotonic(), 0
         try:
@@ -327,9 +336,10 @@ class LabelJob:
         self._forget_begun()  # not reached by a run that is broken off
         report.cancelled = finished < len(todo)
 
-    def question(self) -> str:
-        """What proposals depend on: the engine, and every mark."""
-        text = json.dumps([_SCHEMA, self.segmenter.id, self.book.digest()])
+    def question(self, drawn: Mapping[str, str] | None = None) -> str:
+        """What proposals depend on: the engine, and every mark (`MarkBook.digests`, if they were read already)."""
+        drawn = self.book.digests() if drawn is None else drawn
+        text = json.dumps([_SCHEMA, self.segmenter.id, sorted(drawn.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _one(self, learned: Learned, own: Mapping, calibration: Calibration, question: str, target: _Target) -> dict:
@@ -353,7 +363,7 @@ class LabelJob:
 
     def _written(self, row: dict, image, found: Mapping[int, Segment], calibration: Calibration | None) -> dict:
         """Write a target's files, and the rest of its row. Without a calibration it is a person's word."""
-        names, name = self._names_now(), row["name"]
+        names, name = self._given_names(), row["name"]
         indexed, surest = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.float32)
         objects, absent, drawn = [], {}, []
         for number, segment in sorted(found.items()):
@@ -378,14 +388,10 @@ class LabelJob:
                 self._file("id_masks", name, number).unlink(missing_ok=True)
         indexed_png(self._file("masks", name), indexed, _PALETTE)
         write_image(self._file("overlays", name), overlay_labels(image, drawn))
-        with atomic_write(self._file("bboxes", name)) as file:
-            file.write(json.dumps([[o["id"], *o["box"]] for o in objects]).encode())
+        write_json(self._file("bboxes", name), [[o["id"], *o["box"]] for o in objects], None)
         worths = [o["score"] if o["expected_iou"] is None else o["expected_iou"] for o in objects]
         sure = 1.0 if calibration is None else min([*worths, *absent.values()], default=0.0)
         return row | {"sure": round(float(sure), 4), "objects": objects, "absent": absent}
-
-    def _names_now(self) -> dict[int, str]:
-        return {int(i): str(name) for i, name in self._settings()["names"].items()}
 
     def _file(self, place: str, name: str, number: int | None = None) -> Path:
         suffix = {"overlays": ".jpg", "bboxes": ".json"}.get(place, ".png")
@@ -456,10 +462,7 @@ class LabelJob:
                 if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith("."):
                     yield here / name
 
-    def _refuse_what_is_in_the_way(self, todo: Sequence[_Target], known: Mapping[str, _Known], overwrite: bool) -> None:
-        if overwrite:
-            return
-        question = self.question()
+    def _refuse_what_is_in_the_way(self, todo: Sequence[_Target], known: Mapping[str, _Known], question: str) -> None:
         other = [t for t in todo if (entry := known.get(t.key)) and entry.question not in ("", question)]
         if other:
             raise InputError(
@@ -490,8 +493,7 @@ class LabelJob:
     def _forget_begun(self) -> None:
         left = self._begun() - {row["name"] for row in self._rows()}
         if left:
-            with atomic_write(self.folder / ".begun") as file:
-                file.write(as_json(sorted(left)))
+            write_json(self.folder / ".begun", sorted(left))
         else:
             (self.folder / ".begun").unlink(missing_ok=True)
 
@@ -571,22 +573,8 @@ class LabelJob:
             return file.read(1) == b"\n"
 
     def _locked(self):
-        return self._held(".lock", 0.0)
-
-    @contextlib.contextmanager
-    def _held(self, name: str, patience: float) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.folder / name, timeout=patience):
-                yield
-        except filelock.Timeout as error:
-            raise OutputError(
-                f"{self.folder}: another run is labelling there; wait for it, or choose another --out"
-            ) from error
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+        busy = f"{self.folder}: another run is labelling there; wait for it, or choose another --out"
+        return held(self.folder / ".lock", 0.0, busy)
 
     # ---- looking and correcting
 
@@ -864,7 +852,7 @@ def _line(row: Mapping) -> bytes:
 def _as_segments(marks: Mapping[int, dict], ids: Sequence[int], shape) -> dict[int, Segment]:
     """A person's masks (run lengths) as segments: sure, also of what is not there."""
     found = {}
-    whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+    whole = whole_box(shape)
     for number in sorted({*ids, *marks}):
         mask = decode_rle(marks[number]) if number in marks else np.zeros(shape, bool)
         box = mask_box(mask)

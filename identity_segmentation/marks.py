@@ -7,6 +7,7 @@ JSON file each, written anew at every gesture. Boxes and points become masks thr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,14 +22,14 @@ import numpy as np
 from .engines.protocols import PointSegmenter
 from .errors import EngineUnavailable, InputError, OutputError
 from .geometry import decode_rle, encode_rle
-from .images import as_json, atomic_write, decode_image, read_bytes, read_image, safe_filename, shown_path
+from .images import decode_image, read_bytes, read_image, safe_filename, shown_path, write_json
 from .types import Reference, as_image
 
 MOST_IDS = 16
 BRUSH_SIZES = (1, 100)  # diameter, in pixels of the picture
 TOOLS = ("box", "point", "brush", "eraser", "mask")
 _SCHEMA = 1
-_PATIENCE = 10.0  # seconds to wait for another process that is writing marks
+PATIENCE = 10.0  # seconds to wait for another process that is writing for a moment
 # One colour per id (BGR): the eight that Okabe and Ito chose to be told apart by the colour-blind, then lighter ones.
 COLOURS = (
     (0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204),
@@ -40,6 +41,12 @@ COLOURS = (
 def colour_of_id(number: int) -> tuple[int, int, int]:
     """(b, g, r) of an id."""
     return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def hex_of_id(number: int) -> str:
+    """ "#rrggbb" of an id."""
+    blue, green, red = colour_of_id(number)
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def checked_id(number: int) -> int:
@@ -289,6 +296,29 @@ def stroked(mask: np.ndarray, mark: Mark) -> np.ndarray:
 # ---- a folder of them
 
 
+@contextlib.contextmanager
+def held(lock: Path, patience: float, busy: str) -> Iterator[None]:
+    """Hold a lock file, whose folder is made if need be, against other threads and processes.
+
+    Args:
+        patience: seconds to wait for it.
+        busy: what is said when somebody else holds it longer.
+
+    Raises:
+        OutputError: it is held, or something in the block cannot be written.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(lock, timeout=patience):
+            yield
+    except filelock.Timeout as error:
+        raise OutputError(busy) from error
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{lock.parent}: cannot be written ({error.strerror or error})") from error
+
+
 @dataclass(frozen=True)
 class Marked:
     """One reference in a book: its picture's path and hash, and its marks."""
@@ -368,20 +398,13 @@ class MarkBook:
         """
         if not self.folder.exists():
             do(marked.marks.copy())  # what is refused makes no folder
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.folder / ".lock", timeout=_PATIENCE):
-                file = self._file(marked.sha256)
-                fresh = Marked(marked.path, marked.sha256, _read(file)[1] if file is not None else marked.marks.copy())
-                if do(fresh.marks):
-                    self.save(fresh)
-                return fresh
-        except filelock.Timeout as error:
-            raise OutputError(f"{self.folder}: another process is writing marks there; try again") from error
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+        busy = f"{self.folder}: another process is writing marks there; try again"
+        with held(self.folder / ".lock", PATIENCE, busy):
+            file = self._file(marked.sha256)
+            fresh = Marked(marked.path, marked.sha256, _read(file)[1] if file is not None else marked.marks.copy())
+            if do(fresh.marks):
+                self.save(fresh)
+            return fresh
 
     def save(self, marked: Marked) -> Path:
         """Write a picture's marks.
@@ -398,8 +421,7 @@ class MarkBook:
         file = self._file(marked.sha256) or (
             self.folder / f"{safe_filename(shown_path(marked.path.stem))[:60]}-{marked.sha256[:16]}.json"
         )
-        with atomic_write(file) as out:
-            out.write(as_json(content, 1))
+        write_json(file, content)
         return file
 
     def all(self) -> list[Marked]:
@@ -425,10 +447,9 @@ class MarkBook:
             os.replace(file, kept)
         return file is not None
 
-    def digest(self) -> str:
-        """Of all marks: changes when any of them does."""
-        rows = sorted((m.sha256, m.marks.digest()) for m in self.all())
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    def digests(self) -> dict[str, str]:
+        """Content of each marked picture -> digest of its marks."""
+        return {marked.sha256: marked.marks.digest() for marked in self.all()}
 
     def references(self, segmenter: PointSegmenter | None) -> list[tuple[Marked, StoredReference]]:
         """Everything marked, with its picture, read when it is looked at, and its masks.

@@ -21,7 +21,7 @@ from .engines.protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegm
 from .errors import EngineUnavailable, GalleryError, ImageError, InputError, OutputError, UnknownPerson
 from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
 from .geometry import mask_box
-from .images import atomic_write, list_photos, read_image, safe_filename, shown_path, write_image
+from .images import list_photos, read_image, safe_filename, shown_path, unused_name, write_image, write_json
 from .matching import identify
 from .phrases import KINDS_OF_PEOPLE, Phrase, known_things, parse_phrase
 from .possession import thing_of
@@ -553,11 +553,6 @@ def _read_result(target: Path) -> dict:
     return _read_json(target / "result.json")
 
 
-def _write_json(path: Path, content: dict) -> None:
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
-
-
 def _read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_bytes())
@@ -626,7 +621,7 @@ def segment_to_files(
         records.append(record)
     asked = question or _question(pipeline, path, names, crop)
     content = {"question": asked, "source": _source(path), "people": records, "annotated": files["annotated"]}
-    _write_json(target / "result.json", content)
+    write_json(target / "result.json", content)
     # What an earlier answer wrote and this one does not would look current; only files of our own list go.
     for stale in before - _listed_files(content):
         if Path(stale).parent == target:
@@ -675,8 +670,8 @@ def phrase_to_files(
         ):  # fmt: skip
             record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
     if not _read_result(target):  # whose folder this is
-        _write_json(target / "result.json", {"source": _source(path)})
-    _write_json(listing, {"question": question, "record": record})
+        write_json(target / "result.json", {"source": _source(path)})
+    write_json(listing, {"question": question, "record": record})
     for stale in set(before.get("record", {}).get("files", {}).values()) - set(record["files"].values()):
         if Path(stale).parent == target:
             Path(stale).unlink(missing_ok=True)
@@ -724,15 +719,6 @@ def _finished(target: Path, question: str) -> list[dict] | None:
     files = _listed_files(content)
     same = bool(files) and content.get("question") == question
     return content["people"] if same and all(Path(f).is_file() for f in files) else None
-
-
-def unused_name(stem: str, taken: set[str]) -> str:
-    """The stem, or the stem with a number: two names may look the same as file names."""
-    candidate, number = stem, 2
-    while candidate.casefold() in taken:
-        candidate, number = f"{stem}-{number}", number + 1
-    taken.add(candidate.casefold())
-    return candidate
 
 
 def _shared(a: Segment, b: Segment) -> float:
@@ -798,5 +784,4 @@ __all__ = [
     "segment_folder",
     "results_folder",
     "segment_to_files",
-    "unused_name",
 ]

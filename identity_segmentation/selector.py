@@ -281,7 +281,7 @@ class SmartSelector:
         clicks = [m for m in self.canvas.prompts() if m.tool == "point"]
         self._points.set_offsets(np.array([m.points[0] for m in clicks]).reshape(-1, 2))
         self._points.set_facecolors(["#22bb33" if m.inside else "#dd2222" for m in clicks])
-        name = self.job.names.get(self.number, f"id {self.number}")
+        name = self.job.names_of([self.number])[self.number]
         size = f", {self.size} px" if self.tool in ("brush", "eraser") else ""
         where = f"{self.at + 1}/{len(self.pictures)}"
         # Text of Matplotlib reads $ as mathematics: names are names.

@@ -322,7 +322,7 @@ class Page:
 
         def step(stage: str, done: int, total: int) -> None:
             rate = done / max(1e-3, time.monotonic() - begun.setdefault(stage, time.monotonic()))
-            left = f", {_minutes((total - done) / rate)} left" if total > done and rate > 0 else ""
+            left = f", {ui_label.minutes((total - done) / rate)} left" if total > done and rate > 0 else ""
             progress(done, total or None, f"{stage}: {done} frames, {rate:.1f} frames/s{left}")
 
         common = {"frame_sampling": asked["sampling"], "progress": step, "cancel": cancel}
@@ -398,10 +398,6 @@ def _rows_of_timeline(found, names, colour_of):
         elif sum(b - a for a, b in runs) > 0:
             rows.append((label, (150, 150, 150), [(a, b + step) for a, b in runs]))
     return sorted(rows, key=lambda row: (row[0].startswith("? "), row[0]))
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _hex(colour: str) -> str:

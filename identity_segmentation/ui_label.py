@@ -36,7 +36,7 @@ from .images import (
     write_image,
 )
 from .labeling import LabelJob
-from .marks import MOST_IDS, Mark, colour_of_id
+from .marks import MOST_IDS, Mark, colour_of_id, hex_of_id
 
 logger = logging.getLogger(__name__)
 _PROGRESS = gr.Progress()
@@ -254,7 +254,7 @@ class LabelPage:
             "width": width, "height": height, "image": _served(session.canvases[where][1]),
             "overlay": _served(self._overlay(session, canvas)),
             "marks": [mark.as_json() for mark in canvas.prompts()], "correcting": canvas.correcting,
-            "names": {str(i): text for i, text in canvas.job.names.items()},
+            "names": {str(i): text for i, text in canvas.job.names_of(range(1, MOST_IDS + 1)).items()},
         }  # fmt: skip
 
     @staticmethod
@@ -311,7 +311,7 @@ class LabelPage:
 
     def _worked(self, name: str, work: Callable, progress: Callable, refused: Sequence[str] = ()) -> str:
         def step(done: int, total: int, left: float | None) -> None:
-            progress(done, total, "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}")
+            progress(done, total, "" if left is None else minutes(left))
 
         report = work(progress=step, cancel=self._session(name).cancel)
         broken = [f"{Path(path).name}: {why}" for path, why in report.unreadable.items()] + list(refused)
@@ -371,6 +371,11 @@ def _found(row: dict) -> str:
     return ", ".join(parts) or "-"
 
 
+def minutes(seconds: float) -> str:
+    """ "M:SS"."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
 def _served(path: Path | None) -> dict | None:
     """A file for the canvas: Gradio adds its address wherever such a value turns up."""
     return None if path is None else {"path": str(path), "meta": {"_type": "gradio.FileData"}}
@@ -395,7 +400,7 @@ def build(label: LabelPage, words: Callable, texts: dict, safely: Callable, engi
         language: {key.removeprefix(prefix): text for key, text in entries.items() if key.startswith(prefix)}
         for language, entries in texts.items()
     }
-    colours = ["#{:02x}{:02x}{:02x}".format(*colour_of_id(i)[::-1]) for i in range(1, MOST_IDS + 1)]
+    colours = [hex_of_id(i) for i in range(1, MOST_IDS + 1)]
     chosen = gr.State("")
     with gr.Row():
         job = gr.Dropdown(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou
+from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou, whole_box
 from ..images import shrink_to
 from ..settings import Settings
 from ..types import Face, Reference, Segment, as_image
@@ -215,7 +215,7 @@ class EmbeddedMasks:
         points, inside, box = checked_points(points, inside, box, encoded.image.shape[:2])
         mask = thing_at(encoded.image, points, inside, box)
         tight = mask_box(mask)
-        whole = np.array([0, 0, encoded.image.shape[1], encoded.image.shape[0]], np.float32)
+        whole = whole_box(encoded.image.shape)
         fallback = whole if box is None else box
         return Segment(
             mask, _SCORE_GRABCUT if tight is not None else 0.0, fallback if tight is None else tight, self.id

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from ..geometry import mask_box
+from ..geometry import mask_box, whole_box
 from ..types import Reference, Segment, Trial, as_image
 from ._examples import held_out, ids_of, trials_of
 
@@ -93,7 +93,7 @@ class PixelClassifier:
             mask = kept >= 0.5
         box = mask_box(mask)
         if box is None:
-            whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+            whole = whole_box(shape)
             return Segment(mask, float(1 - probability.max()), whole, self._engine)
         return Segment(mask, score, box, self._engine)
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable
+from ..geometry import whole_box
 from ..settings import Settings
 from ..types import Face, Reference, Segment, as_image
 from . import _sam3, _torchvision
@@ -258,7 +259,7 @@ class Sam3HF:
                 scores = scores * out.presence_logits[0].float().sigmoid()
             keep = scores >= threshold
             scores, masks = scores[keep].cpu().numpy(), out.pred_masks[0][keep].float().cpu().numpy()
-        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        whole = whole_box(encoded.shape)
         return [_sam3.to_segment(m, encoded.shape, s, whole, self.id) for m, s in zip(masks, scores, strict=True)]
 
     # ---- video
@@ -323,7 +324,7 @@ class Sam3HF:
             prompts["input_points"] = torch.from_numpy(points * scale)[None, None].to(self.device)
             prompts["input_labels"] = torch.from_numpy(inside.astype(np.int64))[None, None].to(self.device)
         logits, scores = self._ask(encoded, prompts)
-        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        whole = whole_box(encoded.shape)
         return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if box is None else box, self.id)
 
     def learn(self, references: Sequence[Reference]) -> Examples:
@@ -428,7 +429,7 @@ class Session:
     def _segments(self, out, shape: tuple[int, int]) -> dict:
         logits = out.pred_masks[:, 0].float().cpu().numpy()
         scores = out.object_score_logits.float().flatten().sigmoid().cpu().numpy()
-        whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+        whole = whole_box(shape)
         found = {}
         for who, number in self._ids.items():
             row = out.object_ids.index(number)
@@ -509,7 +510,7 @@ def _named(found: dict, shape, engine: str) -> list[tuple[str, int, Segment]]:
     result = []
     for number, score, mask in zip(found["object_ids"], found["scores"], found["masks"], strict=True):
         logits = mask.float().cpu().numpy().reshape(mask.shape[-2:]) * 16 - 8
-        whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+        whole = whole_box(shape)
         segment = _sam3.to_segment(logits, shape, float(score), whole, engine)
         if segment.area:
             result.append((phrase_of.get(int(number), ""), int(number), segment))

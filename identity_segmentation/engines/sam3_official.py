@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable
+from ..geometry import whole_box
 from ..images import atomic_write
 from ..settings import Settings
 from ..types import Face, Reference, Segment, as_image
@@ -190,7 +191,7 @@ class Sam3Official:
             _, scores, low = self._model.predict_inst(
                 encoded.state, box=box, multimask_output=False, return_logits=True, **prompt
             )
-        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        whole = whole_box(encoded.shape)
         logits = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:])[0]
         score = _share(np.ravel(scores)[0])
         return _sam3.to_segment(logits, encoded.shape, score, whole if box is None else box, self.id)
@@ -205,7 +206,7 @@ class Sam3Official:
             found = processor.set_text_prompt(phrase, state)
         masks, scores = found["masks_logits"][:, 0].float().cpu().numpy(), found["scores"].float().cpu().numpy()
         processor.reset_all_prompts(state)
-        whole = np.array([0, 0, encoded.shape[1], encoded.shape[0]], np.float32)
+        whole = whole_box(encoded.shape)
         # The package hands out probabilities at full size.
         odds = [np.log(np.clip(m, 1e-6, 1 - 1e-6) / (1 - np.clip(m, 1e-6, 1 - 1e-6))) for m in masks]
         segments = [_sam3.to_segment(o, encoded.shape, s, whole, self.id) for o, s in zip(odds, scores, strict=True)]
@@ -265,7 +266,7 @@ class Sam3Official:
         return Examples(references, lambda given, ids: _Memory(self, given, ids))
 
     def _tracked(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
-        whole = np.array([0, 0, shape[1], shape[0]], np.float32)
+        whole = whole_box(shape)
         logits = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
         scores = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
         result = {}

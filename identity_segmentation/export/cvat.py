@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from ..images import atomic_write
-from ..marks import colour_of_id
+from ..marks import hex_of_id
 from . import Job, printable
 
 
@@ -24,10 +24,9 @@ def write(job: Job) -> None:
         file.write(f" <meta><task><id>0</id><name>labels</name><size>{count}</size><mode>annotation</mode>".encode())
         file.write(b"<labels>")
         for number, name in sorted(job.names.items()):
-            blue, green, red = colour_of_id(number)
             score = "<attribute><name>score</name><mutable>False</mutable><input_type>text</input_type></attribute>"
             file.write(
-                f"<label><name>{_text(name)}</name><color>#{red:02x}{green:02x}{blue:02x}</color><type>any</type>"
+                f"<label><name>{_text(name)}</name><color>{hex_of_id(number)}</color><type>any</type>"
                 f"<attributes>{score}</attributes></label>".encode()
             )
         file.write(b"</labels></task></meta>\n")

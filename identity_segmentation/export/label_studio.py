@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from ..images import atomic_write
-from ..marks import colour_of_id
+from ..marks import hex_of_id
 from . import Job, Labelled, Thing, printable
 
 _WORD = 8
@@ -25,9 +25,7 @@ _SIZES = (3, 4, 8, 16)  # bits of a run's length: the shortest that holds it is 
 def write(job: Job) -> None:
     """Serve the pictures to Label Studio as local files of the folder that the targets were in."""
     labels = "".join(
-        "    <Label value={} background={}/>\n".format(
-            quoteattr(printable(name)), quoteattr("#{:02x}{:02x}{:02x}".format(*colour_of_id(i)[::-1]))
-        )
+        f"    <Label value={quoteattr(printable(name))} background={quoteattr(hex_of_id(i))}/>\n"
         for i, name in sorted(job.names.items())
     )
     with atomic_write(job.folder / "config.xml") as file:

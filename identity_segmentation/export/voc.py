@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from ..errors import InputError
-from ..images import atomic_write, indexed_png
+from ..images import atomic_write, indexed_png, unused_name
 from . import Job, Labelled, place, printable
 
 _MOST_OBJECTS = 254
@@ -22,12 +22,12 @@ def write(job: Job) -> None:
     classes = {number: index for index, number in enumerate(sorted(job.names), 1)}
     names, used = {}, {"background"}
     for number, name in sorted(job.names.items()):
-        names[number] = _free(printable(name).replace(":", "_"), used)
+        names[number] = unused_name(printable(name).replace(":", "_"), used)
     palette = voc_palette()
     taken: set[str] = set()
     identifiers = []
     for picture in job.pictures():
-        name = _free(printable(picture.name).replace("/", "_"), taken)
+        name = unused_name(printable(picture.name).replace("/", "_"), taken)
         identifiers.append(name)
         file_name = name + picture.picture.suffix
         kinds = np.zeros(picture.size[::-1], np.uint8)
@@ -65,14 +65,6 @@ def voc_palette() -> list[tuple[int, int, int]]:
                 value[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
         colours.append(tuple(value))
     return colours
-
-
-def _free(name: str, taken: set[str]) -> str:
-    number = 1
-    while (found := name if number == 1 else f"{name}-{number}").casefold() in taken:
-        number += 1
-    taken.add(found.casefold())
-    return found
 
 
 def _described(picture: Labelled, file_name: str, things, names) -> bytes:
