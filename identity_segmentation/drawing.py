@@ -342,6 +342,12 @@ def _font(script: str, size: int):
     return _font("base", size)
 
 
+def name_fonts() -> list[Path]:
+    """The font files that names are drawn with, the base first: for other hands that draw text."""
+    found = [_font_path(names) for names in (_BASE_FONTS, *(names for _, names in _SCRIPT_FONTS.values()))]
+    return [path for path in found if path is not None]
+
+
 def missing_scripts() -> list[str]:
     """Scripts of `_SCRIPT_FONTS` for which no font is installed."""
     return [script for script, (_, names) in _SCRIPT_FONTS.items() if _font_path(names) is None]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .canvas import Canvas
+from .drawing import name_fonts
 from .errors import EngineUnavailable, IdentitySegmentationError, InputError
 from .labeling import LabelJob
 from .marks import BRUSH_SIZES, MOST_IDS, Mark, checked_id, colour_of_id
@@ -77,7 +78,7 @@ class SmartSelector:
         self._ring = self.axes.add_patch(Circle((0, 0), 1, fill=False, lw=1.2, visible=False))
         (self._line,) = self.axes.plot([], [], lw=2, solid_capstyle="round")
         self._points = self.axes.scatter([], [], s=60, zorder=5, linewidths=1.5, edgecolors="white")
-        self._title = figure.text(0.01, 0.965, "", fontsize=11, family="sans-serif")
+        self._title = figure.text(0.01, 0.965, "", fontsize=11, family=_families())
         self._buttons = []
         does = {
             "box x": lambda: self._choose("box"), "point p": lambda: self._choose("point"),
@@ -288,3 +289,14 @@ class SmartSelector:
         text = f"{where}   {name} ({self.number})   {self.tool}{size}   {self.said}".replace("$", r"\$")
         self._title.set(text=text, color="crimson" if self.said else "black")
         self.figure.canvas.draw_idle()
+
+
+def _families() -> list[str]:
+    """Matplotlib's families for names in any script: our fonts in turn, then its own."""
+    from matplotlib import font_manager
+
+    families = []
+    for path in name_fonts():
+        font_manager.fontManager.addfont(str(path))
+        families.append(font_manager.FontProperties(fname=str(path)).get_name())
+    return [*dict.fromkeys(families), "sans-serif"]

@@ -290,3 +290,23 @@ def test_without_a_screen_it_says_what_to_do_instead(folder, monkeypatch):
         SmartSelector(LabelJob(folder / "job", FakeLearner()), [])
     with pytest.raises(InputError, match="no such file"):
         SmartSelector(LabelJob(folder / "job", FakeLearner()), [str(folder / "nothing.png")])
+
+
+def test_names_in_every_script_are_drawn(folder):
+    import warnings
+
+    import matplotlib
+
+    from identity_segmentation.drawing import missing_scripts
+    from identity_segmentation.selector import SmartSelector
+
+    if missing_scripts():
+        pytest.skip(f"no fonts here for {', '.join(missing_scripts())}")
+    matplotlib.use("Agg")
+    job = LabelJob(folder / "job", FakeLearner())
+    job.name_id(1, "รอยด่าง 긁힘 crack")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "Glyph ... missing from font(s)"
+        window = SmartSelector(job, [str(folder / "b.png")])
+        window.figure.canvas.draw()
+    window.close()
