@@ -124,7 +124,7 @@ def main() -> None:
                 (name, engine.id, len(gallery), len(gallery.references), share, f"{pair_auc(gallery):.3f}",
                  f"{r['accepted']}/{r['asked']}", r["wrong"], f"{r['let_in']}/{r['strangers']}")
             )  # fmt: skip
-            bar = max(engine.threshold + engine.margin, gallery.look_alike_bar())
+            bar = max(engine.threshold + engine.margin, gallery.look_alike_level())
             for label, margin in (
                 ("threshold alone", 0.0),
                 ("threshold + fixed margin", engine.margin),

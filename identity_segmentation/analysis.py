@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +22,10 @@ import numpy as np
 
 from .engines.protocols import FaceEngine
 from .errors import InputError, OutputError
+from .files import atomic_write
 from .gallery import Gallery
-from .images import atomic_write
-from .tracking import CutDetector, SimpleTracker, TrackName, corrected, face_weight, name_tracks
+from .rule import NamingRule
+from .tracking import CutDetector, SimpleTracker, TrackName, TrackPoint, corrected, face_weight, name_tracks
 from .types import Face
 from .video import VideoInfo, VideoReader, prefetched
 
@@ -36,30 +37,52 @@ _CONTRADICTS, _CLOTHES_SURE = 0.4, 0.85
 _STATE_EVERY = 8  # samples between stored tracker states: what a kill costs at most
 
 
+Box = tuple[float, float, float, float]  # xyxy pixels, plain numbers as JSON has them
+
+
 class Cancelled(Exception):
     """The caller asked to stop; everything finished so far is kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class FaceRecord:
+    """One face of a sampled frame, as the analysis file keeps it: no embedding.
+
+    Attributes:
+        box: xyxy pixels.
+        score: detection confidence, 0..1.
+        landmarks: five (x, y) in pixels, or None; see `types.Face`.
+        similar: float32 (P,), similarity to each of `Analysis.people`.
+    """
+
+    box: Box
+    score: float
+    landmarks: tuple[tuple[float, float], ...] | None
+    similar: np.ndarray
+
+    def face(self) -> Face:
+        """The face as a value the engines take."""
+        landmarks = None if self.landmarks is None else np.array(self.landmarks)
+        return Face(np.array(self.box), self.score, None, landmarks)
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One sampled frame.
 
     Attributes:
+        index: of the frame in the video.
+        time_s: seconds.
         cut: a new shot begins between the last sample and this one.
-        faces: (box, score, landmarks | None, similarities to `Analysis.people`) each.
-        tracks: (track, box, "face" | "body" | "region", index of its face | None, likeness of the clothes) each.
+        faces: every face that was found.
+        tracks: every track that was seen.
     """
 
     index: int
     time_s: float
     cut: bool
-    faces: tuple[tuple[tuple, float, tuple | None, np.ndarray], ...]
-    tracks: tuple[tuple[int, tuple, str, int | None, float], ...]
-
-    def face(self, number: int) -> Face:
-        """The face as a value the engines take."""
-        box, score, landmarks, _ = self.faces[number]
-        return Face(np.array(box), score, None, None if landmarks is None else np.array(landmarks))
+    faces: tuple[FaceRecord, ...]
+    tracks: tuple[TrackPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -92,38 +115,39 @@ class Analysis:
             track = self.merged[track]
         return track
 
-    def points(self, sample: Sample, names: dict[int, TrackName]) -> list[tuple]:
+    def points(self, sample: Sample, names: dict[int, TrackName]) -> list[TrackPoint]:
         """A sample's track points under their merged numbers, less those that contradict their track's name.
 
         A face that is far less like the person than the rest of the track, over clothes that are not quite theirs
         either, is somebody who stepped in between: it is nobody's point.
         """
         kept = []
-        for number, box, evidence, face, look in sample.tracks:
-            track = self.track_of(number)
+        for point in sample.tracks:
+            track = self.track_of(point.track)
             named = names.get(track)
-            if face is not None and named is not None and named.name in self.people and not named.by_hand:
-                similarity = float(sample.faces[face][3][self.people.index(named.name)])
-                if similarity < _CONTRADICTS * named.similarity and look < _CLOTHES_SURE:
+            if point.face is not None and named is not None and named.name in self.people and not named.by_hand:
+                similarity = float(sample.faces[point.face].similar[self.people.index(named.name)])
+                if similarity < _CONTRADICTS * named.similarity and point.clothes < _CLOTHES_SURE:
                     continue
-            kept.append((track, box, evidence, face, look))
+            kept.append(replace(point, track=track))
         return kept
 
-    def names(self, threshold: float, bar: float | None, margin: float = 0.0) -> dict[int, TrackName]:
+    def names(self, rule: NamingRule) -> dict[int, TrackName]:
         """Names of all tracks: evidence of every face, one-to-one over what is on screen together, corrections last."""
         evidence: dict[int, list] = {}
         together = set()
         for sample in self.samples:
             seen = set()
-            for track, _, _, face, _ in sample.tracks:
-                track = self.track_of(track)
+            for point in sample.tracks:
+                track = self.track_of(point.track)
                 seen.add(track)
                 rows = evidence.setdefault(track, [])
-                if face is not None:
-                    rows.append((face_weight(sample.face(face)), sample.faces[face][3]))
+                if point.face is not None:
+                    record = sample.faces[point.face]
+                    rows.append((face_weight(record.face()), record.similar))
             together.add(frozenset(seen))
         evidence = {t: rows for t, rows in evidence.items() if rows}
-        names = name_tracks(evidence, sorted(map(sorted, together)), self.people, threshold, bar, margin)
+        names = name_tracks(evidence, sorted(map(sorted, together)), self.people, rule)
         return corrected(names, {self.track_of(t): n for t, n in self.by_hand.items()})
 
 
@@ -247,7 +271,7 @@ def _look_at(frame, engine, gallery, tracker: SimpleTracker, cuts: CutDetector) 
              "similar": base64.b64encode(np.asarray(s, "<f2").tobytes()).decode()}
             for f, s in zip(faces, similar, strict=True)
         ],
-        "tracks": [[p.track, _rounded(p.box), p.evidence, p.face, round(p.look, 3)] for p in points],
+        "tracks": [[p.track, _rounded(p.box), p.evidence, p.face, round(p.clothes, 3)] for p in points],
     }  # fmt: skip
 
 
@@ -335,11 +359,16 @@ def read_analysis(path: str | os.PathLike) -> Analysis:
 
 def _sample(line: dict) -> Sample:
     faces = tuple(
-        (tuple(f["box"]), f["score"], None if f["points"] is None else tuple(map(tuple, f["points"])),
-         np.frombuffer(base64.b64decode(f["similar"]), "<f2").astype(np.float32))
-        for f in line["faces"]
+        FaceRecord(
+            tuple(row["box"]), row["score"], None if row["points"] is None else tuple(map(tuple, row["points"])),
+            np.frombuffer(base64.b64decode(row["similar"]), "<f2").astype(np.float32),
+        )
+        for row in line["faces"]
     )  # fmt: skip
-    tracks = tuple((int(t), tuple(box), evidence, face, look) for t, box, evidence, face, look in line["tracks"])
+    tracks = tuple(
+        TrackPoint(int(track), tuple(box), evidence, face, clothes)
+        for track, box, evidence, face, clothes in line["tracks"]
+    )
     return Sample(line["i"], line["t"], line["cut"], faces, tracks)
 
 
@@ -371,7 +400,7 @@ def merge(path: str | os.PathLike, track: int, into: int) -> None:
     if one == other:
         raise InputError(f"tracks {into} and {track} are one already")
     for sample in analysis.samples:
-        seen = {analysis.track_of(t) for t, *_ in sample.tracks}
+        seen = {analysis.track_of(point.track) for point in sample.tracks}
         if {one, other} <= seen:
             raise InputError(
                 f"tracks {into} and {track} are both on screen at {sample.time_s:.1f} s; they are two people"
@@ -380,7 +409,7 @@ def merge(path: str | os.PathLike, track: int, into: int) -> None:
 
 
 def _known_track(analysis: Analysis, track: int) -> None:
-    known = sorted({t for s in analysis.samples for t, *_ in s.tracks})
+    known = sorted({point.track for sample in analysis.samples for point in sample.tracks})
     if track not in known:
         raise InputError(f"there is no track {track}; expected one of {', '.join(map(str, known[:40]))}")
 

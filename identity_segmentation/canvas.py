@@ -7,16 +7,18 @@ they come from stand.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from .drawing import overlay_labels
+from .engines.protocols import PointSegmenter
 from .errors import InputError
 from .geometry import mask_box
 from .images import read_image, shrink_to
 from .labeling import LabelJob
-from .marks import MOST_IDS, Mark, MarkBook, Marks, colour_of_id, stroked
+from .marks import MOST_IDS, Mark, MarkBook, Marks, colour_of_id, no_points, stroked
 from .types import Segment
 
 
@@ -32,7 +34,7 @@ class Canvas:
     def __init__(self, job: LabelJob, picture: str, correcting: bool = False):
         self.job, self.correcting = job, correcting
         self.marked, self.image = job.to_correct(picture) if correcting else job.open(picture)
-        self._memory = _Memory(self)
+        self._asked = _AskedOnce(self)
         self._made: dict[int, tuple[tuple, np.ndarray]] = {}
         self._lock = threading.Lock()
         self._begun = list(self.marked.marks.done)
@@ -115,7 +117,7 @@ class Canvas:
         if mask is not None and own[:-1] == known and own[-1].tool in ("brush", "eraser"):
             mask = stroked(mask, own[-1])
         else:
-            mask = marks.mask(number, self.image, self._memory, self._memory)
+            mask = marks.mask(number, self.image, self._asked, self._asked)
         self._made[number] = (own, mask)
         return mask
 
@@ -137,33 +139,42 @@ class Canvas:
         return [mark for mark in self.marked.marks.done if mark.tool in ("box", "point")]
 
 
-class _Memory:
-    """The job's segmenter for one picture, which is encoded when it is first asked about, and asked nothing twice."""
+class _AskedOnce:
+    """The job's segmenter for one picture, which is encoded when it is first asked about, and asked nothing twice.
+
+    The protocol is `PointSegmenter`; the segmenter itself is made when it is first needed.
+    """
 
     def __init__(self, canvas: Canvas):
         self._canvas = canvas
-        self._encoded = None
+        self._encoded: Any = None
         self._answers: dict[tuple, Segment] = {}
 
     @property
     def id(self) -> str:
         return self._canvas.job.segmenter.id
 
-    def __getattr__(self, name: str):
-        if name != "by_points":
-            raise AttributeError(name)
-        ask = self._canvas.job.segmenter.by_points  # AttributeError where the engine takes no points
+    def encode(self, image_bgr: np.ndarray) -> Any:
+        if self._encoded is None:
+            segmenter = self._canvas.job.segmenter
+            if not isinstance(segmenter, PointSegmenter):
+                raise no_points(segmenter.id)
+            self._encoded = segmenter.encode(image_bgr)
+        return self._encoded
 
-        def by_points(encoded, points, inside, box=None) -> Segment:
-            box_key = None if box is None else tuple(np.ravel(box).tolist())
-            question = (tuple(np.ravel(points).tolist()), tuple(inside), box_key)
-            if question not in self._answers:
-                if self._encoded is None:
-                    self._encoded = self._canvas.job.segmenter.encode(self._canvas.image)
-                self._answers[question] = ask(self._encoded, points, inside, box)
-            return self._answers[question]
-
-        return by_points
+    def by_points(
+        self,
+        encoded: Any,
+        points: np.ndarray | Sequence[Sequence[float]],
+        inside: Sequence[bool],
+        box: np.ndarray | Sequence[float] | None = None,
+    ) -> Segment:
+        box_key = None if box is None else tuple(np.ravel(box).tolist())
+        prompt = (tuple(np.ravel(points).tolist()), tuple(inside), box_key)
+        if prompt not in self._answers:
+            state = self.encode(self._canvas.image)
+            self._answers[prompt] = self._canvas.job.segmenter.by_points(state, points, inside, box)
+        return self._answers[prompt]
 
 
 def read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:

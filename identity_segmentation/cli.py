@@ -297,19 +297,15 @@ def _people_add(arguments) -> int:
     return 0 if all(v.used for v in verdicts) else 4
 
 
-def _edit(arguments, change, purge: bool = False):
-    """Load, change and save the gallery under its lock; returns it before and after."""
-    from .gallery import Gallery, locked
+def _edit(arguments, change):
+    """Change the gallery on disk; returns it before and after."""
+    from .gallery import Gallery
 
-    folder = settings_of(arguments).gallery
-    Gallery.load(folder)  # fails here if there is none: taking the lock would make the folder
-    with locked(folder):
-        before = Gallery.load(folder)
-        return before, change(before).save(folder, purge)
+    return Gallery.edit(settings_of(arguments).gallery, change)
 
 
 def _people_remove(arguments) -> int:
-    before, _ = _edit(arguments, lambda gallery: gallery.without(arguments.name), purge=True)
+    before, _ = _edit(arguments, lambda gallery: gallery.without(arguments.name))
     person = before.find(arguments.name)
     print(f"{person.name} is gone from the gallery and from its older generations")
     if person.folders:
@@ -335,7 +331,7 @@ def _people_alias(arguments) -> int:
 
 
 def _people_merge(arguments) -> int:
-    _, after = _edit(arguments, lambda gallery: gallery.merged(arguments.name, arguments.other), purge=True)
+    _, after = _edit(arguments, lambda gallery: gallery.merged(arguments.name, arguments.other))
     person = after.find(arguments.name)
     print(f"{person.name} now has {len(person.references)} references")
     return 0
@@ -346,8 +342,9 @@ def _people_merge(arguments) -> int:
 
 def _identify(arguments) -> int:
     from . import drawing
-    from .images import read_image, safe_filename, shown_path, unused_name, write_image
-    from .pipeline import check_writable, match_record
+    from .files import check_writable, safe_filename, shown_path, unused_name
+    from .images import read_image, write_image
+    from .pipeline import match_record
     from .types import Sighting
 
     pipeline = _pipeline(arguments)
@@ -391,7 +388,8 @@ def _describe(match) -> str:
 
 
 def _segment(arguments) -> int:
-    from .pipeline import check_writable, results_folder, segment_to_files
+    from .files import check_writable
+    from .pipeline import results_folder, segment_to_files
 
     pipeline = _pipeline(arguments)
     meant = None if arguments.all else pipeline.understood(arguments.name)
@@ -479,6 +477,8 @@ def _print_records(records: list[dict]) -> None:
 def _video(arguments) -> int:
     from tqdm import tqdm
 
+    from .render import RenderSettings
+
     pipeline = _pipeline(arguments)
     try:
         wide, tall = (int(v) for v in arguments.aspect.split(":"))
@@ -497,10 +497,13 @@ def _video(arguments) -> int:
 
     try:
         report = pipeline.process_video(
-            arguments.source, arguments.output, arguments.member or "all", arguments.sampling, arguments.view,
-            arguments.everyone_but, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
-            arguments.fresh, progress, box=arguments.box, at=arguments.at, propagate=arguments.propagate,
-            phrase=arguments.phrase,
+            arguments.source, arguments.output, arguments.member or "all", arguments.sampling,
+            RenderSettings(
+                arguments.view, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
+                arguments.propagate,
+            ),
+            everyone_but=arguments.everyone_but, box=arguments.box, at=arguments.at, phrase=arguments.phrase,
+            fresh=arguments.fresh, progress=progress,
         )  # fmt: skip
     finally:
         for bar in bars.values():
@@ -536,7 +539,7 @@ def _tracks(arguments) -> int:
     rows = []
     unsure = {span["track"]: span["why"] for span in spans_to_review(found, names)}
     for track, named in sorted(names.items()):
-        times = [s.time_s for s in found.samples if any(found.track_of(p[0]) == track for p in s.tracks)]
+        times = [s.time_s for s in found.samples if any(found.track_of(p.track) == track for p in s.tracks)]
         if times:
             rows.append(
                 {"track": track, "name": named.name, "from": times[0], "to": times[-1], "faces": named.faces,
@@ -585,7 +588,7 @@ def _clips(arguments) -> int:
     from tqdm import tqdm
 
     from .clips import ClipSettings, parse_box, process_folder, release_gpu
-    from .pipeline import check_writable
+    from .files import check_writable
 
     names = (
         "prompt", "frames_per_clip", "frame_step", "clips", "seed", "between", "crop_size", "padding", "background",
@@ -639,6 +642,7 @@ def _ui(arguments) -> int:
     import os
 
     from .demo import write_clip, write_example
+    from .gallery import exists
     from .images import read_image
     from .notebook import has_photos
     from .pipeline import IdentityAwareSegmentation
@@ -660,7 +664,7 @@ def _ui(arguments) -> int:
         examples = Path(pictures)
         if not (examples / "clip.mp4").exists():
             write_clip(examples, read_image(sorted(examples.glob("*.jpg"))[0]))
-        if not any(pipeline.gallery_folder.glob("gen-*.json")) and not has_photos(pipeline.settings.dataset):
+        if not exists(pipeline.gallery_folder) and not has_photos(pipeline.settings.dataset):
             say(f"nobody is on file in {pipeline.gallery_folder}, so the page begins with the example's people")
             pipeline = IdentityAwareSegmentation(
                 pipeline.face_engine, pipeline.segmenter, home / "gallery", settings=pipeline.settings

@@ -28,13 +28,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import linear_sum_assignment
 
-from .engines.protocols import BoxSegmenter, FaceEngine, TextSegmenter, VideoTracker
+from .engines.protocols import BoxSegmenter, FaceEngine, TextSegmenter, WordTracker
 from .errors import EngineUnavailable, InputError, OutputError, VideoError
+from .files import atomic_write, own_folder, shown_path, source_name, write_json
 from .geometry import clip_box, decode_rle, encode_rle, mask_box, mask_iou
-from .images import atomic_write, blurred, safe_filename, shown_path
+from .images import blurred
+from .instances import everyone
 from .phrases import KINDS_OF_PEOPLE, parse_phrase
 from .propagation import Propagator, box_opinion, box_seed
-from .segmentation import segment_faces
 from .tracking import CutDetector
 from .types import Face, Segment
 from .video import FORMATS, VIDEO_SUFFIXES, SegmentWriter, VideoReader
@@ -180,7 +181,8 @@ def process_folder(
     outcomes, records, taken = [], [], set()
     for path in videos:
         started = time.perf_counter()
-        target = _own_folder(out, path, taken)
+        target = own_folder(out, path, "source.json", taken)
+        write_json(target / "source.json", {"source": source_name(path)}, None)
         outcome = VideoOutcome(shown_path(path), "done")
         try:
             for record, kept in _clips_of(path, target, settings, finder, outcome, progress):
@@ -200,24 +202,6 @@ def process_folder(
                 common = {k: record[k] for k in ("source", "clip", "frames", "times")}
                 file.write(json.dumps(common | row, ensure_ascii=False).encode() + b"\n")
     return outcomes
-
-
-def _own_folder(out: Path, path: Path, taken: set[str]) -> Path:
-    """The folder of a video's clips: named like the video, and never another video's."""
-    stem, number = safe_filename(shown_path(path.stem)), 1
-    while True:
-        name = stem if number == 1 else f"{stem}-{number}"
-        number += 1
-        owner = out / name / "source.json"
-        try:
-            free = json.loads(owner.read_bytes())["source"] == shown_path(path.absolute())
-        except (OSError, ValueError, KeyError, TypeError):
-            free = not owner.exists()
-        if free and name.casefold() not in taken:
-            taken.add(name.casefold())
-            with atomic_write(owner) as file:
-                file.write(json.dumps({"source": shown_path(path.absolute())}, ensure_ascii=False).encode())
-            return out / name
 
 
 def release_gpu() -> float:
@@ -437,7 +421,7 @@ class _Finder:
 
     def __init__(self, settings: ClipSettings, segmenter, face_engine, thing: str = ""):
         self.settings, self.segmenter, self.face_engine, self.thing = settings, segmenter, face_engine, thing
-        self.id = f"{type(self).__name__} {segmenter.id} {getattr(face_engine, 'id', '')}"
+        self.id = f"{type(self).__name__} {segmenter.id} {face_engine.id if face_engine else ''}"
 
     def find(
         self, images: list[np.ndarray], seeds: list[tuple[int, Sequence[float]]], carried: dict[int, np.ndarray]
@@ -480,24 +464,16 @@ class _EveryFrame(_Finder):
 
 
 class _People(_EveryFrame):
-    """People by the embedded engine: bodies that its pose net finds, and those below faces that are in none of them."""
+    """People and faces, by an engine that knows no words."""
 
     def _segments(self, image):
-        faces = self.face_engine.faces(image, embed=False)
         if self.thing == "face":
-            ovals = [(_oval(image.shape, f.box), f) for f in faces if _within(f, image.shape)]
+            faces = [f for f in self.face_engine.faces(image, embed=False) if _within(f, image.shape)]
+            ovals = [(_oval(image.shape, f.box), f) for f in faces]
             return [Segment(mask, f.score, mask_box(mask), self.segmenter.id) for mask, f in ovals if mask.any()]
-        found = [replace(s, score=max(s.score, self.settings.threshold)) for s in self._bodies(image)]
-        alone = [f for f in faces if _within(f, image.shape) and not any(_holds(s, f) for s in found)]
-        drawn = segment_faces(image, alone, range(len(alone)), self.segmenter)
-        return found + [
-            replace(drawn[i], score=max(face.score, self.settings.threshold)) for i, face in enumerate(alone)
-        ]
-
-    def _bodies(self, image: np.ndarray) -> list[Segment]:
-        if not hasattr(self.segmenter, "bodies"):
-            return []
-        return self.segmenter.bodies(self.segmenter.encode(image))
+        # The threshold is one of words; a body that was found is one.
+        people = everyone(image, self.segmenter, self.face_engine)
+        return [replace(person, score=max(person.score, self.settings.threshold)) for person in people]
 
 
 class _Boxes(_Finder):
@@ -540,7 +516,7 @@ def _finder(settings: ClipSettings, segmenter, face_engine) -> _Finder:
     if settings.boxes:
         return _Boxes(settings, segmenter, face_engine)
     thing = parse_phrase(settings.prompt, {}).thing
-    if isinstance(segmenter, VideoTracker) and segmenter.can_track and hasattr(segmenter, "follow_words"):
+    if isinstance(segmenter, WordTracker) and segmenter.can_track:
         return _Memory(settings, segmenter, face_engine, thing)
     if isinstance(segmenter, TextSegmenter):
         return _EveryFrame(settings, segmenter, face_engine, thing)
@@ -551,11 +527,6 @@ def _finder(settings: ClipSettings, segmenter, face_engine) -> _Finder:
         f"the segmenter {segmenter.id} cannot look for {thing!r} in videos: {hint}it knows person and face, and what a "
         "box is drawn around (--box x0,y0,x1,y1@frame). For any word use SAM 3: --segmenter sam3-hf"
     )
-
-
-def _holds(segment: Segment, face: Face) -> bool:
-    x, y = (int(v) for v in face.centre)
-    return bool(segment.mask[y, x])
 
 
 def _within(face: Face, shape) -> bool:

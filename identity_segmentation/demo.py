@@ -19,8 +19,9 @@ import numpy as np
 from . import drawing
 from .engines._nets import package_folder
 from .errors import InputError
+from .files import atomic_write, safe_filename
 from .gallery import PALETTE, build_embeddings_db
-from .images import atomic_write, decode_image, read_image, safe_filename, shrink_to, write_image
+from .images import decode_image, read_image, shrink_to, write_image
 from .pipeline import IdentityAwareSegmentation, Look
 from .settings import Settings
 from .types import Sighting

@@ -19,7 +19,7 @@ import time
 import tomllib
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -39,7 +39,8 @@ from .errors import (
     OutputError,
     UnknownPerson,
 )
-from .images import atomic_write, decode_image, list_photos, shown_path, shrink_to
+from .files import atomic_write, held, shown_path
+from .images import decode_image, list_photos, shrink_to
 from .types import BuildReport, Face, PhotoVerdict, unit
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,9 @@ SCORINGS = ("mean", "best", "blend")
 _BEST_OF = 3
 _SHORTLIST = 50  # people per face that are scored reference by reference in a large gallery
 _EXHAUSTIVE = 2000  # people up to which everyone is
-# The look-alike bar: the level that all but 2 % of the gallery's own impostors stay below.
-_BAR_QUANTILE = 0.98
-_BAR_SAMPLE, _BAR_SAMPLE_LARGE = 1500, 200  # references that play impostor; fewer against very many people
+# The look-alike level: what all but 2 % of the gallery's own impostors stay below.
+_LEVEL_QUANTILE = 0.98
+_LEVEL_SAMPLE, _LEVEL_SAMPLE_LARGE = 1500, 200  # references that play impostor; fewer against very many people
 _REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
 _KEPT_GENERATIONS = 2
 # Distinct at a glance, and in print (Okabe and Ito's palette for colour-blind readers, and two more).
@@ -147,7 +148,7 @@ class Gallery:
         dim = self.references.shape[1] if self.references.ndim == 2 else 0
         object.__setattr__(self, "_starts", starts)
         object.__setattr__(self, "means", np.stack(means) if means else np.zeros((0, dim), np.float32))
-        object.__setattr__(self, "_bars", {})
+        object.__setattr__(self, "_levels", {})
         keys: dict[str, int] = {}
         for index, person in enumerate(self.people):
             for alias in (person.name, *person.aliases):
@@ -158,6 +159,11 @@ class Gallery:
                         "give one of them another name or alias"
                     )
         object.__setattr__(self, "_keys", keys)
+
+    @classmethod
+    def empty(cls, engine: FaceEngine) -> Gallery:
+        """A gallery of nobody yet, for an engine's embeddings."""
+        return cls(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
 
     # ---- looking people up
 
@@ -250,29 +256,29 @@ class Gallery:
             found.append([(self.people[i].name, float(row[i])) for i in top])
         return found
 
-    def look_alike_bar(self, scoring: str = "blend") -> float:
+    def look_alike_level(self, scoring: str = "blend") -> float:
         """How much evidence (similarity + margin) an impostor reaches in this gallery; -inf if too few to tell.
 
         Every reference in turn plays a stranger to all the other people; 98 % of those impostors stay
         below the returned value. In a gallery of look-alikes it is high, so a face must say more
         to be given a name. Needs three people and ten references.
         """
-        if scoring not in self._bars:
-            self._bars[scoring] = self._measure_bar(scoring)
-        return self._bars[scoring]
+        if scoring not in self._levels:
+            self._levels[scoring] = self._measure_level(scoring)
+        return self._levels[scoring]
 
-    def _measure_bar(self, scoring: str) -> float:
+    def _measure_level(self, scoring: str) -> float:
         if len(self) < 3 or len(self.references) < 10:
             return float("-inf")
         rows = np.arange(len(self.references))
-        most = _BAR_SAMPLE if len(self) <= _EXHAUSTIVE else _BAR_SAMPLE_LARGE
+        most = _LEVEL_SAMPLE if len(self) <= _EXHAUSTIVE else _LEVEL_SAMPLE_LARGE
         if len(rows) > most:
             rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
         scores = self.similarity(self.references[rows], scoring)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         scores[np.arange(len(rows)), owners] = -np.inf
         top = np.sort(scores, axis=1)[:, -2:]
-        return float(np.quantile(2 * top[:, 1] - top[:, 0], _BAR_QUANTILE, method="higher"))
+        return float(np.quantile(2 * top[:, 1] - top[:, 0], _LEVEL_QUANTILE, method="higher"))
 
     # ---- changing (each returns a new gallery)
 
@@ -411,6 +417,38 @@ class Gallery:
         return replace(self, folder=folder)
 
     @classmethod
+    def edit(
+        cls,
+        folder: str | os.PathLike,
+        change: Callable[[Gallery], Gallery],
+        begin: Gallery | None = None,
+        purge: bool | None = None,
+    ) -> tuple[Gallery, Gallery]:
+        """Load, change and save a gallery under its lock: the one way in which one on disk is edited.
+
+        Args:
+            folder: the gallery's folder.
+            change: gives the new gallery for the one on disk.
+            begin: what to begin with where there is none on disk yet; None = that is an error.
+            purge: remove every older generation; None = if somebody is no longer on file, so that nothing of them
+                is left.
+
+        Returns:
+            The gallery before and after.
+
+        Raises:
+            GalleryError: there is no gallery here; `GalleryLocked`, another process is writing it.
+            OutputError: it cannot be written; what is on disk stays as it is.
+        """
+        if begin is None:
+            cls.load(folder)  # fails here if there is none: taking the lock would make the folder
+        with locked(folder):
+            before = cls.load(folder) if begin is None or exists(folder) else begin
+            after = change(before)
+            gone = {person.id for person in before.people} - {person.id for person in after.people}
+            return before, replace(after.save(folder, bool(gone) if purge is None else purge), report=after.report)
+
+    @classmethod
     def load(cls, folder: str | os.PathLike) -> Gallery:
         """Read the live generation; a damaged one is passed over for the last good one, with a warning.
 
@@ -497,15 +535,6 @@ class Gallery:
         )  # fmt: skip
 
 
-def runner_up(row: np.ndarray, winner: int) -> int | None:
-    """Of one face's (or track's) scores (P,), the best person who is not the winner; None if there is nobody else."""
-    if len(row) < 2:
-        return None
-    top = np.argpartition(-row, 1)[:2]
-    best = top[np.argsort(-row[top], kind="stable")]
-    return int(best[1] if best[0] == winner else best[0])
-
-
 def _generations(folder: Path) -> list[tuple[int, str]]:
     """(number, stem) of the generations in a folder, newest first; other files are nobody's business."""
     found = [re.fullmatch(r"gen-(\d{6,})", p.stem) for p in folder.glob("gen-*.json")]
@@ -525,28 +554,20 @@ def _colour(colour: str | None, taken: Iterable[str]) -> str:
     return text
 
 
-@contextlib.contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
+def exists(folder: str | os.PathLike) -> bool:
+    """Is there a gallery in this folder, whole or damaged?"""
+    return any(Path(folder).glob("gen-*.json"))
+
+
+def locked(folder: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
     """Hold a gallery's lock; a second writer fails at once rather than waiting unseen.
 
     Raises:
         GalleryLocked: somebody else holds it.
+        OutputError: the folder cannot be written to.
     """
-    from filelock import FileLock, Timeout
-
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise GalleryLocked(f"another process is writing the gallery in {folder}; try again when it is done") from error
-    except OSError as error:
-        raise OutputError(f"{folder}: the gallery cannot be written there ({error.strerror})") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = f"another process is writing the gallery in {folder}; try again when it is done"
+    return held(Path(folder) / ".lock", 0.0, busy, GalleryLocked)
 
 
 def open_gallery(folder: str | os.PathLike, engine: FaceEngine) -> Gallery:
@@ -651,14 +672,12 @@ def build_embeddings_db(
     found = _people_folders(folder)
     if gallery is None:
         return _build(folder, _grouped(found, None), face_engine, None, progress)
-    with locked(gallery):
-        old = None
-        if any(Path(gallery).glob("gen-*.json")):
-            old = Gallery.load(gallery)
-            old.check_engine(face_engine)
-        new = _build(folder, _grouped(found, old), face_engine, old, progress)
-        gone = old is not None and {p.id for p in old.people} - {p.id for p in new.people}
-        return replace(new.save(gallery, purge=bool(gone)), report=new.report)
+
+    def build(old: Gallery) -> Gallery:
+        old.check_engine(face_engine)
+        return _build(folder, _grouped(found, old), face_engine, old, progress)
+
+    return Gallery.edit(gallery, build, Gallery.empty(face_engine))[1]
 
 
 def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]:
@@ -1086,8 +1105,7 @@ def _assemble(judged, engine: FaceEngine, old: Gallery | None, seconds: float) -
     every = [p for _, photos in judged for p in photos]
     reused = sum(p.reused for p in every)
     report = BuildReport(tuple(verdicts), len(every) - reused, reused, seconds, tuple(notes))
-    gallery = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
-    return replace(gallery._with(people, blocks), photos=tuple(rows), report=report)
+    return replace(Gallery.empty(engine)._with(people, blocks), photos=tuple(rows), report=report)
 
 
 def add_photos(

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
-import re
 import struct
-import tempfile
 import threading
-import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError, InputError, OutputError
+from .errors import ImageError, InputError
+from .files import atomic_write, read_bytes
 from .settings import Settings
 
 PHOTO_SUFFIXES = frozenset(
@@ -48,24 +45,6 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
         ImageError: the file is missing, empty, truncated, not an image, or too large.
     """
     return decode_image(read_bytes(path, ImageError, "picture"), str(path), max_pixels)
-
-
-def read_bytes(path: str | os.PathLike, error_type: type[InputError], kind: str, most: int = -1) -> bytes:
-    """A file's bytes (at most `most`, if given); what keeps it from being read is said as an `error_type`.
-
-    Args:
-        kind: what was expected, for the message: "picture", "video".
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except FileNotFoundError as error:
-        raise error_type(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise error_type(f"{path} is a folder; expected a {kind} file") from error
-    except OSError as error:
-        raise error_type(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def decode_image(data: bytes, source: str = "image", max_pixels: int | None = None) -> np.ndarray:
@@ -195,57 +174,6 @@ def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[t
     return Path(path)
 
 
-def as_json(content, indent: int | None = None) -> bytes:
-    """JSON in UTF-8, every script as it is; a file name that is no UTF-8 is escaped and comes back as it was."""
-    text = json.dumps(content, ensure_ascii=False, indent=indent)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(content, indent=indent).encode()
-
-
-def write_json(path: str | os.PathLike, content, indent: int | None = 1) -> None:
-    """Write a JSON file, whole or not at all; raises as `atomic_write`."""
-    with atomic_write(path) as file:
-        file.write(as_json(content, indent))
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, private: bool = False) -> Iterator[io.BufferedWriter]:
-    """A binary file that gets its name only when the block ends well.
-
-    Args:
-        path: the final name; its folder is made if need be.
-        private: leave the file readable by its owner alone (embeddings are biometric data).
-
-    Raises:
-        OutputError: the folder cannot be written to, or the disk is full; no partial file is left.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if not private:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-        temporary = None
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
 def list_photos(folder: str | os.PathLike) -> list[Path]:
     """Picture files directly in a folder, sorted by name; dot-files are not looked at."""
     return sorted(
@@ -253,39 +181,6 @@ def list_photos(folder: str | os.PathLike) -> list[Path]:
         for entry in Path(folder).iterdir()
         if entry.suffix.lower() in PHOTO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     )
-
-
-_RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
-
-
-def shown_path(path: str | os.PathLike) -> str:
-    """A path as text that can be stored and printed, with forward slashes; bytes that are no UTF-8 as \\x.."""
-    return os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
-
-
-def safe_filename(name: str) -> str:
-    """A person's or file's name as one path component, on any system, in its own script.
-
-    Separators, control and invisible characters become "_"; 한글 and ไทย stay. Never empty, never
-    hidden, never longer than 200 bytes.
-    """
-    text = unicodedata.normalize("NFC", name)
-    text = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in text)
-    text = re.sub(r'[\\/:*?"<>|\s]+', "_", text).strip("._ ")
-    while len(text.encode()) > 200:
-        text = text[:-1]
-    if not text or text.split(".")[0].lower() in _RESERVED:
-        text = f"_{text}"
-    return text
-
-
-def unused_name(stem: str, taken: set[str]) -> str:
-    """The stem, or the stem with a number: two names may look the same as file names."""
-    candidate, number = stem, 2
-    while candidate.casefold() in taken:
-        candidate, number = f"{stem}-{number}", number + 1
-    taken.add(candidate.casefold())
-    return candidate
 
 
 def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:

@@ -29,6 +29,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,20 +38,10 @@ from .drawing import overlay_labels
 from .engines.protocols import ExemplarSegmenter, Learned
 from .errors import EngineUnavailable, ImageError, InputError, OutputError
 from .export import Labelled, export
+from .files import as_json, atomic_write, held, read_bytes, shown_path, write_json
 from .geometry import decode_rle, encode_rle, mask_box, whole_box
-from .images import (
-    PHOTO_SUFFIXES,
-    as_json,
-    atomic_write,
-    decode_image,
-    indexed_png,
-    read_bytes,
-    read_image,
-    shown_path,
-    write_image,
-    write_json,
-)
-from .marks import MOST_IDS, PATIENCE, Mark, MarkBook, Marked, Marks, checked_id, colour_of_id, held
+from .images import PHOTO_SUFFIXES, decode_image, indexed_png, read_image, write_image
+from .marks import MOST_IDS, PATIENCE, Mark, MarkBook, Marked, Marks, checked_id, colour_of_id
 from .types import Segment, Trial
 
 STATES = ("proposed", "accepted", "corrected", "rejected", "unreadable")
@@ -134,6 +125,7 @@ class LabelJob:
     def __init__(self, folder: str | os.PathLike, segmenter: ExemplarSegmenter | Callable[[], ExemplarSegmenter]):
         self.folder = Path(folder)
         self._segmenter = segmenter
+        self._made: Any = None
         self.book = MarkBook(self.folder / "marks")
         self.drafts = MarkBook(self.folder / "drafts")  # corrections that are not finished: nobody learns from them
         self._guard = threading.RLock()
@@ -141,9 +133,9 @@ class LabelJob:
 
     @property
     def segmenter(self) -> ExemplarSegmenter:
-        if not hasattr(self._segmenter, "encode") and callable(self._segmenter):
-            self._segmenter = self._segmenter()
-        return self._segmenter
+        if self._made is None:
+            self._made = self._segmenter() if isinstance(self._segmenter, Callable) else self._segmenter
+        return self._made
 
     # ---- names of ids
 
@@ -283,7 +275,7 @@ class LabelJob:
         begun = time.monotonic()
         if workers is not None and workers < 1:
             raise InputError(f"expected one worker or more, got {workers}")
-        if not hasattr(self.segmenter, "learn"):
+        if not isinstance(self.segmenter, ExemplarSegmenter):
             raise EngineUnavailable(
                 f"the segmenter {self.segmenter.id} does not learn from marks; choose --segmenter sam3-hf or embedded"
             )

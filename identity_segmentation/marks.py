@@ -7,7 +7,6 @@ JSON file each, written anew at every gesture. Boxes and points become masks thr
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import filelock
 import numpy as np
 
 from .engines.protocols import PointSegmenter
-from .errors import EngineUnavailable, InputError, OutputError
+from .errors import EngineUnavailable, InputError
+from .files import held, numbered, read_bytes, safe_filename, shown_path, write_json
 from .geometry import decode_rle, encode_rle
-from .images import decode_image, read_bytes, read_image, safe_filename, shown_path, write_json
+from .images import decode_image, read_image
 from .types import Reference, as_image
 
 MOST_IDS = 16
@@ -247,11 +246,8 @@ class Marks:
             except (ValueError, TypeError, AttributeError, UnicodeError) as error:
                 raise InputError(f"a mask of id {number} is damaged ({error}); take its file of marks away") from error
         if prompts:
-            if not hasattr(segmenter, "by_points"):
-                name = getattr(segmenter, "id", "none")
-                raise EngineUnavailable(
-                    f"the segmenter {name} makes no masks of boxes and points; use the brush, or --segmenter embedded"
-                )
+            if not isinstance(segmenter, PointSegmenter):
+                raise no_points("none" if segmenter is None else segmenter.id)
             state = encoded if encoded is not None else segmenter.encode(image_bgr)
             for points, inside, box in _prompted(prompts):
                 mask = mask | segmenter.by_points(state, points, inside, box).mask
@@ -259,6 +255,13 @@ class Marks:
             if mark.tool in ("brush", "eraser"):
                 mask = stroked(mask, mark)
         return mask
+
+
+def no_points(engine: str) -> EngineUnavailable:
+    """What is said of a segmenter, by its id, that takes no boxes and points."""
+    return EngineUnavailable(
+        f"the segmenter {engine} makes no masks of boxes and points; use the brush, or --segmenter embedded"
+    )
 
 
 def _prompted(prompts: Sequence[Mark]) -> Iterator[tuple[np.ndarray, list[bool], np.ndarray | None]]:
@@ -294,29 +297,6 @@ def stroked(mask: np.ndarray, mark: Mark) -> np.ndarray:
 
 
 # ---- a folder of them
-
-
-@contextlib.contextmanager
-def held(lock: Path, patience: float, busy: str) -> Iterator[None]:
-    """Hold a lock file, whose folder is made if need be, against other threads and processes.
-
-    Args:
-        patience: seconds to wait for it.
-        busy: what is said when somebody else holds it longer.
-
-    Raises:
-        OutputError: it is held, or something in the block cannot be written.
-    """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(lock, timeout=patience):
-            yield
-    except filelock.Timeout as error:
-        raise OutputError(busy) from error
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{lock.parent}: cannot be written ({error.strerror or error})") from error
 
 
 @dataclass(frozen=True)
@@ -441,10 +421,7 @@ class MarkBook:
         """Take a picture out of the references; its marks are kept beside, as ``.json.removed``."""
         file = self._file(sha256)
         if file is not None:
-            number = 1
-            while (kept := Path(f"{file}.removed" if number == 1 else f"{file}.removed-{number}")).exists():
-                number += 1
-            os.replace(file, kept)
+            os.replace(file, next(kept for kept in map(Path, numbered(f"{file}.removed")) if not kept.exists()))
         return file is not None
 
     def digests(self) -> dict[str, str]:

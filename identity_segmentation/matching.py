@@ -1,9 +1,7 @@
 """Faces and a gallery -> names, one-to-one, with "nobody" as a real answer. (Notebook section 3.)
 
-A name is given when the face alone earns it: similarity at or above the threshold, and similarity plus margin
-over the runner-up at or above a bar. The bar is the engine's threshold plus its margin or, where the gallery's
-own people look alike, the level that 98 % of impostors within the gallery stay below
-(`Gallery.look_alike_bar`): a single threshold that suits six actors is far too low for six look-alike idols.
+Faces and people are assigned one-to-one. Then a name is given where the face alone earns it by the `NamingRule`. A face
+is never given a name that scores below another person's.
 
 A picture that shows everyone in the gallery at once is the exception that one-to-one makes possible: names that single
 faces do not earn are given where the reading of the whole picture leaves no other way, and are marked
@@ -19,7 +17,8 @@ from scipy.optimize import linear_sum_assignment
 
 from .engines.protocols import FaceEngine
 from .errors import InputError
-from .gallery import Gallery, runner_up
+from .gallery import Gallery
+from .rule import NamingRule
 from .types import Face, Match
 
 _GROUP_LEAST = 3  # faces in a picture before it can be read as a whole
@@ -47,43 +46,41 @@ def match_faces(
     Returns:
         One match per face, in order; strangers have `name=None` and say whom they come nearest to.
     """
-    if not -1 <= threshold <= 1:
-        raise InputError(f"expected a threshold between -1 and 1, got {threshold}")
+    return name_faces(faces, gallery, NamingRule.of(gallery, threshold, margin, engine_margin, scoring), scoring)
+
+
+def name_faces(faces: Sequence[Face], gallery: Gallery, rule: NamingRule, scoring: str = "blend") -> list[Match]:
+    """`match_faces` by a rule that was made before.
+
+    Raises:
+        InputError: faces without embeddings.
+    """
     if not faces:
         return []
-    if any(face.embedding is None for face in faces):
+    vectors = [face.embedding for face in faces if face.embedding is not None]
+    if len(vectors) < len(faces):
         raise InputError("expected faces with embeddings; call faces(image) without embed=False")
-    scores = gallery.similarity(np.stack([face.embedding for face in faces]), scoring)
+    scores = gallery.similarity(np.stack(vectors), scoring)
     if not scores.shape[1]:
         return [Match(face, None, 0.0, 0.0, None) for face in faces]
-    given = _assign(scores, threshold)
-    bar, least_lead = None, margin
-    if margin is None:
-        measured = gallery.look_alike_bar(scoring)
-        bar = max(threshold + engine_margin, measured)
-        # Nobody is who they look less like; where no bar could be measured, the engine's margin stands in.
-        least_lead = 0.0 if np.isfinite(measured) else engine_margin
+    given = _assign(scores, rule.threshold)
     matches = []
-    for row, (face, person) in enumerate(zip(faces, given, strict=True)):
-        nearest = int(scores[row].argmax()) if person is None else person
-        similarity = float(scores[row, nearest])
-        rival = runner_up(scores[row], nearest)
-        lead = similarity if rival is None else similarity - float(scores[row, rival])
-        ahead = rival is None or lead >= least_lead
-        earned = person is not None and ahead and (bar is None or similarity + lead >= bar)
+    for row, face, person in zip(scores, faces, given, strict=True):
+        said = rule.judge(row, person)
+        nearest = gallery.people[said.person].name
         matches.append(
             Match(
                 face,
-                gallery.people[nearest].name if earned else None,
-                similarity,
-                lead,
-                None if rival is None else gallery.people[rival].name,
-                gallery.people[nearest].name,
-                "face" if earned else "none",
+                nearest if said.accepted else None,
+                said.similarity,
+                said.lead,
+                None if said.runner_up is None else gallery.people[said.runner_up].name,
+                nearest,
+                "face" if said.accepted else "none",
             )
         )
-    if margin is None:
-        matches = _read_as_group(matches, scores, given, gallery, engine_margin)
+    if rule.group_lead is not None:
+        matches = _read_as_group(matches, scores, given, gallery, rule.group_lead)
     return matches
 
 
@@ -106,12 +103,14 @@ def _assign(scores: np.ndarray, threshold: float) -> list[int | None]:
     return given
 
 
-def _read_as_group(matches, scores, given, gallery: Gallery, engine_margin: float) -> list[Match]:
+def _read_as_group(
+    matches: list[Match], scores: np.ndarray, given: list[int | None], gallery: Gallery, least: float
+) -> list[Match]:
     """Where the picture shows everyone in the gallery, give the names that only the whole reading earns.
 
-    A name is earned when every other way of placing all the people costs at least the engine's margin in total
-    similarity. At least a third of the names must stand on their own, and there may be no face too many: a picture of
-    as many strangers is no picture of the group.
+    A name is earned when every other way of placing all the people costs at least `least` in total similarity. At
+    least a third of the names must stand on their own, and there may be no face too many: a picture of as many
+    strangers is no picture of the group.
     """
     people = scores.shape[1]
     everyone = sorted(p for p in given if p is not None) == list(range(people))
@@ -127,7 +126,7 @@ def _read_as_group(matches, scores, given, gallery: Gallery, engine_margin: floa
         barred = scores.copy()
         barred[row, given[row]] = -10.0
         r, c = linear_sum_assignment(-barred)
-        if best - float(barred[r, c].sum()) >= engine_margin:
+        if best - float(barred[r, c].sum()) >= least:
             m = matches[row]
             name = gallery.people[given[row]].name
             result[row] = Match(m.face, name, m.similarity, m.margin, m.runner_up, name, "group")
@@ -148,14 +147,8 @@ def identify(
         GalleryMismatch: the gallery was built with another engine.
     """
     gallery.check_engine(face_engine)
-    return match_faces(
-        face_engine.faces(image_bgr),
-        gallery,
-        face_engine.threshold if threshold is None else threshold,
-        margin,
-        face_engine.margin,
-        scoring,
-    )
+    rule = NamingRule.of_engine(face_engine, gallery, threshold, margin, scoring)
+    return name_faces(face_engine.faces(image_bgr), gallery, rule, scoring)
 
 
 def identify_all_members(

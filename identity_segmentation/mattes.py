@@ -392,13 +392,13 @@ def segmented(
 def people_in(scene: Scene, sample: Sample) -> list[tuple[Person, Face, int, str]]:
     """(who, their face, their track, what that rests on: "face", "body" or "region") of everyone in a sample."""
     found = []
-    for track, box, evidence, face, _ in scene.analysis.points(sample, scene.names):
-        name = scene.names[track].name if track in scene.names else None
-        value = sample.face(face) if face is not None else Face(np.array(box), 0.5)
+    for point in scene.analysis.points(sample, scene.names):
+        name = scene.names[point.track].name if point.track in scene.names else None
+        value = sample.faces[point.face].face() if point.face is not None else Face(np.array(point.box), 0.5)
         height, width = scene.analysis.header["height"], scene.analysis.header["width"]
         x, y = value.centre
         if 0 <= x < width and 0 <= y < height:
-            found.append((name or track, value, track, evidence))
+            found.append((name or point.track, value, point.track, point.evidence))
     return found
 
 
@@ -442,6 +442,6 @@ def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> list[n
     for at in (near, near + scene.sampling):
         sample = samples.get(at)
         if sample is not None and not (at > index and sample.cut):
-            owned = {face for *_, face, _ in scene.analysis.points(sample, scene.names) if face is not None}
-            found += [np.array(box) for i, (box, *_) in enumerate(sample.faces) if i not in owned]
+            owned = {point.face for point in scene.analysis.points(sample, scene.names)}
+            found += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
     return found

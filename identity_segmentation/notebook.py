@@ -15,6 +15,7 @@ from .errors import InputError
 from .gallery import Gallery
 from .images import list_photos
 from .matching import identify
+from .rule import NamingRule
 from .types import Sighting
 from .video import VIDEO_SUFFIXES, VideoReader
 
@@ -93,17 +94,27 @@ def frame(path: str | os.PathLike, index: int) -> np.ndarray:
 
 
 def show_timeline(
-    analysis: str | os.PathLike, member_name: str, face_analyzer: FaceEngine, embeddings_db: Gallery
+    analysis: str | os.PathLike,
+    member_name: str,
+    face_analyzer: FaceEngine,
+    embeddings_db: Gallery,
+    threshold: float | None = None,
 ) -> None:
-    """Plot who is on screen when: a row per track, the person asked for in their colour, the others in grey."""
+    """Plot who is on screen when: a row per track, the person asked for in their colour, the others in grey.
+
+    Args:
+        analysis: the analysis file of a video.
+        member_name: display name of the person to be shown in colour.
+        face_analyzer, embeddings_db: the engine and the gallery that the video was analysed with.
+        threshold: least similarity for a name, as it was given to the video; None = the engine's.
+    """
     import matplotlib.pyplot as plt
 
     found = read_analysis(analysis)
-    bar = max(face_analyzer.threshold + face_analyzer.margin, embeddings_db.look_alike_bar())
-    names = found.names(face_analyzer.threshold, bar)
+    names = found.names(NamingRule.of_engine(face_analyzer, embeddings_db, threshold))
     figure, axis = plt.subplots(figsize=(10, 0.5 + 0.3 * len(names)))
     for row, track in enumerate(sorted(names)):
-        times = [s.time_s for s in found.samples if any(p[0] == track for p in found.points(s, names))]
+        times = [s.time_s for s in found.samples if any(p.track == track for p in found.points(s, names))]
         named = names[track].name
         colour = embeddings_db.find(named).colour if named == member_name else "#999999"
         axis.plot(times, [row] * len(times), "s", color=colour, markersize=4)

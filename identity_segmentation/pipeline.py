@@ -12,20 +12,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import __version__, drawing, engines
 from .analysis import Analysis, analyse
-from .engines.protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegmenter
-from .errors import EngineUnavailable, GalleryError, ImageError, InputError, OutputError, UnknownPerson
-from .gallery import Gallery, Person, add_photos, build_embeddings_db, locked, open_gallery
+from .engines.protocols import BoxSegmenter, FaceEngine
+from .errors import GalleryError, ImageError, InputError, UnknownPerson
+from .files import (
+    check_writable,
+    own_folder,
+    read_json,
+    safe_filename,
+    shown_path,
+    source_name,
+    unused_name,
+    write_json,
+)
+from .gallery import Gallery, Person, add_photos, build_embeddings_db, open_gallery
 from .geometry import mask_box
-from .images import list_photos, read_image, safe_filename, shown_path, unused_name, write_image, write_json
+from .images import list_photos, read_image, write_image
+from .instances import every
 from .matching import identify
-from .phrases import KINDS_OF_PEOPLE, Phrase, known_things, parse_phrase
+from .phrases import Phrase, known_things, parse_phrase
 from .possession import thing_of
 from .render import RenderSettings, VideoReport, render
+from .rule import NamingRule
 from .seeded import follow_box
 from .segmentation import segment_by_box, segment_faces, segment_matches, united
 from .settings import Settings
@@ -138,14 +151,15 @@ class IdentityAwareSegmentation:
         if folder is None:
             self._gallery, verdicts = add_photos(self.gallery, self.face_engine, name, photos)
             return verdicts
-        with locked(folder):
-            if any(folder.glob("gen-*.json")):
-                current = open_gallery(folder, self.face_engine)
-            else:
-                engine = self.face_engine
-                current = Gallery(engine.id, engine.model_hash, references=np.zeros((0, engine.dim), np.float32))
-            changed, verdicts = add_photos(current, self.face_engine, name, photos)
-            self._gallery = changed.save(folder)
+        verdicts: list[PhotoVerdict] = []
+
+        def add(current: Gallery) -> Gallery:
+            current.check_engine(self.face_engine)
+            changed, found = add_photos(current, self.face_engine, name, photos)
+            verdicts.extend(found)
+            return changed
+
+        self._gallery = Gallery.edit(folder, add, Gallery.empty(self.face_engine))[1]
         return verdicts
 
     # ---- pictures
@@ -232,7 +246,7 @@ class IdentityAwareSegmentation:
             person = None if sighting is None else sighting.segment
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
-        found = self._everything(image_bgr, meant.thing)
+        found = every(image_bgr, meant.thing, self.segmenter, lambda: self.face_engine)
         alpha = united(found, image_bgr.shape[:2])
         box = mask_box(alpha > 127)
         status = Status("ok" if found else "no_thing", f"{len(found)} found: {meant.thing}", engine=self.segmenter.id)
@@ -253,29 +267,6 @@ class IdentityAwareSegmentation:
         with contextlib.suppress(UnknownPerson, InputError):
             return Phrase(self.gallery.find(phrase).name, None)  # a whole name, however it is written
         return parse_phrase(phrase, people)
-
-    def _everything(self, image_bgr: np.ndarray, thing: str) -> list[Segment]:
-        """Every instance of a thing in a picture."""
-        if isinstance(self.segmenter, TextSegmenter):
-            return self.segmenter.by_text(self.segmenter.encode(image_bgr), thing)
-        if not isinstance(self.segmenter, PartSegmenter):
-            raise EngineUnavailable(f"the segmenter {self.segmenter.id} knows no words; choose --segmenter sam3-hf")
-        if thing.casefold() in KINDS_OF_PEOPLE:
-            raise EngineUnavailable(
-                f"the embedded engine cannot tell a {thing} from other people; ask for 'person', or use SAM 3: "
-                "--segmenter sam3-hf"
-            )
-        faces = self.face_engine.faces(image_bgr, embed=False)
-        drawn = segment_faces(image_bgr, faces, range(len(faces)), self.segmenter)
-        encoded = self.segmenter.encode(image_bgr)
-        part = engines.part_named(thing)  # an unknown word is an error, whoever is in the picture
-        if part == "person" and hasattr(self.segmenter, "bodies"):
-            # People with their back to us are people too: whoever is not below a face already.
-            turned = self.segmenter.bodies(encoded)
-            near = [s for s in turned if all(_shared(s, drawn[i]) < 0.3 for i in range(len(faces)))]
-            return [*(drawn[i] for i in range(len(faces)) if drawn[i].area), *near]
-        found = [self.segmenter.by_part(encoded, drawn[i], face, thing) for i, face in enumerate(faces)]
-        return [segment for segment in found if segment.area]
 
     def _possession(self, image, match, thing, person, instances, status) -> PossessionResult:
         empty = np.zeros(image.shape[:2], bool)
@@ -324,19 +315,16 @@ class IdentityAwareSegmentation:
         output_path: str | os.PathLike,
         target_member: str | Sequence[str] = "all",
         frame_sampling: int = 5,
-        view: str = "annotated",
+        settings: RenderSettings | None = None,
+        *,
         everyone_but: Sequence[str] = (),
-        background: str = "#00B140",
-        aspect: tuple[int, int] = (9, 16),
-        smoothing: int = 5,
-        masks: bool = False,
+        box: Sequence[float] | None = None,
+        at: float = 0.0,
+        phrase: str | None = None,
         fresh: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
         cancel: threading.Event | None = None,
-        box: Sequence[float] | None = None,
-        at: float = 0.0,
-        propagate: str = "auto",
-        phrase: str | None = None,
+        **look: Any,
     ) -> VideoReport:
         """A video of the people asked for, all frames of the source, its sound kept.
 
@@ -346,36 +334,31 @@ class IdentityAwareSegmentation:
         Args:
             target_member: a name, several, or "all".
             frame_sampling: every n-th frame is looked at and segmented; 1 = all.
-            view: one of `render.VIEWS`.
+            settings: how to render: view, background, and so on; None = `RenderSettings()`.
             everyone_but: names taken out of `target_member`.
-            background: "#RRGGBB" behind a cutout in a format without transparency.
-            aspect: (width, height) of the crop view.
-            smoothing: frames of motion-compensated smoothing; 1 = none.
-            masks: also write `OUTPUT.masks.jsonl`, COCO RLE per frame and person.
-            fresh: throw away an earlier analysis, corrections by hand included.
-            progress: called with ("analyse" | "render", frames done, frames in all).
-            cancel: set it to stop within a frame; what is finished is kept.
             box: xyxy pixels around one thing in the frame at `at`: follow that through its shot instead of looking
                 for faces. `target_member` is then what to call it (any text; "all" = "object").
             at: seconds.
-            propagate: how masks get from frame to frame: one of `render.PROPAGATE`.
             phrase: "Wonyoung's shirt": that person's thing instead of the whole person; `target_member` is not used.
+            fresh: throw away an earlier analysis, corrections by hand included.
+            progress: called with ("analyse" | "render", frames done, frames in all).
+            cancel: set it to stop within a frame; what is finished is kept.
+            look: fields of `RenderSettings` one by one, laid over `settings`: view="overlay", masks=True ...
 
         Raises:
             InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
         """
         source, output = Path(input_path), Path(output_path)
+        settings = RenderSettings.of(settings, look)
         if output.exists() and source.exists() and output.resolve() == source.resolve():
             raise InputError(f"the output {output} is the input; choose another name")
         if output.suffix:
             format_for(output)
-        thing = ""
         if phrase is not None:
             meant = self.understood(phrase)
             if meant.person is None or box is not None:
                 raise InputError(f"a phrase for a video names a person ('Wonyoung's shirt') and no box; got {phrase!r}")
-            target_member, thing = meant.person, meant.thing or ""
-        settings = RenderSettings(view, background, aspect, smoothing, masks, propagate, thing)
+            target_member, settings = meant.person, replace(settings, thing=meant.thing or "")
         step = progress or (lambda stage, done, total: None)
         path = output.with_name(f"{output.name}.analysis.jsonl")
         looking = {
@@ -410,12 +393,8 @@ class IdentityAwareSegmentation:
     def track_names(self, found: Analysis) -> dict[int, TrackName]:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
         if "seed" in found.header:  # no face was looked at
-            return found.names(1.0, None)
-        engine = self.face_engine
-        threshold = engine.threshold if self.threshold is None else self.threshold
-        if self.margin is not None:
-            return found.names(threshold, None, self.margin)
-        return found.names(threshold, max(threshold + engine.margin, self.gallery.look_alike_bar()))
+            return found.names(NamingRule(1.0))
+        return found.names(NamingRule.of_engine(self.face_engine, self.gallery, self.threshold, self.margin))
 
     def colour_of(self, name: str) -> tuple[int, int, int]:
         """A person's colour, (b, g, r)."""
@@ -531,34 +510,12 @@ def results_folder(output: str | os.PathLike, picture: str | os.PathLike, taken:
         picture: the picture's path.
         taken: names given out in this run, casefolded; the new one is added.
     """
-    taken = set() if taken is None else taken
-    stem, number = safe_filename(shown_path(Path(picture).stem)), 1
-    while True:
-        name = stem if number == 1 else f"{stem}-{number}"
-        number += 1
-        if name.casefold() in taken:
-            continue
-        source = _read_result(Path(output) / name).get("source")
-        if source is None or source == _source(picture):
-            taken.add(name.casefold())
-            return Path(output) / name
-
-
-def _source(picture: str | os.PathLike) -> str:
-    return shown_path(Path(picture).absolute())
+    return own_folder(output, picture, "result.json", taken)
 
 
 def _read_result(target: Path) -> dict:
     """`result.json` of a folder of results; an empty dict if there is none that can be read."""
-    return _read_json(target / "result.json")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    return read_json(target / "result.json")
 
 
 def segment_to_files(
@@ -620,7 +577,7 @@ def segment_to_files(
             }
         records.append(record)
     asked = question or _question(pipeline, path, names, crop)
-    content = {"question": asked, "source": _source(path), "people": records, "annotated": files["annotated"]}
+    content = {"question": asked, "source": source_name(path), "people": records, "annotated": files["annotated"]}
     write_json(target / "result.json", content)
     # What an earlier answer wrote and this one does not would look current; only files of our own list go.
     for stale in before - _listed_files(content):
@@ -646,7 +603,7 @@ def phrase_to_files(
     stem = safe_filename(phrase)
     listing = target / f"{stem}_result.json"
     question = _question(pipeline, path, [meant.person] if meant.person else [], crop) + f" {meant.thing}"
-    before = _read_json(listing)
+    before = read_json(listing)
     if before.get("question") == question and all(Path(f).is_file() for f in before["record"]["files"].values()):
         return before["record"] | {"image": shown_path(path)}
     image = read_image(path, pipeline.settings.max_pixels)
@@ -670,7 +627,7 @@ def phrase_to_files(
         ):  # fmt: skip
             record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
     if not _read_result(target):  # whose folder this is
-        write_json(target / "result.json", {"source": _source(path)})
+        write_json(target / "result.json", {"source": source_name(path)})
     write_json(listing, {"question": question, "record": record})
     for stale in set(before.get("record", {}).get("files", {}).values()) - set(record["files"].values()):
         if Path(stale).parent == target:
@@ -721,11 +678,6 @@ def _finished(target: Path, question: str) -> list[dict] | None:
     return content["people"] if same and all(Path(f).is_file() for f in files) else None
 
 
-def _shared(a: Segment, b: Segment) -> float:
-    """Pixels two segments have in common, as a share of the smaller one."""
-    return np.count_nonzero(a.mask & b.mask) / max(1, min(a.area, b.area))
-
-
 def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:
     """What to call the thing in a box."""
     labels = [target] if isinstance(target, str) else list(target)
@@ -753,25 +705,6 @@ def _number(value: float | None) -> float | None:
 
 def _numbers(values) -> list[float]:
     return [round(float(v), 1) for v in values]
-
-
-def check_writable(folder: str | os.PathLike) -> Path:
-    """Make a folder for results and prove it can be written to, before any work is done.
-
-    Raises:
-        OutputError: it cannot.
-    """
-    folder = Path(folder)
-    probe = folder / ".idseg-write-test"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: results cannot be written there ({error.strerror}); choose another folder with --out"
-        ) from error
-    return folder
 
 
 __all__ = [

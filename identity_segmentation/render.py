@@ -13,10 +13,11 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,8 +27,9 @@ from . import drawing
 from .analysis import Analysis, Cancelled, Sample
 from .engines.protocols import BoxSegmenter
 from .errors import InputError, OutputError
+from .files import atomic_write
 from .geometry import encode_rle
-from .images import atomic_write, blurred, write_image
+from .images import blurred, write_image
 from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
 from .tracking import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
@@ -75,6 +77,19 @@ class RenderSettings:
     masks: bool = False
     propagate: str = "auto"
     thing: str = ""
+
+    @classmethod
+    def of(cls, settings: RenderSettings | None, changes: Mapping[str, Any]) -> RenderSettings:
+        """These settings (None = the defaults) with some fields changed.
+
+        Raises:
+            TypeError: a name that is no field, as for any keyword that a call does not know.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"unknown keyword {name!r}; expected {', '.join(known)}")
+        return replace(settings or cls(), **changes)
 
 
 def render(
@@ -366,10 +381,10 @@ def _crop_path(analysis: Analysis, names, wanted, aspect: tuple[int, int]) -> _C
     width, height = analysis.header["width"], analysis.header["height"]
     points = []
     for sample in analysis.samples:
-        for track, box, evidence, *_ in sample.tracks:
-            found = names.get(analysis.track_of(track))
+        for point in sample.tracks:
+            found, box = names.get(analysis.track_of(point.track)), point.box
             if found is not None and found.name == wanted[0]:
-                if evidence == "region":  # as if it were a person standing in it
+                if point.evidence == "region":  # as if it were a person standing in it
                     x, head = (box[0] + box[2]) / 2, (box[3] - box[1]) / 7
                     box = (x - head / 2, box[1], x + head / 2, box[1] + head)
                 points.append((sample.index, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], sample.cut))
@@ -404,11 +419,12 @@ def track_thumbnails(analysis: Analysis, source: str | os.PathLike, folder: Path
     """Write one picture per track, of its clearest face; returns their paths, in order."""
     best: dict[int, tuple[float, int, tuple]] = {}
     for sample in analysis.samples:
-        for number, box, _, face, _ in sample.tracks:
-            track = analysis.track_of(number)
-            clear = sample.faces[face][1] * (box[2] - box[0]) if face is not None else 0.0
+        for point in sample.tracks:
+            track = analysis.track_of(point.track)
+            wide = point.box[2] - point.box[0]
+            clear = sample.faces[point.face].score * wide if point.face is not None else 0.0
             if track not in best or clear > best[track][0]:
-                best[track] = (clear, sample.index, box)
+                best[track] = (clear, sample.index, point.box)
     wanted: dict[int, list[int]] = {}
     for track in tracks:
         wanted.setdefault(best[track][1], []).append(track)
@@ -429,15 +445,15 @@ def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dic
     review = []
     for track in analysis.regions:
         for shot in _shots(analysis.samples):
-            seen = [s for s in shot if any(t == track for t, *_ in s.tracks)]
+            seen = [s for s in shot if any(p.track == track for p in s.tracks)]
             if seen and seen[-1] is not shot[-1]:
                 row = {"track": track, "from": seen[-1].time_s, "to": shot[-1].time_s}
                 review.append(row | {"name": names[track].name, "why": "lost from here on, within its shot"})
     for track, named in sorted(names.items()):
-        seen = [s for s in analysis.samples if any(analysis.track_of(t) == track for t, *_ in s.tracks)]
+        seen = [s for s in analysis.samples if any(analysis.track_of(p.track) == track for p in s.tracks)]
         if not seen or named.by_hand:
             continue
-        body = sum(p[2] == "body" for s in seen for p in s.tracks if analysis.track_of(p[0]) == track)
+        body = sum(p.evidence == "body" for s in seen for p in s.tracks if analysis.track_of(p.track) == track)
         why = None
         if named.name and named.margin < _UNSURE_MARGIN:
             why = f"named with a margin of only {named.margin:.2f} over {named.runner_up}"

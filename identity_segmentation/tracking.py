@@ -17,8 +17,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import lil_matrix
 
-from .gallery import runner_up
 from .geometry import box_iou
+from .rule import NamingRule
 from .types import Face
 
 _LOOK_BINS = (12, 6, 6)  # hue, saturation, value of the clothes
@@ -40,14 +40,14 @@ class TrackPoint:
         box: the head, xyxy pixels.
         evidence: what it rests on, "face" or "body".
         face: index among the sample's faces, or None.
-        look: how much the clothes look as they did, 0..1; 1 where nothing can be said.
+        clothes: how much the clothes look as they did, 0..1; 1 where nothing can be said.
     """
 
     track: int
     box: tuple[float, float, float, float]
     evidence: str
     face: int | None = None
-    look: float = 1.0
+    clothes: float = 1.0
 
 
 @dataclass
@@ -283,9 +283,7 @@ def name_tracks(
     evidence: dict[int, list[tuple[float, np.ndarray]]],
     together: Sequence[Sequence[int]],
     people: Sequence[str],
-    threshold: float,
-    bar: float | None,
-    margin: float = 0.0,
+    rule: NamingRule,
 ) -> dict[int, TrackName]:
     """Name tracks one-to-one over everything that is on screen at the same time.
 
@@ -296,9 +294,7 @@ def name_tracks(
         evidence: track -> [(weight, similarities to `people` (P,))], one per face seen.
         together: sets of tracks that share a sampled frame.
         people: the gallery's names, P of them.
-        threshold: least similarity for a name.
-        bar: least similarity + margin; None = a plain `margin`.
-        margin: least lead over the runner-up where `bar` is None.
+        rule: when a name is given.
     """
     tracks = sorted(evidence)
     scores = {}
@@ -306,23 +302,19 @@ def name_tracks(
         weights = np.array([w for w, _ in evidence[track]])
         rows = np.stack([s for _, s in evidence[track]])
         scores[track] = (rows * weights[:, None]).sum(0) / max(weights.sum(), 1e-9)
-    given = _assign_tracks(tracks, scores, evidence, together, threshold) if people else {}
+    given = _assign_tracks(tracks, scores, evidence, together, rule.threshold) if people else {}
     names = {}
     for track in tracks:
-        row = scores[track]
-        if not len(row):
-            names[track] = TrackName(track, None, 0.0, 0.0, None, None, len(evidence[track]))
+        faces = len(evidence[track])
+        if not len(scores[track]):
+            names[track] = TrackName(track, None, 0.0, 0.0, None, None, faces)
             continue
-        person = given.get(track)
-        best = int(row.argmax()) if person is None else person
-        rival = runner_up(row, best)
-        similarity = float(row[best])
-        lead = similarity if rival is None else similarity - float(row[rival])
-        earned = person is not None and (rival is None or lead >= margin) and (bar is None or similarity + lead >= bar)
+        said = rule.judge(scores[track], given.get(track))
+        nearest = people[said.person]
+        rival = None if said.runner_up is None else people[said.runner_up]
         names[track] = TrackName(
-            track, people[best] if earned else None, similarity, lead,
-            None if rival is None else people[rival], people[best], len(evidence[track]),
-        )  # fmt: skip
+            track, nearest if said.accepted else None, said.similarity, said.lead, rival, nearest, faces
+        )
     return names
 
 

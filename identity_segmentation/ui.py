@@ -32,9 +32,11 @@ import numpy as np
 
 from . import doctor, drawing
 from .analysis import Cancelled, correct, read_analysis
+from .engines.protocols import TextSegmenter
 from .errors import EngineUnavailable, GalleryError, IdentitySegmentationError, InputError
-from .gallery import Gallery, locked, open_gallery
-from .images import read_image, safe_filename, write_image
+from .files import safe_filename
+from .gallery import Gallery, open_gallery
+from .images import read_image, write_image
 from .pipeline import IdentityAwareSegmentation
 from .render import VIEWS
 from .segmentation import united
@@ -136,7 +138,7 @@ class Page:
 
     def _words(self, image, words, folder):
         segmenter = self.pipeline.segmenter
-        if not hasattr(segmenter, "by_text"):
+        if not isinstance(segmenter, TextSegmenter):
             raise EngineUnavailable(
                 f"the segmenter {segmenter.id} knows no words; start the page with --segmenter sam3-hf"
             )
@@ -243,14 +245,12 @@ class Page:
         """Delete a person: embeddings, hashes, and every older generation that holds them."""
         if not sure:
             raise InputError("tick the box that says so first; deleting cannot be undone")
-        self._change(name, lambda gallery: gallery.without(name), purge=True)
+        self._change(name, lambda gallery: gallery.without(name))
 
-    def _change(self, name, change: Callable[[Gallery], Gallery], purge: bool = False) -> None:
+    def _change(self, name: str | None, change: Callable[[Gallery], Gallery]) -> None:
         if not name:
             raise InputError("choose a person first")
-        folder = self._gallery_folder()
-        with locked(folder):
-            self.pipeline.use_gallery(change(Gallery.load(folder)).save(folder, purge))
+        self.pipeline.use_gallery(Gallery.edit(self._gallery_folder(), change)[1])
 
     def _gallery_folder(self) -> Path:
         folder = self.pipeline.gallery_folder
@@ -265,9 +265,7 @@ class Page:
 
     def export(self) -> str:
         """The gallery's current generation as a zip: a JSON manifest and a safetensors file."""
-        folder = self._gallery_folder()
-        with locked(folder):
-            gallery = Gallery.load(folder)
+        gallery = Gallery.load(self._gallery_folder())
         copy = self.job()
         gallery.save(copy / "gallery")
         target = copy / "gallery.zip"
@@ -293,9 +291,9 @@ class Page:
         except zipfile.BadZipFile as error:
             raise InputError("that is not a zip file") from error
         gallery = open_gallery(copy, self.pipeline.face_engine)
-        folder = self._gallery_folder()
-        with locked(folder):
-            self.pipeline.use_gallery(replace(gallery, folder=None).save(folder))
+        taken = replace(gallery, folder=None)
+        # The old generation stays on disk: taking in the wrong file must not cost the people on file.
+        self.pipeline.use_gallery(Gallery.edit(self._gallery_folder(), lambda _: taken, taken, purge=False)[1])
         shutil.rmtree(copy, ignore_errors=True)
         return len(gallery)
 
@@ -383,9 +381,9 @@ def _rows_of_timeline(found, names, colour_of):
     step = found.header["sampling"] / float(found.fps)
     spans: dict[str, list[list[float]]] = {}
     for sample in found.samples:
-        for track, *_ in found.points(sample, names):
-            name = names[track].name if track in names else None
-            runs = spans.setdefault(name or f"? {track}", [])
+        for point in found.points(sample, names):
+            name = names[point.track].name if point.track in names else None
+            runs = spans.setdefault(name or f"? {point.track}", [])
             if runs and sample.time_s - runs[-1][1] < 1.5 * step:
                 runs[-1][1] = sample.time_s
             else:
@@ -701,16 +699,16 @@ def _verdicts(words, name: str):
 
 def _knows_words(pipeline: IdentityAwareSegmentation) -> bool:
     try:
-        return hasattr(pipeline.segmenter, "by_text")
+        return isinstance(pipeline.segmenter, TextSegmenter)
     except EngineUnavailable:
         return False
 
 
 def _about(pipeline: IdentityAwareSegmentation) -> str:
     lines = []
-    for part in ("face_engine", "segmenter"):
+    for part in (lambda: pipeline.face_engine, lambda: pipeline.segmenter):
         try:
-            lines.append(f"in use: {getattr(pipeline, part).describe()}")
+            lines.append(f"in use: {part().describe()}")
         except EngineUnavailable as error:
             lines.append(f"not in use: {error}")
     return "\n".join([*lines, "", doctor.as_text(list(doctor.examine(pipeline.settings)))])

@@ -25,16 +25,8 @@ import numpy as np
 from .canvas import Canvas
 from .errors import IdentitySegmentationError, ImageError, InputError
 from .export import FORMATS
-from .images import (
-    atomic_write,
-    decode_image,
-    read_bytes,
-    read_image,
-    safe_filename,
-    shown_path,
-    shrink_to,
-    write_image,
-)
+from .files import atomic_write, read_bytes, safe_filename, shown_path
+from .images import decode_image, read_image, shrink_to, write_image
 from .labeling import LabelJob
 from .marks import MOST_IDS, Mark, colour_of_id, hex_of_id
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from .errors import InputError, OutputError, VideoError
-from .images import read_bytes
+from .files import read_bytes
 from .types import Frame
 
 logger = logging.getLogger(__name__)

@@ -665,7 +665,7 @@ def test_the_nearest_of_many_people_is_found_exactly():
 def test_an_empty_gallery_finds_nobody():
     gallery = Gallery("fake", "0", references=np.zeros((0, DIM), np.float32))
     assert gallery.search(embedding(PEOPLE["Ada"])[None]) == [[]]
-    assert gallery.look_alike_bar() == float("-inf")
+    assert gallery.look_alike_level() == float("-inf")
 
 
 def test_background_is_nobody(fake_faces):
@@ -677,3 +677,39 @@ def test_a_lock_is_given_back(tmp_path):
         pass
     with locked(tmp_path / "g"):
         pass
+
+
+# ---- one way to edit a gallery on disk
+
+
+def test_an_edit_that_takes_somebody_off_file_leaves_no_older_copy_of_them(tmp_path, fake_faces):
+    """Whoever makes the change: it is the edit that sees to it, not each of its callers."""
+    gallery = Gallery.empty(fake_faces)
+    for name in ("Ada", "Bo"):
+        gallery = gallery.with_person(name, embedding(PEOPLE[name])[None], [Reference("x", name, 0)])
+    gallery.save(tmp_path)
+    gallery.renamed("Ada", "Ada B").save(tmp_path)
+    before, after = Gallery.edit(tmp_path, lambda g: g.without("Bo"))
+    assert before.names == ["Ada B", "Bo"] and after.names == ["Ada B"] and after.folder == tmp_path
+    assert len(list(tmp_path.glob("gen-*.json"))) == 1
+    assert all("Bo" not in path.read_text("utf-8") for path in tmp_path.glob("gen-*.json"))
+    Gallery.edit(tmp_path, lambda g: g.renamed("Ada B", "Ada"))
+    assert len(list(tmp_path.glob("gen-*.json"))) == 2, "nobody is gone, so the last good generation stays"
+
+
+def test_an_edit_of_no_gallery_makes_no_folder_unless_there_is_something_to_begin_with(tmp_path, fake_faces):
+    with pytest.raises(GalleryError, match="no gallery"):
+        Gallery.edit(tmp_path / "g", lambda g: g)
+    assert not (tmp_path / "g").exists()
+    _, after = Gallery.edit(
+        tmp_path / "g",
+        lambda g: g.with_person("Ada", embedding(PEOPLE["Ada"])[None], [Reference("x", "a", 0)]),
+        Gallery.empty(fake_faces),
+    )
+    assert Gallery.load(tmp_path / "g").names == after.names == ["Ada"]
+
+
+def test_two_edits_at_once_are_one_after_the_other(tmp_path, fake_faces):
+    Gallery.empty(fake_faces).with_person("Ada", embedding(PEOPLE["Ada"])[None], [Reference("x", "a", 0)]).save(tmp_path)
+    with pytest.raises(GalleryLocked, match="another process"):
+        Gallery.edit(tmp_path, lambda g: Gallery.edit(tmp_path, lambda h: h)[1])

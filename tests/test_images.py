@@ -16,7 +16,8 @@ from PIL import Image
 
 from identity_segmentation import read_image, write_image
 from identity_segmentation.errors import ImageError, InputError, OutputError
-from identity_segmentation.images import atomic_write, list_photos, safe_filename, shrink_to
+from identity_segmentation.files import atomic_write, safe_filename
+from identity_segmentation.images import list_photos, shrink_to
 
 
 def saved(path, picture: Image.Image, **options):
@@ -251,3 +252,32 @@ def test_shrinking_never_enlarges():
     assert shrink_to(image, 200)[0] is image
     small, factor = shrink_to(image, 20)
     assert small.shape == (20, 10, 3) and factor == pytest.approx(0.2)
+
+
+def test_writing_a_file_leaves_the_processs_umask_alone(tmp_path, monkeypatch):
+    """Another thread that makes a file in that moment would make it readable by everyone."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to the whole process"))
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"1")
+    with atomic_write(tmp_path / "b", private=True) as file:
+        file.write(b"2")
+    if os.name == "posix":
+        assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "a").stat().st_mode & 0o777 != 0o600
+
+
+def test_a_folder_of_results_is_never_another_files(tmp_path):
+    from identity_segmentation.files import own_folder, source_name, write_json
+
+    first = own_folder(tmp_path / "out", tmp_path / "a" / "x.jpg", "result.json")
+    write_json(first / "result.json", {"source": source_name(tmp_path / "a" / "x.jpg")})
+    assert own_folder(tmp_path / "out", tmp_path / "a" / "x.jpg", "result.json") == first
+    second = own_folder(tmp_path / "out", tmp_path / "b" / "x.jpg", "result.json")
+    assert second.name == "x-2"
+    (second / "result.json").parent.mkdir()
+    (second / "result.json").write_text("not JSON")
+    assert own_folder(tmp_path / "out", tmp_path / "b" / "x.jpg", "result.json").name == "x-3", "whose it is is not known"
+    taken = set()
+    assert [own_folder(tmp_path / "o", tmp_path / d / "X.jpg", "result.json", taken).name for d in "abc"] == [
+        "X", "X-2", "X-3"
+    ]  # fmt: skip

@@ -112,13 +112,13 @@ def test_a_gallery_of_look_alikes_raises_its_own_bar():
     plain = sum(match_faces([s], alike, 0.5, margin=0)[0].name is not None for s in strangers)
     barred = sum(match_faces([s], alike, 0.5)[0].name is not None for s in strangers)
     assert plain > 50 and barred < 10
-    assert alike.look_alike_bar() > 0.7
-    assert people(**{f"P{i}": AXES[[i] * 5] for i in range(4)}).look_alike_bar() < 0.5
+    assert alike.look_alike_level() > 0.7
+    assert people(**{f"P{i}": AXES[[i] * 5] for i in range(4)}).look_alike_level() < 0.5
 
 
 def test_the_bar_needs_enough_people_to_be_measured():
     references, _ = _look_alikes(count=2)
-    assert people(**references).look_alike_bar() == float("-inf")
+    assert people(**references).look_alike_level() == float("-inf")
 
 
 def test_a_picture_of_the_whole_group_is_read_as_a_whole():

@@ -18,7 +18,8 @@ from identity_segmentation.errors import (
     OutputError,
     UnknownPerson,
 )
-from identity_segmentation.pipeline import check_writable, segment_folder, segment_to_files
+from identity_segmentation.files import check_writable
+from identity_segmentation.pipeline import segment_folder, segment_to_files
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 from fakes import BACKGROUND, PEOPLE, draw
 from test_video import ADA, BO, MasksThroughCompression, make_video, people, walk  # noqa: F401
 
-from identity_segmentation.analysis import Cancelled
+from identity_segmentation.analysis import Cancelled, FaceRecord
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import decode_rle
+from identity_segmentation.tracking import TrackPoint
 from identity_segmentation.types import Segment
 
 
@@ -190,7 +191,7 @@ def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # no
     from identity_segmentation.types import Frame
 
     pictures = walk(30)
-    samples = [sample(i, [(1, head_at(60 + 3 * i), "body", None, 1.0)]) for i in range(0, 30, 5)]
+    samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 30, 5)]
     scene = scene_of(samples, ["Ada"], FollowsColours())
     mattes = TrackedMattes(
         scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
@@ -205,7 +206,7 @@ def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
     from identity_segmentation.types import Frame
 
     pictures = [*walk(cut_at), *([np.full((240, 320, 3), 20, np.uint8)] * (20 - cut_at))]
-    samples = [sample(i, [(1, head_at(60 + 3 * i), "body", None, 1.0)]) for i in range(0, 20, 5)]
+    samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 20, 5)]
     samples.append(sample(20, [], cut=True))
 
     class Stubborn(FollowsColours):
@@ -226,9 +227,7 @@ def test_smoothing_does_not_reach_over_a_cut_at_a_sampled_frame():
 
     here, there = draw((ADA, 60, 60)), draw((ADA, 220, 60))
     pictures = [here] * 10 + [there] * 11
-    samples = [
-        sample(i, [(1, head_at(60 if i < 10 else 220), "body", None, 1.0)], cut=i == 10) for i in range(0, 21, 5)
-    ]
+    samples = [sample(i, [TrackPoint(1, head_at(60 if i < 10 else 220), "body")], cut=i == 10) for i in range(0, 21, 5)]
     scene = scene_of(samples, ["Ada"], MasksThroughCompression(), smoothing=5)
     mattes = Mattes(scene, {s.index: s for s in samples})
     frames = [found.get("Ada") for _, found in mattes.frames(spans_of(pictures, 5))]
@@ -239,8 +238,8 @@ def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
     from identity_segmentation.mattes import heads_at
 
     samples = {
-        0: sample(0, [(1, head_at(60), "body", None, 1.0)]),
-        10: sample(10, [(2, head_at(220), "body", None, 1.0)], cut=True),
+        0: sample(0, [TrackPoint(1, head_at(60), "body")]),
+        10: sample(10, [TrackPoint(2, head_at(220), "body")], cut=True),
     }
     scene = scene_of(samples.values(), ["Ada", "Bo"], MasksThroughCompression(), sampling=10)
     for index in range(10):
@@ -250,8 +249,8 @@ def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
 def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
     from identity_segmentation.mattes import heads_at, people_in, strangers_at
 
-    face = (head_at(100), 0.9, None, np.array([0.05, 0.05], np.float32))
-    samples = {0: sample(0, [(1, head_at(100), "face", 0, 0.6)], [face])}
+    face = FaceRecord(head_at(100), 0.9, None, np.array([0.05, 0.05], np.float32))
+    samples = {0: sample(0, [TrackPoint(1, head_at(100), "face", 0, 0.6)], [face])}
     scene = scene_of(samples.values(), ["Ada"], MasksThroughCompression())
     assert people_in(scene, samples[0]) == [] and heads_at(scene, 0, samples) == {}
     assert [tuple(b) for b in strangers_at(scene, 2, samples)] == [head_at(100)]

@@ -19,6 +19,7 @@ from identity_segmentation import IdentityAwareSegmentation, write_image
 from identity_segmentation.analysis import Cancelled, correct, merge, read_analysis
 from identity_segmentation.cli import main
 from identity_segmentation.errors import InputError, OutputError, UnknownPerson, VideoError
+from identity_segmentation.rule import NamingRule
 from identity_segmentation.smoothing import Flow, TemporalSmoother, carry
 from identity_segmentation.tracking import CutDetector, SimpleTracker, name_tracks
 from identity_segmentation.types import Face
@@ -470,10 +471,10 @@ def test_people_can_be_left_out(people, clip, tmp_path):
 def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
     from identity_segmentation.analysis import Analysis, Sample
     from identity_segmentation.render import _crop_path
-    from identity_segmentation.tracking import TrackName
+    from identity_segmentation.tracking import TrackName, TrackPoint
 
     def sample(index, x, cut, track):
-        return Sample(index, index / 25, cut, (), ((track, (x, 40, x + 24, 64), "body", None, 1.0),))
+        return Sample(index, index / 25, cut, (), (TrackPoint(track, (x, 40, x + 24, 64), "body"),))
 
     samples = [sample(i, 60, False, 1) for i in range(0, 50, 5)]
     samples += [sample(i, 500, i == 50, 2) for i in range(50, 100, 5)]
@@ -483,6 +484,20 @@ def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
     path = _crop_path(found, names, ["Ada"], (9, 16))
     assert np.ptp(path.centres[:50, 0]) < 1 and np.ptp(path.centres[50:, 0]) < 1
     assert path.centres[49, 0] < 100 < 400 < path.centres[50, 0]
+
+
+def test_how_to_render_is_one_value_and_the_old_keywords_go_on_working(people, clip, tmp_path):
+    from identity_segmentation.render import RenderSettings
+
+    settings = RenderSettings(view="cutout", background="#FF0000", masks=True)
+    report = people.process_video(clip, tmp_path / "a.mp4", "Ada", 5, settings)
+    same = people.process_video(clip, tmp_path / "b.mp4", "Ada", view="cutout", background="#FF0000", masks=True)
+    assert {"masks"} <= set(report.files) and report.on_screen == same.on_screen
+    assert [p.tobytes() for p in pictures(tmp_path / "a.mp4")] == [p.tobytes() for p in pictures(tmp_path / "b.mp4")]
+    over = people.process_video(clip, tmp_path / "c.mp4", "Ada", settings=settings, masks=False)
+    assert "masks" not in over.files
+    with pytest.raises(TypeError, match="unknown keyword 'veiw'; expected view"):
+        people.process_video(clip, tmp_path / "d.mp4", "Ada", veiw="cutout")
 
 
 # ---- tracks and names
@@ -541,15 +556,15 @@ def test_a_cut_is_found_and_motion_is_none():
 def test_tracks_on_screen_together_never_share_a_name_and_others_may():
     ada, bo = np.array([0.9, 0.1]), np.array([0.2, 0.8])
     evidence = {1: [(1.0, ada)], 2: [(1.0, 0.9 * ada)], 3: [(1.0, bo)], 4: [(1.0, ada)]}
-    names = name_tracks(evidence, [[1, 2, 3], [4]], ["Ada", "Bo"], 0.5, None)
+    names = name_tracks(evidence, [[1, 2, 3], [4]], ["Ada", "Bo"], NamingRule(0.5))
     assert {t: n.name for t, n in names.items()} == {1: "Ada", 2: None, 3: "Bo", 4: "Ada"}
 
 
 def test_every_face_of_a_track_is_evidence():
     turned_away = [(0.3, np.array([0.1, 0.2]))] * 3
-    names = name_tracks({1: [(1.0, np.array([0.9, 0.1]))] * 4 + turned_away}, [[1]], ["Ada", "Bo"], 0.5, None)
+    names = name_tracks({1: [(1.0, np.array([0.9, 0.1]))] * 4 + turned_away}, [[1]], ["Ada", "Bo"], NamingRule(0.5))
     assert names[1].name == "Ada" and names[1].faces == 7
-    assert name_tracks({1: turned_away}, [[1]], ["Ada", "Bo"], 0.5, None)[1].name is None
+    assert name_tracks({1: turned_away}, [[1]], ["Ada", "Bo"], NamingRule(0.5))[1].name is None
 
 
 def test_a_carried_matte_lands_on_the_moved_person():

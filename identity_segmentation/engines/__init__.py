@@ -7,12 +7,12 @@ A named engine works or raises `EngineUnavailable` with the command that fixes i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from importlib import import_module
+from typing import Any, cast
 
 from ..errors import EngineUnavailable, InputError
 from ..settings import Settings
-from .protocols import BoxSegmenter, FaceEngine, PartSegmenter, TextSegmenter, VideoTracker
+from .protocols import BoxSegmenter, EngineModule, FaceEngine, PartSegmenter, TextSegmenter, VideoTracker
 
 __all__ = [
     "BoxSegmenter",
@@ -29,15 +29,15 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# name -> "module:function"; the function takes Settings. The order is the order `auto` tries them in.
+# name -> module here (`protocols.EngineModule`). The order is the order `auto` tries them in.
 FACE_ENGINES = {
-    "insightface": "insightface_faces:create",
-    "embedded": "embedded_faces:create",
+    "insightface": "insightface_faces",
+    "embedded": "embedded_faces",
 }
 SEGMENTERS = {
-    "sam3": "sam3_official:create",
-    "sam3-hf": "sam3_hf:create",
-    "embedded": "embedded_masks:create",
+    "sam3": "sam3_official",
+    "sam3-hf": "sam3_hf",
+    "embedded": "embedded_masks",
 }
 
 
@@ -61,20 +61,21 @@ def part_named(thing: str) -> str:
     return import_module(".embedded_parts", __name__).part_named(thing)
 
 
-def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | None):
+def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | None) -> Any:
     settings = settings or Settings.from_env()
     if name != "auto":
         if name not in registry:
             raise InputError(f"unknown {kind} {name!r}; expected auto, {', '.join(registry)}")
-        return _factory(registry[name])(settings)
+        return _module(registry[name]).create(settings)
     reasons = []
-    for candidate, target in registry.items():
+    for candidate, name_of_module in registry.items():
         try:
             # An engine that is costly to have says first whether this machine is one for it.
-            if (why := _readiness(target)(settings)) != "":
+            module = _module(name_of_module)
+            if (why := module.ready(settings)) != "":
                 reasons.append(f"{candidate}: {why}")
                 continue
-            engine = _factory(target)(settings)
+            engine = module.create(settings)
         except EngineUnavailable as error:
             reasons.append(f"{candidate}: {error}")
             continue
@@ -85,10 +86,5 @@ def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | N
     raise EngineUnavailable(f"no {kind} can run here.\n  " + "\n  ".join(reasons))
 
 
-def _readiness(target: str) -> Callable[[Settings], str]:
-    return getattr(import_module(f".{target.split(':')[0]}", __name__), "ready", lambda settings: "")
-
-
-def _factory(target: str) -> Callable:
-    module, function = target.split(":")
-    return getattr(import_module(f".{module}", __name__), function)
+def _module(name: str) -> EngineModule:
+    return cast(EngineModule, import_module(f".{name}", __name__))

@@ -112,7 +112,7 @@ def fetch_nets(folder: Path | None = None) -> list[Path]:
     import tempfile
     import zipfile
 
-    from ..images import atomic_write
+    from ..files import atomic_write
 
     folder = folder or nets_folder()
     missing = {inside: digest for inside, digest in NETS.values() if not _is_intact(folder / Path(inside).name, digest)}

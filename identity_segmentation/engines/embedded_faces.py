@@ -49,6 +49,11 @@ def create(settings: Settings) -> EmbeddedFaces:
     return EmbeddedFaces()
 
 
+def ready(settings: Settings) -> str:
+    """It runs on any machine: nothing speaks against it before it is made; see `EngineModule`."""
+    return ""
+
+
 class EmbeddedFaces:
     """See the module. Thresholds: docs/figures.md, printed by benchmarks/identity.py."""
 

@@ -59,6 +59,11 @@ def create(settings: Settings) -> EmbeddedMasks:
     return EmbeddedMasks()
 
 
+def ready(settings: Settings) -> str:
+    """It runs on any machine: nothing speaks against it before it is made; see `EngineModule`."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Head:
     """A face as the body below it is measured: centre and side of a square from brows to chin, in pixels."""

@@ -43,6 +43,11 @@ def create(settings: Settings) -> InsightFaceEngine:
     return InsightFaceEngine(settings.insightface_pack, settings.insightface_models)
 
 
+def ready(settings: Settings) -> str:
+    """It runs on any machine: nothing speaks against it before it is made; see `EngineModule`."""
+    return ""
+
+
 def find_pack(pack: str, root: str | os.PathLike) -> Path:
     """The folder of a pack's .onnx files, given its name or the folder itself.
 

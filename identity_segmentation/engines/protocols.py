@@ -7,12 +7,13 @@ the engine's own business.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import InputError
+from ..settings import Settings
 from ..types import Face, Reference, Segment, Trial
 
 
@@ -107,10 +108,25 @@ class TextSegmenter(Protocol):
 
 
 @runtime_checkable
+class BodySegmenter(Protocol):
+    """Finds people whose face is not seen."""
+
+    id: str
+
+    def encode(self, image_bgr: np.ndarray) -> Any: ...
+
+    def bodies(self, encoded: Any) -> list[Segment]:
+        """Everybody in the picture, face or no face; best first, no two the same."""
+        ...
+
+
+@runtime_checkable
 class PartSegmenter(Protocol):
     """Knows a fixed list of things on a person whose mask and face are known."""
 
     id: str
+
+    def encode(self, image_bgr: np.ndarray) -> Any: ...
 
     def by_part(self, encoded: Any, person: Segment, face: Face, thing: str) -> Segment:
         """That thing's pixels, within the person's; an empty segment where there is none.
@@ -144,6 +160,33 @@ class VideoTracker(Protocol):
         Yields:
             (index of a frame, who -> segment); a frame may come twice, with different people. A segment is empty
             (score below 0.5) where the person is not seen.
+        """
+        ...
+
+
+@runtime_checkable
+class WordTracker(Protocol):
+    """Finds every instance of a phrase in the frames of a clip, late comers included, and follows each.
+
+    Attributes:
+        can_track: False for a model of the engine that has no tracker.
+    """
+
+    id: str
+    can_track: bool
+
+    def follow_words(
+        self, images_bgr: Iterable[np.ndarray], phrases: Sequence[str], threshold: float = 0.5
+    ) -> Iterator[list[tuple[str, int, Segment]]]:
+        """Follow everything the phrases name.
+
+        Args:
+            images_bgr: frames of one size, in order.
+            phrases: in English.
+            threshold: least score of an instance, 0..1.
+
+        Yields:
+            (phrase, number that lasts, segment) of every instance, for every frame.
         """
         ...
 
@@ -208,4 +251,20 @@ class ExemplarSegmenter(Protocol):
         Raises:
             InputError: nothing is marked in them.
         """
+        ...
+
+
+class EngineModule(Protocol):
+    """The module of an engine, as the registry uses it."""
+
+    def create(self, settings: Settings) -> Any:
+        """The engine, ready to work.
+
+        Raises:
+            EngineUnavailable: it cannot run here; the message has the command that fixes it.
+        """
+        ...
+
+    def ready(self, settings: Settings) -> str:
+        """Why "auto" had better not take this engine here; empty where it may. Nothing is loaded or downloaded."""
         ...

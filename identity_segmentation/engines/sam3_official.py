@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable
+from ..files import atomic_write
 from ..geometry import whole_box
-from ..images import atomic_write
 from ..settings import Settings
 from ..types import Face, Reference, Segment, as_image
 from . import _sam3, _torchvision

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError, InputError, OutputError
+from ..files import numbered, read_bytes
 from ..geometry import connected_parts, mask_box
-from ..images import read_bytes
 
 # name -> "module:function"
 FORMATS = {
@@ -108,9 +108,7 @@ def export(
         OutputError: it cannot be written; nothing is left behind.
     """
     module, function = FORMATS[checked_format(kind)].split(":")
-    number = 1
-    while (target := Path(out) / (kind if number == 1 else f"{kind}-{number}")).exists():
-        number += 1
+    target = next(folder for folder in (Path(out) / name for name in numbered(kind)) if not folder.exists())
     working = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         working.mkdir(parents=True)

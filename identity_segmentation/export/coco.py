@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ..files import atomic_write
 from ..geometry import encode_rle, mask_rings
-from ..images import atomic_write
 from . import Job
 
 

@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from ..images import atomic_write
+from ..files import atomic_write
 from ..marks import hex_of_id
 from . import Job, printable
 

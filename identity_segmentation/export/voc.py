@@ -11,7 +11,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from ..errors import InputError
-from ..images import atomic_write, indexed_png, unused_name
+from ..files import atomic_write, unused_name
+from ..images import indexed_png
 from . import Job, Labelled, place, printable
 
 _MOST_OBJECTS = 254

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 
+from ..files import atomic_write
 from ..geometry import mask_rings
-from ..images import atomic_write
 from . import Job, place
 
 
