@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import parser, require, table
 from video import encode
 
-from identity_segmentation.clips import ClipSettings, process_folder
+from identity_segmentation.clip_settings import ClipSettings
+from identity_segmentation.clips import process_folder
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.geometry import decode_rle, mask_box

@@ -14,7 +14,7 @@ import numpy as np
 
 from identity_segmentation import read_image
 from identity_segmentation.engines._dlib_descriptor import CHIP, Descriptor, weights_path
-from identity_segmentation.engines._nets import package_folder
+from identity_segmentation.files import package_folder
 
 
 def main() -> None:

@@ -30,12 +30,13 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import parser, require, table
 
+from identity_segmentation.calibration import Calibration
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.geometry import mask_box, mask_iou
-from identity_segmentation.labeling import Calibration, LabelJob
+from identity_segmentation.labeling import LabelJob
 from identity_segmentation.marks import Mark
-from identity_segmentation.types import Reference
+from identity_segmentation.types import Exemplar
 
 TILES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 STEEL = {1: "inclusion", 2: "patches", 3: "scratches"}
@@ -80,7 +81,7 @@ def quality(data: Path) -> None:
             fits = []
             for at, (image, truth) in enumerate(items):
                 references = [items[(at + step) % len(items)] for step in range(1, count + 1)]
-                learned = PixelClassifier([Reference(p, {1: m}) for p, m in references], "embedded")
+                learned = PixelClassifier([Exemplar(p, {1: m}) for p, m in references], "embedded")
                 found = learned.label(image)[1]
                 iou = mask_iou(truth, found.mask)
                 if found.area:
@@ -102,14 +103,14 @@ def quality(data: Path) -> None:
 
 def clean(data: Path) -> None:
     free = [cv2.imread(str(p)) for p in sorted((data / "defects/magnetic_tile/MT_Free").glob("*.jpg"))]
-    known = [Reference(image, {1: np.zeros(image.shape[:2], bool)}) for image in free[:2]]
+    known = [Exemplar(image, {1: np.zeros(image.shape[:2], bool)}) for image in free[:2]]
     rows = []
     for name, items in classes(data).items():
         if name not in TILES:
             continue
         cells = [name]
         for more in ([], known):
-            learned = PixelClassifier([Reference(p, {1: m}) for p, m in items[:3]] + more, "embedded")
+            learned = PixelClassifier([Exemplar(p, {1: m}) for p, m in items[:3]] + more, "embedded")
             shares = [learned.label(image)[1].mask.mean() for image in free[2:]]
             cells.append(f"{np.mean(shares):.2%} / {np.mean([s > 0 for s in shares]):.0%}")
         rows.append(tuple(cells))

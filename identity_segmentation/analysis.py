@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from .cuts import CutDetector
 from .engines.protocols import FaceEngine
-from .errors import InputError, OutputError
+from .errors import Cancelled, InputError, OutputError
 from .files import atomic_write
 from .gallery import Gallery
+from .naming import TrackName, corrected, face_weight, name_tracks
 from .rule import NamingRule
-from .tracking import CutDetector, SimpleTracker, TrackName, TrackPoint, corrected, face_weight, name_tracks
+from .tracking import SimpleTracker, TrackPoint
 from .types import Face
 from .video import VideoInfo, VideoReader, prefetched
 
@@ -38,10 +40,6 @@ _STATE_EVERY = 8  # samples between stored tracker states: what a kill costs at 
 
 
 Box = tuple[float, float, float, float]  # xyxy pixels, plain numbers as JSON has them
-
-
-class Cancelled(Exception):
-    """The caller asked to stop; everything finished so far is kept."""
 
 
 @dataclass(frozen=True, eq=False)

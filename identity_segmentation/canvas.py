@@ -18,7 +18,8 @@ from .errors import InputError
 from .geometry import mask_box
 from .images import read_image, shrink_to
 from .labeling import LabelJob
-from .marks import MOST_IDS, Mark, MarkBook, Marks, colour_of_id, no_points, stroked
+from .markbook import MarkBook
+from .marks import MOST_IDS, Mark, Marks, colour_of_id, no_points, stroked
 from .types import Segment
 
 

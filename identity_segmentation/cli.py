@@ -344,7 +344,7 @@ def _identify(arguments) -> int:
     from . import drawing
     from .files import check_writable, safe_filename, shown_path, unused_name
     from .images import read_image, write_image
-    from .pipeline import match_record
+    from .results import match_record
     from .types import Sighting
 
     pipeline = _pipeline(arguments)
@@ -389,7 +389,7 @@ def _describe(match) -> str:
 
 def _segment(arguments) -> int:
     from .files import check_writable
-    from .pipeline import results_folder, segment_to_files
+    from .results import results_folder, segment_to_files
 
     pipeline = _pipeline(arguments)
     meant = None if arguments.all else pipeline.understood(arguments.name)
@@ -412,7 +412,7 @@ def _segment(arguments) -> int:
 
 def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
     from .images import list_photos
-    from .pipeline import phrase_to_files, results_folder
+    from .results import phrase_to_files, results_folder
 
     records, failed, taken = [], 0, set()
     photos = list_photos(source) if source.is_dir() else [source]
@@ -440,7 +440,7 @@ def _segment_folder(arguments, pipeline, source: Path, out: Path, names) -> int:
     from tqdm import tqdm
 
     from .images import list_photos
-    from .pipeline import segment_folder
+    from .results import segment_folder
 
     total = len(list_photos(source))
     if not total:
@@ -587,7 +587,8 @@ def _rename(arguments) -> int:
 def _clips(arguments) -> int:
     from tqdm import tqdm
 
-    from .clips import ClipSettings, parse_box, process_folder, release_gpu
+    from .clip_settings import ClipSettings, parse_box
+    from .clips import process_folder, release_gpu
     from .files import check_writable
 
     names = (

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from . import drawing
-from .engines._nets import package_folder
+from .enrolment import build_embeddings_db
 from .errors import InputError
-from .files import atomic_write, safe_filename
-from .gallery import PALETTE, build_embeddings_db
+from .files import atomic_write, package_folder, safe_filename
+from .gallery import PALETTE
 from .images import decode_image, read_image, shrink_to, write_image
 from .pipeline import IdentityAwareSegmentation, Look
 from .settings import Settings

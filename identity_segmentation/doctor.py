@@ -198,7 +198,7 @@ def _window() -> str:
 
 
 def _extras(settings: Settings) -> Iterator[Finding]:
-    from .drawing import FONT_HINT, missing_scripts
+    from .fonts import FONT_HINT, missing_scripts
 
     missing = missing_scripts()
     detail = f"none for {', '.join(missing)}; {FONT_HINT}" if missing else "Korean and Thai names can be drawn"

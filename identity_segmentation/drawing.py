@@ -6,18 +6,14 @@ Each function takes a picture and returns a new one; none changes what it was gi
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from .geometry import mask_box
-from .segmentation import soft_alpha
+from .fonts import font_runs
+from .geometry import mask_box, soft_alpha
 from .types import Match, Segment, Sighting, as_image
 
 logger = logging.getLogger(__name__)
@@ -216,7 +212,7 @@ def timeline(
 
 def _write(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: int) -> None:
     """A line of text in any script, from its left end on the baseline."""
-    for part, font in _font_runs(text, size):
+    for part, font in font_runs(text, size):
         draw.text((x, y), part, font=font, fill=(30, 30, 30), anchor="ls")
         x += font.getlength(part)
 
@@ -237,7 +233,7 @@ def draw_labels(scene: np.ndarray, tags: Sequence[tuple[np.ndarray, str, tuple[i
     placed: list[tuple[float, float, float, float]] = []
     faces = [tuple(float(v) for v in box) for box, _, _ in tags]
     for box, text, colour in sorted(tags, key=lambda tag: float(tag[0][1])):
-        runs = _font_runs(text, size)
+        runs = font_runs(text, size)
         ascent = max(font.getmetrics()[0] for _, font in runs)
         descent = max(font.getmetrics()[1] for _, font in runs)
         pad = max(2, size // 6)
@@ -273,101 +269,3 @@ def _free_place(box, wide, tall, width, height, placed, faces) -> tuple[float, f
 def _shared(a, b) -> float:
     """Pixels two xyxy boxes have in common."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-# ---- fonts
-
-# Scripts that the base font may lack: (first, last code point), then file names to look for, best first.
-_SCRIPT_FONTS = {
-    "hangul": (
-        ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7FF)),
-        ("NotoSansCJK", "NotoSansKR", "NanumGothic", "AppleSDGothicNeo", "malgun", "DroidSansFallback"),
-    ),
-    "han and kana": (
-        ((0x2E80, 0x30FF), (0x3400, 0x9FFF), (0xFF00, 0xFFEF)),
-        ("NotoSansCJK", "NotoSansJP", "NotoSansSC", "Hiragino", "msgothic", "msyh", "DroidSansFallback"),
-    ),
-    "thai": (
-        ((0x0E00, 0x0E7F),),
-        ("NotoSansThai", "NotoSansThaiLooped", "Loma", "Garuda", "Waree", "Thonburi", "LeelawUI", "tahoma"),
-    ),
-}
-_BASE_FONTS = ("NotoSans-Regular", "DejaVuSans.", "LiberationSans-Regular", "Arial.", "Helvetica", "segoeui.")
-_FONT_FOLDERS = (
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "~/.local/share/fonts",
-    "~/.fonts",
-    "/System/Library/Fonts",
-    "/Library/Fonts",
-    "~/Library/Fonts",
-    "C:/Windows/Fonts",
-)
-FONT_HINT = (
-    "install Noto fonts (Debian/Ubuntu: apt-get install fonts-noto-core fonts-noto-cjk), or name a "
-    "folder of .ttf/.otf files in IDSEG_FONTS"
-)
-
-
-@lru_cache(maxsize=1)
-def _font_files() -> tuple[Path, ...]:
-    folders = [os.environ["IDSEG_FONTS"]] if os.environ.get("IDSEG_FONTS") else []
-    folders += [*_FONT_FOLDERS, str(Path(sys.prefix) / "share" / "fonts")]
-    found = []
-    for folder in folders:
-        root = Path(folder).expanduser()
-        if root.is_dir():
-            found += sorted(p for p in root.rglob("*") if p.suffix.lower() in (".ttf", ".otf", ".ttc"))
-    return tuple(found)
-
-
-def _font_path(names: Sequence[str]) -> Path | None:
-    for name in names:
-        matches = [p for p in _font_files() if p.name.lower().startswith(name.lower())]
-        if matches:
-            # A family's regular weight reads best on small plates.
-            return min(matches, key=lambda p: ("regular" not in p.name.lower(), "bold" in p.name.lower(), len(p.name)))
-    return None
-
-
-@lru_cache(maxsize=64)
-def _font(script: str, size: int):
-    names = _BASE_FONTS if script == "base" else _SCRIPT_FONTS[script][1]
-    path = _font_path(names)
-    if path is not None:
-        return ImageFont.truetype(str(path), size)
-    if script == "base":
-        return ImageFont.load_default(size)
-    logger.warning("no font for %s is installed, so such names are drawn as boxes; %s", script, FONT_HINT)
-    return _font("base", size)
-
-
-def name_fonts() -> list[Path]:
-    """The font files that names are drawn with, the base first: for other hands that draw text."""
-    found = [_font_path(names) for names in (_BASE_FONTS, *(names for _, names in _SCRIPT_FONTS.values()))]
-    return [path for path in found if path is not None]
-
-
-def missing_scripts() -> list[str]:
-    """Scripts of `_SCRIPT_FONTS` for which no font is installed."""
-    return [script for script, (_, names) in _SCRIPT_FONTS.items() if _font_path(names) is None]
-
-
-def _script_of(character: str) -> str:
-    code = ord(character)
-    for script, (ranges, _) in _SCRIPT_FONTS.items():
-        if any(first <= code <= last for first, last in ranges):
-            return script
-    return "base"
-
-
-def _font_runs(text: str, size: int) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-    """The text split where the script, and so the font, changes; spaces and marks stay with what they follow."""
-    runs: list[list[str]] = []
-    for character in text:
-        script = _script_of(character)
-        if runs and (script == runs[-1][1] or (character == " " and script == "base")):
-            runs[-1][0] += character
-        else:
-            runs.append([character, script])
-    return [(part, _font(script, size)) for part, script in runs]

@@ -12,7 +12,7 @@
     |   `-- UnknownPerson     no such name; the message suggests the nearest
     `-- OutputError           a result could not be written
 
-A person who is not in the picture is a status, not an exception.
+A person who is not in the picture is a status, not an exception. `Cancelled` stands beside the tree: nothing is wrong.
 """
 
 from __future__ import annotations
@@ -66,3 +66,7 @@ class OutputError(IdentitySegmentationError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class Cancelled(Exception):
+    """The caller asked to stop; everything finished so far is kept."""

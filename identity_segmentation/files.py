@@ -18,6 +18,8 @@ from pathlib import Path
 
 from .errors import InputError, OutputError
 
+PATIENCE = 10.0  # seconds to wait for another process that is writing for a moment
+
 # ---- reading and writing
 
 

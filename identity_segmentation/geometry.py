@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .errors import InputError
-from .types import Face, as_box
+from .types import Face, Segment, as_box
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -337,3 +337,18 @@ def connected_parts(mask: np.ndarray) -> Iterator[np.ndarray]:
         view = (slice(y, y + height), slice(x, x + width))
         part[view] = labels[view] == number
         yield part
+
+
+def united(segments: Sequence[Segment], shape: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) matte of everything in several segments."""
+    alpha = np.zeros(shape, np.uint8)
+    for segment in segments:
+        np.maximum(alpha, soft_alpha(segment), out=alpha)
+    return alpha
+
+
+def soft_alpha(segment: Segment) -> np.ndarray:
+    """uint8 (H, W) matte of a segment: the engine's own, or its mask with a one-pixel feather."""
+    if segment.alpha is not None:
+        return segment.alpha
+    return cv2.GaussianBlur(segment.mask.astype(np.uint8) * 255, (0, 0), 0.8)

@@ -26,7 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,66 +34,34 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .calibration import Calibration
 from .drawing import overlay_labels
 from .engines.protocols import ExemplarSegmenter, Learned
-from .errors import EngineUnavailable, ImageError, InputError, OutputError
+from .errors import EngineUnavailable, ImageError, InputError
 from .export import Labelled, export
-from .files import as_json, atomic_write, held, read_bytes, shown_path, write_json
+from .files import PATIENCE, held, read_bytes, shown_path, write_json
 from .geometry import decode_rle, encode_rle, mask_box, whole_box
-from .images import PHOTO_SUFFIXES, decode_image, indexed_png, read_image, write_image
-from .marks import MOST_IDS, PATIENCE, Mark, MarkBook, Marked, Marks, checked_id, colour_of_id
-from .types import Segment, Trial
+from .images import decode_image, indexed_png, read_image, write_image
+from .manifest import Manifest
+from .markbook import MarkBook, Marked
+from .marks import MOST_IDS, Mark, Marks, checked_id, colour_of_id
+from .targets import (
+    DECIDED,
+    PLACES,
+    KnownTarget,
+    Target,
+    digest_of,
+    find_moved,
+    find_targets,
+    is_finished,
+    real_path,
+    stamp_of,
+)
+from .types import Segment
 
-STATES = ("proposed", "accepted", "corrected", "rejected", "unreadable")
 _SCHEMA = 1
-_KEPT = ("accepted", "corrected")  # a person has said so: never proposed anew
-_PLACES = ("id_masks", "masks", "overlays", "bboxes")
-_LONGEST_NAME = 240  # bytes; file systems take 255, and a suffix comes after it
 
 Progress = Callable[[int, int, float | None], None]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a score was worth on the references, each labelled by the others (leave-one-out).
-
-    A straight line through the trials, and through two made-up ones that say "the score is the IoU", which is what is
-    believed before any trial: with three trials the line is mostly theirs, and never runs wild.
-
-    Attributes:
-        slope, offset: expected IoU = offset + slope * score, within 0..1.
-        error: mean distance of the trials from the line; None where there were none.
-        trials: how many there were.
-    """
-
-    slope: float = 1.0
-    offset: float = 0.0
-    error: float | None = None
-    trials: int = 0
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial]) -> Calibration:
-        """The line for these trials; without any, scores are not calibrated."""
-        if not trials:
-            return cls()
-        scores = np.array([t.score for t in trials] + [0.0, 1.0])
-        values = np.array([t.iou for t in trials] + [0.0, 1.0])
-        spread = scores - scores.mean()
-        slope = max(0.0, float((spread * (values - values.mean())).sum() / max(1e-9, (spread**2).sum())))
-        offset = float(values.mean() - slope * scores.mean())
-        found = np.clip(offset + slope * scores[:-2], 0, 1)
-        return cls(slope, offset, float(np.abs(found - values[:-2]).mean()), len(trials))
-
-    def expected(self, score: float) -> float | None:
-        """The IoU to be expected of a score; None if nothing is known of it."""
-        return None if not self.trials else float(np.clip(self.offset + self.slope * score, 0, 1))
-
-    def __str__(self) -> str:
-        if not self.trials:
-            return "scores are not calibrated: that takes marks on two pictures or more"
-        return (
-            f"scores calibrated on {self.trials} leave-one-out trials; expected IoU is {self.error:.2f} off on average"
-        )
 
 
 @dataclass
@@ -128,7 +96,7 @@ class LabelJob:
         self._made: Any = None
         self.book = MarkBook(self.folder / "marks")
         self.drafts = MarkBook(self.folder / "drafts")  # corrections that are not finished: nobody learns from them
-        self._guard = threading.RLock()
+        self._records = Manifest(self.folder)
         self._settings()
 
     @property
@@ -243,9 +211,7 @@ class LabelJob:
             OutputError: something cannot be written, or another run is at work here; what is finished stays.
         """
         with self._locked():
-            known = {row["picture"]: _Known.of(row) for row in self._rows()}
-            chosen = self._named(list(targets), known)
-            chosen, known = self._moved(chosen, known)
+            chosen, known = self._found(targets)
             if not chosen:
                 raise InputError("no pictures among the targets; expected pictures, or folders that hold some")
             return self._label(chosen, known, overwrite, progress, cancel, workers)
@@ -263,15 +229,14 @@ class LabelJob:
             targets: label these too, if they are new; the rest as in `run`.
         """
         with self._locked():
-            known = {row["picture"]: _Known.of(row) for row in self._rows()}
-            more, known = self._moved(self._named(list(targets), known), known)
+            more, known = self._found(targets)
             if not known and not more:
                 raise InputError(f"{self.folder} holds no labels yet; run it on some targets first")
-            chosen = [_Target(Path(picture), entry.name, entry.file) for picture, entry in known.items()]
+            chosen = [Target(Path(picture), entry.name, entry.file) for picture, entry in known.items()]
             chosen += [target for target in more if target.key not in known]
             return self._label(chosen, known, True, progress, cancel, workers)
 
-    def _label(self, chosen, known: dict[str, _Known], overwrite: bool, progress, cancel, workers) -> LabelReport:
+    def _label(self, chosen, known: dict[str, KnownTarget], overwrite: bool, progress, cancel, workers) -> LabelReport:
         begun = time.monotonic()
         if workers is not None and workers < 1:
             raise InputError(f"expected one worker or more, got {workers}")
@@ -286,12 +251,14 @@ class LabelJob:
             entry = known.get(target.key)
             if entry is not None and entry.state == "corrected" and entry.marks != drawn.get(entry.sha256, entry.kept):
                 todo.append(target)  # its labels are its marks, and those have changed
-            elif entry is not None and entry.state in _KEPT:  # a person's word, also while the picture is out of reach
-                if entry.stamp != tuple(_stamp(target.path)) and _digest(target.path) not in (None, entry.sha256):
+            elif (
+                entry is not None and entry.state in DECIDED
+            ):  # a person's word, also while the picture is out of reach
+                if entry.stamp != tuple(stamp_of(target.path)) and digest_of(target.path) not in (None, entry.sha256):
                     changed[target.key] = (
                         f"it has changed since it was {entry.state}; reject its labels to make new ones"
                     )
-            elif not _finished(entry, target.path, question):
+            elif not is_finished(entry, target.path, question):
                 todo.append(target)
         if not overwrite:
             self._refuse_what_is_in_the_way(todo, known, question)
@@ -309,11 +276,11 @@ class LabelJob:
         own = {m.sha256: (m.marks.digest(), reference.codes) for m, reference in marked}
         report.references, report.calibration = len(marked), Calibration.of(learned.trials)
         report.learning_seconds = time.monotonic() - begun
-        write_json(self.folder / ".begun", sorted({*self._begun(), *(target.name for target in todo)}))
+        self._records.begin(target.name for target in todo)
         one = partial(self._one, learned, own, report.calibration, question)
         begun, finished = time.monotonic(), 0
         try:
-            with self._appending() as append, _pool(workers, learned.parallel) as pool:
+            with self._records.appending() as append, _pool(workers, learned.parallel) as pool:
                 for row in _in_order(pool, one, todo, workers, cancel):
                     append(row)
                     finished += 1
@@ -324,8 +291,8 @@ class LabelJob:
                         left = (time.monotonic() - begun) / finished * (len(todo) - finished)
                         progress(report.kept + finished, report.kept + len(todo), left)
         finally:
-            self._compact()
-        self._forget_begun()  # not reached by a run that is broken off
+            self._records.compact()
+        self._records.finish()  # not reached by a run that is broken off
         report.cancelled = finished < len(todo)
 
     def question(self, drawn: Mapping[str, str] | None = None) -> str:
@@ -334,11 +301,11 @@ class LabelJob:
         text = json.dumps([_SCHEMA, self.segmenter.id, sorted(drawn.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _one(self, learned: Learned, own: Mapping, calibration: Calibration, question: str, target: _Target) -> dict:
+    def _one(self, learned: Learned, own: Mapping, calibration: Calibration, question: str, target: Target) -> dict:
         path = target.path
         common = {"picture": target.key, "name": target.name, "file": target.file, "question": question}
         try:
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             data = read_bytes(path, ImageError, "picture")
             digest = hashlib.sha256(data).hexdigest()
             image = decode_image(data, str(path))
@@ -390,71 +357,18 @@ class LabelJob:
         folder = self.folder / place if number is None else self.folder / place / str(number)
         return folder / f"{name}{suffix}"
 
-    # ---- targets
-
-    def _named(self, targets: list, known: Mapping[str, _Known]) -> list[_Target]:
-        """Every target with the names it goes by; a name once given stays."""
-        taken = _Names(known.values())
-        chosen: dict[str, _Target] = {}
-        roots = [_real(Path(target)) for target in targets]
-        for root in roots:
-            for path in self._pictures(root):
-                key = str(path)
-                if key in chosen:
-                    continue
-                if key in known:
-                    chosen[key] = _Target(path, known[key].name, known[key].file)
-                    continue
-                within = path.relative_to(root) if root.is_dir() else Path(path.name)
-                if len(roots) > 1 and root.is_dir():
-                    within = Path(root.name) / within
-                chosen[key] = _Target(path, *taken.give(within))
-        return list(chosen.values())
-
-    def _moved(self, chosen: list[_Target], known: dict[str, _Known]) -> tuple[list[_Target], dict[str, _Known]]:
-        """Known pictures that are found at another place are the same targets, with what was decided about them."""
-        gone = {entry.sha256: key for key, entry in known.items() if entry.sha256 and not os.path.exists(key)}
-        if not gone:
-            return chosen, known
-        known, found, change = dict(known), [], {}
-        for target in chosen:
-            old = None if target.key in known else gone.pop(_digest(target.path), None)
-            if old is None:
-                found.append(target)
-                continue
-            entry = replace(known.pop(old), stamp=tuple(_stamp(target.path)))
-            known[target.key] = entry
-            found.append(_Target(target.path, entry.name, entry.file))
-            change[entry.name] = {"picture": target.key, "stamp": list(entry.stamp)}
+    def _found(self, targets: Iterable[str | os.PathLike]) -> tuple[list[Target], dict[str, KnownTarget]]:
+        """The targets, with the names they go by, and what is remembered of every picture."""
+        known = {row["picture"]: KnownTarget.of(row) for row in self._records.rows()}
+        chosen, known, change = find_moved(find_targets(map(Path, targets), known, self.folder), known)
         if change:
-            self._compact({row["name"]: row | change[row["name"]] for row in self._rows() if row["name"] in change})
-        return found, known
+            rows = (row for row in self._records.rows() if row["name"] in change)
+            self._records.compact({row["name"]: row | change[row["name"]] for row in rows})
+        return chosen, known
 
-    def _pictures(self, root: Path) -> Iterator[Path]:
-        if not root.exists():
-            raise InputError(f"{root}: no such picture or folder")
-        if not root.is_dir():
-            yield root
-            return
-
-        def refuse(error: OSError):
-            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-
-        own, seen = os.path.realpath(self.folder), {os.path.realpath(root)}
-        for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-            here, inside = Path(folder), []
-            for name in sorted(folders):
-                place = os.path.realpath(here / name)
-                job = os.path.realpath(here) == own and name in (*_PLACES, "marks", "drafts", "exports")
-                if not name.startswith(".") and place != own and place not in seen and not job:
-                    seen.add(place)  # links may lead in a circle
-                    inside.append(name)
-            folders[:] = inside
-            for name in sorted(files):
-                if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith("."):
-                    yield here / name
-
-    def _refuse_what_is_in_the_way(self, todo: Sequence[_Target], known: Mapping[str, _Known], question: str) -> None:
+    def _refuse_what_is_in_the_way(
+        self, todo: Sequence[Target], known: Mapping[str, KnownTarget], question: str
+    ) -> None:
         other = [t for t in todo if (entry := known.get(t.key)) and entry.question not in ("", question)]
         if other:
             raise InputError(
@@ -462,11 +376,11 @@ class LabelJob:
                 "another engine. Run `idseg label relearn` to propose anew what is not accepted, choose another --out, "
                 "or say --overwrite"
             )
-        begun = self._begun()
+        begun = self._records.begun()
         for target in todo:
             if target.key in known or target.name in begun:
                 continue
-            places = [self._file(place, target.name) for place in _PLACES[1:]]
+            places = [self._file(place, target.name) for place in PLACES[1:]]
             places += [self._file("id_masks", target.name, number) for number in range(1, MOST_IDS + 1)]
             for there in places:
                 if there.exists():
@@ -475,94 +389,14 @@ class LabelJob:
                         "--overwrite"
                     )
 
-    def _begun(self) -> set[str]:
-        """Names that a run set out to write which was killed: files of theirs may be there without a record."""
-        try:
-            return set(json.loads((self.folder / ".begun").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return set()
-
-    def _forget_begun(self) -> None:
-        left = self._begun() - {row["name"] for row in self._rows()}
-        if left:
-            write_json(self.folder / ".begun", sorted(left))
-        else:
-            (self.folder / ".begun").unlink(missing_ok=True)
-
-    # ---- the manifest
-
     @property
     def manifest(self) -> Path:
-        return self.folder / "manifest.jsonl"
+        """The file of all records: one JSON line per target."""
+        return self._records.path
 
     def rows(self) -> Iterator[dict]:
         """Every target's record, in the order they were first labelled; streamed."""
-        yield from self._rows()
-
-    def _rows(self) -> Iterator[dict]:
-        """The newest line of every picture. A torn last line is passed over: its target is done again."""
-        try:
-            file = self.manifest.open("rb")
-        except FileNotFoundError:
-            return
-        with file:  # one handle: the manifest may be replaced meanwhile
-            offsets: dict[str, int] = {}
-            while line := file.readline():
-                if not line.endswith(b"\n"):
-                    break
-                offsets[self._checked(line)["picture"]] = file.tell() - len(line)
-            for offset in offsets.values():
-                file.seek(offset)
-                yield json.loads(file.readline())
-
-    def _checked(self, line: bytes) -> dict:
-        try:
-            row = json.loads(line)
-            if row["state"] not in STATES or not all(isinstance(row[k], str) for k in ("picture", "name", "question")):
-                raise ValueError("state")
-            if not isinstance(row["objects"], list) or not isinstance(row["stamp"], list):
-                raise ValueError("objects")
-            return row
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.manifest}: not a manifest of this tool ({error!r}); choose another --out or move it away"
-            ) from error
-
-    @contextlib.contextmanager
-    def _appending(self) -> Iterator[Callable[[dict], None]]:
-        self._compact()  # a torn last line must not be written on
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self.manifest.open("ab") as file:
-
-                def append(row: dict) -> None:
-                    file.write(_line(row))
-                    file.flush()
-
-                yield append
-        except OutputError:
-            raise
-        except OSError as error:
-            raise OutputError(f"{self.manifest}: cannot be written ({error.strerror or error})") from error
-
-    def _compact(self, change: Mapping[str, dict] | None = None) -> None:
-        """Write the manifest anew, whole or not at all, one line per target, with some rows changed."""
-        with self._guard:
-            if not self.manifest.exists():
-                return
-            with self.manifest.open("rb") as file:
-                lines = sum(1 for _ in file)
-            torn = self.manifest.stat().st_size and not self._ends_well()
-            if not change and not torn and lines == sum(1 for _ in self._rows()):
-                return
-            with atomic_write(self.manifest) as file:
-                for row in self._rows():
-                    file.write(_line((change or {}).get(row["name"], row)))
-
-    def _ends_well(self) -> bool:
-        with self.manifest.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+        yield from self._records.rows()
 
     def _locked(self):
         busy = f"{self.folder}: another run is labelling there; wait for it, or choose another --out"
@@ -572,7 +406,9 @@ class LabelJob:
 
     def ranked(self, states: Sequence[str] = ("proposed",)) -> list[dict]:
         """Records in these states, the least sure first."""
-        return sorted((row for row in self._rows() if row["state"] in states), key=lambda row: row.get("sure", 0.0))
+        return sorted(
+            (row for row in self._records.rows() if row["state"] in states), key=lambda row: row.get("sure", 0.0)
+        )
 
     def row(self, name: str) -> dict:
         """One target's record, by its name among the labels or its picture's path.
@@ -580,8 +416,8 @@ class LabelJob:
         Raises:
             InputError: there is none.
         """
-        for row in self._rows():
-            if row["name"] == name or row["picture"] in (name, str(_real(Path(name)))):
+        for row in self._records.rows():
+            if row["name"] == name or row["picture"] in (name, str(real_path(Path(name)))):
                 return row
         raise InputError(f"no labels of {name!r} in {self.folder}; `idseg label list` shows what there is")
 
@@ -600,9 +436,9 @@ class LabelJob:
 
     def _decide(self, names: Sequence[str], state: str) -> int:
         with self._locked():
-            wanted = {alias: name for name in names for alias in (name, str(_real(Path(name))))}
+            wanted = {alias: name for name in names for alias in (name, str(real_path(Path(name))))}
             change, marks, left = {}, [], set(names)
-            for row in self._rows():
+            for row in self._records.rows():
                 asked = wanted.get(row["name"]) or wanted.get(row["picture"])
                 if asked is None:
                     continue
@@ -626,7 +462,7 @@ class LabelJob:
                     f"no labels of {sorted(left)[0]!r} in {self.folder}; `idseg label list` shows what there is"
                 )
             if change:
-                self._compact(change)
+                self._records.compact(change)
             for digest, corrected in marks:
                 self.drafts.remove(digest)
                 if corrected:
@@ -669,19 +505,19 @@ class LabelJob:
             self.book.change(marked, partial(_become, marked.marks))
             base = {k: row[k] for k in ("picture", "name", "file")} | {
                 "state": "corrected", "by": "hand", "marks": marked.marks.digest(), "question": self.question(),
-                "stamp": _stamp(marked.path),
+                "stamp": stamp_of(marked.path),
                 "sha256": marked.sha256, "width": image.shape[1], "height": image.shape[0],
             }  # fmt: skip
             # Should this be broken off, the files are not what the record says: it is made anew, from these marks.
-            self._compact({row["name"]: row | {"state": "proposed", "question": "correcting"}})
+            self._records.compact({row["name"]: row | {"state": "proposed", "question": "correcting"}})
             new = self._written(base, image, found, None)
-            self._compact({row["name"]: new})
+            self._records.compact({row["name"]: new})
             self.drafts.remove(marked.sha256)
         return new
 
     # ---- export
 
-    def export(self, kind: str, parts: bool = False, states: Sequence[str] = ("proposed", *_KEPT)) -> Path:
+    def export(self, kind: str, parts: bool = False, states: Sequence[str] = ("proposed", *DECIDED)) -> Path:
         """Write the labels in a format (see `export.FORMATS`) into ``OUT/exports``; returns the new folder.
 
         Args:
@@ -693,7 +529,7 @@ class LabelJob:
             OutputError: it cannot be written.
         """
         names, some = self.names, False
-        for row in self._rows():
+        for row in self._records.rows():
             some = some or row["state"] in states
             for thing in row["objects"]:  # of an id that has no marks any more, too
                 names.setdefault(thing["id"], thing["name"])
@@ -703,7 +539,7 @@ class LabelJob:
             )
 
         def pictures() -> Iterator[Labelled]:
-            for row in self._rows():
+            for row in self._records.rows():
                 if row["state"] in states:
                     yield Labelled(
                         Path(row["picture"]), row["name"], shown_path(row["file"]), (row["width"], row["height"]),
@@ -716,129 +552,6 @@ class LabelJob:
 def _become(wanted: Marks, now: Marks) -> bool:
     now.done[:], now.undone[:] = wanted.done, wanted.undone
     return True
-
-
-@dataclass(frozen=True)
-class _Target:
-    """A picture to be labelled: its path, the name of its labels, and its own name below the folder of targets."""
-
-    path: Path
-    name: str
-    file: str
-
-    @property
-    def key(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is remembered of a target while others are labelled."""
-
-    name: str
-    file: str
-    state: str
-    question: str
-    stamp: tuple[int, ...]
-    sha256: str
-    marks: str  # digest of the marks that a corrected target's labels are
-    by: str
-
-    @property
-    def kept(self) -> str | None:
-        """The digest that a corrected target without marks is taken to have: its own, so that it stays as it is, unless
-        it was corrected only by being a reference, and is none any more."""
-        return None if self.by == "reference" else self.marks
-
-    @classmethod
-    def of(cls, row: Mapping) -> _Known:
-        question = row["question"] if row["state"] not in (*_KEPT, "unreadable") else ""
-        return cls(
-            row["name"], row.get("file", row["name"]), row["state"], question, tuple(row["stamp"]),
-            row.get("sha256", ""), row.get("marks", ""), row.get("by", "engine"),
-        )  # fmt: skip
-
-
-class _Names:
-    """Names for labels and pictures, none given twice on any file system."""
-
-    def __init__(self, known: Iterable[_Known]):
-        self._names: set[str] = set()
-        self._files: set[str] = set()
-        self._outputs: set[str] = set()
-        self._folders: set[str] = set()
-        for entry in known:
-            self._take(entry.name, entry.file)
-
-    def give(self, within: Path) -> tuple[str, str]:
-        """(name of the labels: the picture's own without suffix; with it, or a number, where that is taken;
-        name of the picture)."""
-        stem, number = within.with_suffix(""), 1
-        if len(os.fsencode(within.name)) > _LONGEST_NAME:
-            stem = within.with_name(f"{within.name[:40]}-{hashlib.sha256(os.fsencode(within.name)).hexdigest()[:16]}")
-        if self._above(shown_path(stem)) & self._outputs:  # its folder is called like somebody's labels
-            stem = Path(f"{within.parts[0]}-folder", *stem.parts[1:])
-        while True:
-            mark = "" if number == 1 else f"-{number}"
-            file = f"{shown_path(stem)}{mark}{within.suffix}"
-            for name in (f"{shown_path(stem)}{mark}", file):
-                if self._free(name) and file.casefold() not in self._files:
-                    self._take(name, file)
-                    return name, file
-            number += 1
-
-    def _free(self, name: str) -> bool:
-        # A folder cannot be where a file is: a picture x.jpg beside a folder x.png of others.
-        clash = self._written(name) & self._folders or self._above(name) & self._outputs
-        return name.casefold() not in self._names and not clash
-
-    def _take(self, name: str, file: str) -> None:
-        self._names.add(name.casefold())
-        self._files.add(file.casefold())
-        self._outputs |= self._written(name)
-        self._folders |= self._above(name)
-
-    @staticmethod
-    def _written(name: str) -> set[str]:
-        return {f"{name}{suffix}".casefold() for suffix in (".png", ".jpg", ".json")}
-
-    @staticmethod
-    def _above(name: str) -> set[str]:
-        parts = name.casefold().split("/")[:-1]
-        return {"/".join(parts[: i + 1]) for i in range(len(parts))}
-
-
-def _finished(known: _Known | None, path: Path, question: str) -> bool:
-    if known is None or known.state == "unreadable" or known.question != question:
-        return False
-    return tuple(_stamp(path)) == known.stamp or _digest(path) == known.sha256
-
-
-def _stamp(path: Path) -> list[int]:
-    """Size and time of change, by which most pictures are seen to be the same. Empty for what is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
-
-
-def _real(path: Path) -> Path:
-    """The path with links and dots of its folder resolved: one spelling for one place. A link to a picture stays."""
-    path = Path(os.path.abspath(path))
-    return Path(os.path.realpath(path)) if path.is_dir() else Path(os.path.realpath(path.parent)) / path.name
-
-
-def _line(row: Mapping) -> bytes:
-    return as_json(row) + b"\n"
 
 
 def _as_segments(marks: Mapping[int, dict], ids: Sequence[int], shape) -> dict[int, Segment]:

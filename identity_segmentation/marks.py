@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from .engines.protocols import PointSegmenter
 from .errors import EngineUnavailable, InputError
-from .files import held, numbered, read_bytes, safe_filename, shown_path, write_json
 from .geometry import decode_rle, encode_rle
-from .images import decode_image, read_image
-from .types import Reference, as_image
+from .types import as_image
 
 MOST_IDS = 16
 BRUSH_SIZES = (1, 100)  # diameter, in pixels of the picture
 TOOLS = ("box", "point", "brush", "eraser", "mask")
-_SCHEMA = 1
-PATIENCE = 10.0  # seconds to wait for another process that is writing for a moment
 # One colour per id (BGR): the eight that Okabe and Ito chose to be told apart by the colour-blind, then lighter ones.
 COLOURS = (
     (0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204),
@@ -294,188 +288,3 @@ def stroked(mask: np.ndarray, mark: Mark) -> np.ndarray:
         rows, columns = np.mgrid[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] + 0.5
         part[np.hypot(columns - x, rows - y) <= max(reach, 0.71)] = value
     return canvas.astype(bool)
-
-
-# ---- a folder of them
-
-
-@dataclass(frozen=True)
-class Marked:
-    """One reference in a book: its picture's path and hash, and its marks."""
-
-    path: Path
-    sha256: str
-    marks: Marks
-
-
-@dataclass(frozen=True)
-class StoredReference:
-    """A `Reference` that holds no pixels: hundreds of large ones fit into memory. Its picture is read anew, and its
-    masks are unpacked, each time they are asked for.
-
-    Attributes:
-        path: the picture's.
-        codes: id -> COCO run lengths.
-    """
-
-    path: Path
-    codes: Mapping[int, dict]
-
-    @property
-    def image(self) -> np.ndarray:
-        """uint8 (H, W, 3), BGR; `ImageError` if the picture is gone by now."""
-        return read_image(self.path)
-
-    @property
-    def masks(self) -> dict[int, np.ndarray]:
-        """id -> bool (H, W)."""
-        return {number: decode_rle(code) for number, code in self.codes.items()}
-
-    def __iter__(self) -> Iterator:
-        yield from Reference(self.image, self.masks)
-
-
-class MarkBook:
-    """The marks of many pictures, in a folder of their own.
-
-    Every change is on disk when the call returns. A picture is known by its content, so it may be renamed or moved;
-    its path is only where it was seen last.
-
-    Args:
-        folder: where the marks are kept; made when the first mark is.
-    """
-
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-
-    def open(self, picture: str | os.PathLike) -> tuple[Marked, np.ndarray]:
-        """A picture's marks - none yet, or those made before - and the picture, uint8 (H, W, 3).
-
-        Raises:
-            ImageError: it cannot be read.
-            InputError: its file of marks is damaged.
-        """
-        path = Path(picture).absolute()
-        data = read_bytes(path, InputError, "picture")
-        image, digest = decode_image(data, str(path)), hashlib.sha256(data).hexdigest()
-        file = self._file(digest)
-        content, marks = _read(file) if file is not None else ({}, Marks(image.shape[:2]))
-        if content and not Path(content["picture"]).exists():
-            self.save(Marked(path, digest, marks))  # it was moved, and is here now
-        if marks.shape != image.shape[:2]:
-            raise InputError(f"{file}: these marks are for another size ({marks.shape}) than the picture's")
-        return Marked(path, digest, marks), image
-
-    def change(self, marked: Marked, do: Callable[[Marks], bool]) -> Marked:
-        """Change a picture's marks as they are on disk now, whoever made the last of them: two hands on one picture
-        lose nothing. `do` changes them and says whether it did; then they are written.
-
-        Args:
-            marked: stands in where nothing is on disk yet.
-
-        Raises:
-            OutputError: they cannot be written, or another process holds them for long; what was there stays.
-        """
-        if not self.folder.exists():
-            do(marked.marks.copy())  # what is refused makes no folder
-        busy = f"{self.folder}: another process is writing marks there; try again"
-        with held(self.folder / ".lock", PATIENCE, busy):
-            file = self._file(marked.sha256)
-            fresh = Marked(marked.path, marked.sha256, _read(file)[1] if file is not None else marked.marks.copy())
-            if do(fresh.marks):
-                self.save(fresh)
-            return fresh
-
-    def save(self, marked: Marked) -> Path:
-        """Write a picture's marks.
-
-        Raises:
-            OutputError: they cannot be written; what was there before stays.
-        """
-        content = {
-            "schema": _SCHEMA, "picture": str(marked.path), "sha256": marked.sha256,
-            "size": [marked.marks.shape[1], marked.marks.shape[0]],
-            "marks": [mark.as_json() for mark in marked.marks.done],
-            "undone": [mark.as_json() for mark in marked.marks.undone],
-        }  # fmt: skip
-        file = self._file(marked.sha256) or (
-            self.folder / f"{safe_filename(shown_path(marked.path.stem))[:60]}-{marked.sha256[:16]}.json"
-        )
-        write_json(file, content)
-        return file
-
-    def all(self) -> list[Marked]:
-        """Every picture that is marked, in the order of the files' names.
-
-        Raises:
-            InputError: a file of marks is damaged; the message names it.
-        """
-        found = []
-        for file in self._files():
-            content, marks = _read(file)
-            if marks.done:
-                found.append(Marked(Path(content["picture"]), content["sha256"], marks))
-        return found
-
-    def remove(self, sha256: str) -> bool:
-        """Take a picture out of the references; its marks are kept beside, as ``.json.removed``."""
-        file = self._file(sha256)
-        if file is not None:
-            os.replace(file, next(kept for kept in map(Path, numbered(f"{file}.removed")) if not kept.exists()))
-        return file is not None
-
-    def digests(self) -> dict[str, str]:
-        """Content of each marked picture -> digest of its marks."""
-        return {marked.sha256: marked.marks.digest() for marked in self.all()}
-
-    def references(self, segmenter: PointSegmenter | None) -> list[tuple[Marked, StoredReference]]:
-        """Everything marked, with its picture, read when it is looked at, and its masks.
-
-        Raises:
-            InputError: nothing is marked, or a picture has changed since.
-            ImageError: a picture is gone or broken.
-        """
-        found = []
-        everyone = self.all()
-        for marked in everyone:
-            try:
-                data = read_bytes(marked.path, InputError, "picture")
-            except InputError as error:
-                raise InputError(
-                    f"{error}, but it is marked; put it back, or take it out of the references: idseg label unmark "
-                    f"{marked.path}"
-                ) from error
-            digest = hashlib.sha256(data).hexdigest()
-            if any(other.path == marked.path and other.sha256 == digest != marked.sha256 for other in everyone):
-                continue  # it has changed, and was marked again
-            if digest != marked.sha256:
-                raise InputError(
-                    f"{marked.path} has changed since it was marked; mark it again, put it back, or take it out of the "
-                    f"references: idseg label unmark {marked.path}"
-                )
-            image = decode_image(data, str(marked.path))
-            masks = marked.marks.masks(image, segmenter)
-            found.append((marked, StoredReference(marked.path, {i: encode_rle(mask) for i, mask in masks.items()})))
-        if not found:
-            raise InputError(f"nothing is marked in {self.folder}; mark at least one thing in one picture first")
-        return found
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
-
-    def _file(self, sha256: str) -> Path | None:
-        return next((f for f in self._files() if f.stem.endswith(f"-{sha256[:16]}")), None)
-
-
-def _read(file: Path) -> tuple[dict, Marks]:
-    try:
-        content = json.loads(file.read_bytes())
-        if content["schema"] != _SCHEMA:
-            raise InputError(f"{file}: made by another version (schema {content['schema']}); expected {_SCHEMA}")
-        width, height = content["size"]
-        parts = [[Mark.from_json(row) for row in content[key]] for key in ("marks", "undone")]
-        return content, Marks((height, width), *parts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError) and str(error).startswith(str(file)):
-            raise
-        raise InputError(f"{file}: not a file of marks that can be read ({error}); move it away to go on") from error

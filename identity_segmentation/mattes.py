@@ -15,21 +15,23 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from .analysis import Analysis, Cancelled, Sample
+from .analysis import Analysis, Sample
+from .cuts import first_of_shot
 from .engines.protocols import BoxSegmenter, VideoTracker
-from .geometry import decode_rle
+from .errors import Cancelled
+from .geometry import decode_rle, soft_alpha
 from .images import shrink_to
+from .naming import TrackName, face_weight
 from .possession import thing_of
-from .segmentation import segment_faces, soft_alpha
+from .segmentation import segment_faces
 from .smoothing import Flow, TemporalSmoother, carry, to_full, to_working
-from .tracking import TrackName, face_weight, first_of_shot
 from .types import Face, Frame, Segment
 
 _TRACKER_SIDE = 1280  # pixels; the trackers see 1008
 _JUMP = 8.0  # mean grey levels between two frames that are two shots, at the least
 _ON_FACE = 0.5  # share of the middle of a face that a person's matte must cover
 
-Person = str | int  # a name, or the track number of a stranger
+Who = str | int  # a name, or the track number of a stranger
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Scene:
 
     analysis: Analysis
     names: dict[int, TrackName]
-    drawn: Sequence[Person]
+    drawn: Sequence[Who]
     segmenter: BoxSegmenter
     smoothing: int
     thing: str = ""
@@ -91,12 +93,12 @@ class Mattes:
 
     def __init__(self, scene: Scene, samples: dict[int, Sample]):
         self.scene, self.samples = scene, samples
-        self.smoothers: dict[Person, TemporalSmoother] = {}
+        self.smoothers: dict[Who, TemporalSmoother] = {}
         self.keys: tuple[int, dict] | None = None
-        self.present: set[Person] = set()
+        self.present: set[Who] = set()
         self.cut_at: dict[int, int] = {}  # index of the sample after a cut -> first frame of its shot
 
-    def frames(self, spans) -> Iterator[tuple[Frame, dict[Person, np.ndarray]]]:
+    def frames(self, spans) -> Iterator[tuple[Frame, dict[Who, np.ndarray]]]:
         """(frame, {person: uint8 matte}) for every frame of the part."""
         for span, final in spans:
             yield from self._span(span, final)
@@ -209,7 +211,7 @@ class TrackedMattes(Mattes):
         super().__init__(scene, samples)
         self.cancel = cancel
         self.store = _FrameStore()
-        self.known: dict[int, dict[Person, bytes]] = {}
+        self.known: dict[int, dict[Who, bytes]] = {}
         greys = []
         for frame in frames:
             self.store.add(frame)
@@ -228,7 +230,7 @@ class TrackedMattes(Mattes):
             self._follow(begin, end)
 
     def _mattes(self, span, greys, cut, ends):
-        result: dict[Person, list[np.ndarray]] = {}
+        result: dict[Who, list[np.ndarray]] = {}
         for i, frame in enumerate(span):
             for who, data in self.known.get(frame.index, {}).items():
                 result.setdefault(who, [np.zeros(self.shape, np.float32)] * len(span))[i] = _unpacked(data) / 255
@@ -239,8 +241,8 @@ class TrackedMattes(Mattes):
 
     def _follow(self, begin: int, end: int) -> None:
         """Track everyone through one shot of the part, and again where the faces say otherwise."""
-        faces: dict[Person, dict[int, Face]] = {}  # who -> frame of the part -> their face
-        turned: dict[Person, dict[int, Face]] = {}  # ... and where their body alone was seen
+        faces: dict[Who, dict[int, Face]] = {}  # who -> frame of the part -> their face
+        turned: dict[Who, dict[int, Face]] = {}  # ... and where their body alone was seen
         for i in range(begin, end):
             sample = self.samples.get(self.store.first + i)
             for who, face, _, seen in people_in(self.scene, sample) if sample is not None else ():
@@ -260,7 +262,7 @@ class TrackedMattes(Mattes):
                 self._track({who: best}, {who: reach[best]})
                 self._drop_contradicted(who, faces, best, begin, end)
 
-    def _drop_contradicted(self, who: Person, faces, seed: int, begin: int, end: int) -> dict[int, tuple[int, int]]:
+    def _drop_contradicted(self, who: Who, faces, seed: int, begin: int, end: int) -> dict[int, tuple[int, int]]:
         """Throw a person's mattes away half-way around every sample that speaks against them; returns the samples,
         with the frames thrown away around each."""
         wrong = self._contradicted(who, faces) - {seed}
@@ -273,9 +275,9 @@ class TrackedMattes(Mattes):
                 self.known.get(self.store.first + index, {}).pop(who, None)
         return reach
 
-    def _track(self, whom: dict[Person, int], where: dict[Person, tuple[int, int]]) -> None:
+    def _track(self, whom: dict[Who, int], where: dict[Who, tuple[int, int]]) -> None:
         """Seed people at frames of the part, and write down what the tracker makes of the frames in `where`."""
-        seeds: dict[int, dict[Person, np.ndarray]] = {}
+        seeds: dict[int, dict[Who, np.ndarray]] = {}
         for index in sorted(set(whom.values())):
             mine = [who for who, at in whom.items() if at == index]
             sample = self.samples[self.store.first + index]
@@ -297,7 +299,7 @@ class TrackedMattes(Mattes):
                     packed = cv2.imencode(".png", values)[1].tobytes()
                     self.known.setdefault(self.store.first + low + index, {})[who] = packed
 
-    def _contradicted(self, who: Person, faces: dict[Person, dict[int, Face]]) -> set[int]:
+    def _contradicted(self, who: Who, faces: dict[Who, dict[int, Face]]) -> set[int]:
         """Samples at which the matte is not on the person's face, or is on another's while theirs is not seen."""
         wrong = {i for i, face in faces[who].items() if self._cover(i, who, face) < _ON_FACE}
         for other, seen in faces.items():
@@ -306,7 +308,7 @@ class TrackedMattes(Mattes):
                 wrong |= {i for i in hidden if self._cover(i, who, seen[i]) >= _ON_FACE}
         return wrong
 
-    def _cover(self, index: int, who: Person, face: Face) -> float:
+    def _cover(self, index: int, who: Who, face: Face) -> float:
         """How much of the middle of a face the person's matte covers, 0..1."""
         data = self.known.get(self.store.first + index, {}).get(who)
         if data is None:
@@ -368,8 +370,8 @@ def _cut_between(greys: list[np.ndarray], beyond: bool = False) -> int:
 
 
 def segmented(
-    scene: Scene, image: np.ndarray, sample: Sample, whom: Sequence[Person] | None = None, factor: float = 1.0
-) -> dict[Person, Segment]:
+    scene: Scene, image: np.ndarray, sample: Sample, whom: Sequence[Who] | None = None, factor: float = 1.0
+) -> dict[Who, Segment]:
     """The people to be drawn (or those of them in `whom`) in a sampled frame; `image` may be smaller by `factor`."""
     seen = [one for one in people_in(scene, sample) if one[3] != "region"]
     faces = [face if factor == 1 else face.scaled(factor) for _, face, *_ in seen]
@@ -378,7 +380,7 @@ def segmented(
     # Whose thing it is can only be said beside everybody.
     drawn = range(len(seen)) if scene.thing and wanted else wanted
     found = segment_faces(image, faces, drawn, scene.segmenter)
-    result: dict[Person, Segment] = {}
+    result: dict[Who, Segment] = {}
     for i in wanted:
         who, segment = seen[i][0], found[i]
         if scene.thing:
@@ -389,7 +391,7 @@ def segmented(
     return result
 
 
-def people_in(scene: Scene, sample: Sample) -> list[tuple[Person, Face, int, str]]:
+def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
     """(who, their face, their track, what that rests on: "face", "body" or "region") of everyone in a sample."""
     found = []
     for point in scene.analysis.points(sample, scene.names):
@@ -404,7 +406,7 @@ def people_in(scene: Scene, sample: Sample) -> list[tuple[Person, Face, int, str
 
 def heads_at(
     scene: Scene, index: int, samples: dict[int, Sample], cut_at: dict[int, int] | None = None
-) -> dict[Person, tuple[int, np.ndarray]]:
+) -> dict[Who, tuple[int, np.ndarray]]:
     """person -> (track, head box) at any frame, between samples by interpolation; at a cut, of the frame's own shot.
 
     Args:

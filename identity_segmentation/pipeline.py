@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,33 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, drawing, engines
+from . import drawing, engines
 from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine
-from .errors import GalleryError, ImageError, InputError, UnknownPerson
-from .files import (
-    check_writable,
-    own_folder,
-    read_json,
-    safe_filename,
-    shown_path,
-    source_name,
-    unused_name,
-    write_json,
-)
-from .gallery import Gallery, Person, add_photos, build_embeddings_db, open_gallery
-from .geometry import mask_box
-from .images import list_photos, read_image, write_image
+from .enrolment import add_photos, build_embeddings_db
+from .errors import GalleryError, InputError, UnknownPerson
+from .files import check_writable
+from .gallery import Gallery, Person, open_gallery
+from .geometry import mask_box, united
+from .images import read_image
 from .instances import every
 from .matching import identify
+from .naming import TrackName
 from .phrases import Phrase, known_things, parse_phrase
 from .possession import thing_of
 from .render import RenderSettings, VideoReport, render
 from .rule import NamingRule
 from .seeded import follow_box
-from .segmentation import segment_by_box, segment_faces, segment_matches, united
+from .segmentation import segment_by_box, segment_faces, segment_matches
 from .settings import Settings
-from .tracking import TrackName
 from .types import Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video import format_for
 
@@ -191,7 +181,7 @@ class IdentityAwareSegmentation:
         person = self.gallery.find(member_name)
         asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
         look = asked.look(image_bgr, [person.name])
-        return render_member(look, person.name, self.colour_of, asked._status(look, person.name))
+        return render_member(look, person.name, self.colour_of, asked.status_of(look, person.name))
 
     def segment_possession(
         self, image_bgr: np.ndarray, member_name: str, object_phrase: str, similarity_threshold: float | None = None
@@ -215,7 +205,7 @@ class IdentityAwareSegmentation:
         wanted = range(len(matches)) if mine is not None else ()
         drawn = segment_faces(image_bgr, [m.face for m in matches], wanted, self.segmenter)
         sightings = tuple(Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches))
-        status = asked._status(Look(image_bgr, sightings), person.name)
+        status = asked.status_of(Look(image_bgr, sightings), person.name)
         if mine is None:
             return self._possession(image_bgr, None, None, (), (), status)
         people = [drawn[i] for i in range(len(matches))]
@@ -242,7 +232,7 @@ class IdentityAwareSegmentation:
             return self.segment_possession(image_bgr, meant.person, meant.thing)
         if meant.person:
             look = self.look(image_bgr, [meant.person])
-            sighting, status = look.of(meant.person), self._status(look, meant.person)
+            sighting, status = look.of(meant.person), self.status_of(look, meant.person)
             person = None if sighting is None else sighting.segment
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
@@ -405,7 +395,7 @@ class IdentityAwareSegmentation:
             self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings
         )
 
-    def _status(self, look: Look, name: str) -> Status:
+    def status_of(self, look: Look, name: str) -> Status:
         """How the search for one person in a picture ended."""
         matches = [s.match for s in look.sightings]
         engine = self.engine_ids
@@ -470,214 +460,6 @@ def _unnamed(look: Look) -> list[Sighting]:
     return [replace(s, segment=None) for s in look.sightings]
 
 
-# ---- folders
-
-
-def segment_folder(
-    pipeline: IdentityAwareSegmentation,
-    folder: str | os.PathLike,
-    output: str | os.PathLike,
-    names: Sequence[str] | None = None,
-    crop: bool = False,
-) -> Iterator[tuple[Path, list[dict] | None, str]]:
-    """Segment people in every picture of a folder, one picture after the other; see `segment_to_files`.
-
-    A picture that is finished - same bytes, same question, same gallery - is not done again; a picture
-    that cannot be read is reported and passed over.
-
-    Yields:
-        (picture, its records or None, "done" | "kept" | what went wrong).
-    """
-    taken: set[str] = set()
-    for path in list_photos(folder):
-        target = results_folder(output, path, taken)
-        try:
-            question = _question(pipeline, path, names, crop)
-            finished = _finished(target, question)
-            if finished is not None:
-                yield path, [record | {"image": shown_path(path)} for record in finished], "kept"
-                continue
-            yield path, segment_to_files(pipeline, path, target, names, crop, question), "done"
-        except InputError as error:
-            yield path, None, str(error)
-
-
-def results_folder(output: str | os.PathLike, picture: str | os.PathLike, taken: set[str] | None = None) -> Path:
-    """The folder for one picture's results: named like the picture, and never another picture's.
-
-    Args:
-        output: folder of all results.
-        picture: the picture's path.
-        taken: names given out in this run, casefolded; the new one is added.
-    """
-    return own_folder(output, picture, "result.json", taken)
-
-
-def _read_result(target: Path) -> dict:
-    """`result.json` of a folder of results; an empty dict if there is none that can be read."""
-    return read_json(target / "result.json")
-
-
-def segment_to_files(
-    pipeline: IdentityAwareSegmentation,
-    path: str | os.PathLike,
-    target: str | os.PathLike,
-    names: Sequence[str] | None = None,
-    crop: bool = False,
-    question: str | None = None,
-) -> list[dict]:
-    """Segment people in one picture and write the results into a folder.
-
-    Files, for each person found: ``NAME_overlay.jpg``, ``NAME_cutout.png``, ``NAME_mask.png``; for the
-    picture ``annotated.jpg``, and ``result.json``, written last, with the returned records.
-
-    Args:
-        names: display names or aliases; None = everyone who is in the picture and the gallery.
-        crop: cut the cutout to the person's box.
-        question: what was asked, as `_question` puts it; stored so that a later run can tell.
-
-    Returns:
-        One record per person asked for (or found), as documented in docs/json.md.
-    """
-    path, target = Path(path), Path(target)
-    people = [pipeline.gallery.find(n).name for n in names] if names is not None else None
-    look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people)
-    shown = people if people is not None else [s.name for s in look.sightings if s.name]
-    before = _listed_files(_read_result(target))
-    files = {
-        "annotated": str(
-            write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of))
-        )
-    }
-    records, taken = [], set()
-    for name in shown:
-        status = pipeline._status(look, name)
-        sighting = look.of(name)
-        record = {
-            "image": shown_path(path), "person": name, "status": status.code, "message": status.message,
-            "similarity": _number(status.similarity), "margin": _number(status.margin),
-            "runner_up": status.runner_up, "engine": status.engine,
-            "box": None, "face_box": None, "score": None, "mask_area": 0, "files": dict(files),
-        }  # fmt: skip
-        if sighting is not None and sighting.segment is not None and sighting.segment.area:
-            segment, match = sighting.segment, sighting.match
-            stem = unused_name(safe_filename(name), taken)
-            record |= {
-                "box": _numbers(segment.box), "face_box": _numbers(match.face.box),
-                "score": _number(segment.score), "mask_area": segment.area,
-            }  # fmt: skip
-            record["files"] |= {
-                "overlay": str(
-                    write_image(
-                        target / f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of)
-                    )
-                ),
-                "cutout": str(write_image(target / f"{stem}_cutout.png", drawing.cutout(look.image, segment, crop))),
-                "mask": str(write_image(target / f"{stem}_mask.png", segment.mask)),
-            }
-        records.append(record)
-    asked = question or _question(pipeline, path, names, crop)
-    content = {"question": asked, "source": source_name(path), "people": records, "annotated": files["annotated"]}
-    write_json(target / "result.json", content)
-    # What an earlier answer wrote and this one does not would look current; only files of our own list go.
-    for stale in before - _listed_files(content):
-        if Path(stale).parent == target:
-            Path(stale).unlink(missing_ok=True)
-    return records
-
-
-def phrase_to_files(
-    pipeline: IdentityAwareSegmentation,
-    path: str | os.PathLike,
-    target: str | os.PathLike,
-    phrase: str,
-    crop: bool = False,
-) -> dict:
-    """What a phrase means in one picture, as files: ``PHRASE_overlay.jpg``, ``_cutout.png`` and so on.
-
-    Returns:
-        One record, as documented in docs/json.md; without files where nothing was found.
-    """
-    path, target = Path(path), Path(target)
-    meant = pipeline.understood(phrase)
-    stem = safe_filename(phrase)
-    listing = target / f"{stem}_result.json"
-    question = _question(pipeline, path, [meant.person] if meant.person else [], crop) + f" {meant.thing}"
-    before = read_json(listing)
-    if before.get("question") == question and all(Path(f).is_file() for f in before["record"]["files"].values()):
-        return before["record"] | {"image": shown_path(path)}
-    image = read_image(path, pipeline.settings.max_pixels)
-    found = pipeline.segment(image, phrase)
-    box = mask_box(found.mask)
-    record = {
-        "image": shown_path(path), "phrase": phrase, "person": meant.person, "thing": meant.thing,
-        "status": found.status.code, "message": found.status.message, "similarity": _number(found.status.similarity),
-        "margin": _number(found.status.margin), "engine": found.status.engine,
-        "box": None if box is None else _numbers(box), "mask_area": int(found.mask.sum()),
-        "instances": len(found.thing_masks), "files": {},
-    }  # fmt: skip
-    if box is not None:
-        cutout = found.cutout
-        if crop:
-            x0, y0, x1, y1 = box.astype(int)
-            cutout = np.ascontiguousarray(cutout[y0:y1, x0:x1])
-        for kind, suffix, picture in (
-            ("annotated", "jpg", found.annotated), ("overlay", "jpg", found.overlay), ("cutout", "png", cutout),
-            ("mask", "png", found.mask),
-        ):  # fmt: skip
-            record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
-    if not _read_result(target):  # whose folder this is
-        write_json(target / "result.json", {"source": source_name(path)})
-    write_json(listing, {"question": question, "record": record})
-    for stale in set(before.get("record", {}).get("files", {}).values()) - set(record["files"].values()):
-        if Path(stale).parent == target:
-            Path(stale).unlink(missing_ok=True)
-    return record
-
-
-def _listed_files(content: dict) -> set[str]:
-    try:
-        return (
-            {content["annotated"], *(f for r in content["people"] for f in r["files"].values())} if content else set()
-        )
-    except (KeyError, TypeError, AttributeError):
-        return set()
-
-
-def _question(pipeline, path: Path, names, crop: bool) -> str:
-    """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
-    try:
-        digest = hashlib.sha256(path.read_bytes())
-    except OSError as error:
-        raise ImageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from error
-    if names is not None and not names:  # a thing of nobody's: no gallery decides it, and there may be none
-        digest.update(json.dumps([__version__, crop, pipeline.engine_ids]).encode())
-        return digest.hexdigest()
-    gallery = pipeline.gallery
-    people = sorted(gallery.find(n).id for n in names) if names is not None else None
-    known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
-    knobs = [
-        __version__,
-        people,
-        crop,
-        pipeline.engine_ids,
-        pipeline.threshold,
-        pipeline.margin,
-        gallery.model_hash,
-        known,
-    ]
-    digest.update(json.dumps(knobs).encode())
-    digest.update(gallery.means.tobytes())
-    return digest.hexdigest()
-
-
-def _finished(target: Path, question: str) -> list[dict] | None:
-    content = _read_result(target)
-    files = _listed_files(content)
-    same = bool(files) and content.get("question") == question
-    return content["people"] if same and all(Path(f).is_file() for f in files) else None
-
-
 def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:
     """What to call the thing in a box."""
     labels = [target] if isinstance(target, str) else list(target)
@@ -688,33 +470,3 @@ def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:
 
 def _label_colour(label: str) -> tuple[int, int, int]:
     return Person(label, label).colour_bgr
-
-
-def match_record(match: Match) -> dict:
-    """One face for JSON: name (null for a stranger), similarity, margin, runner_up, box, and what the name rests on."""
-    return {
-        "name": match.name, "similarity": _number(match.similarity), "margin": _number(match.margin),
-        "runner_up": match.runner_up, "box": _numbers(match.face.box), "nearest": match.nearest,
-        "basis": match.basis, "score": _number(match.face.score),
-    }  # fmt: skip
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
-
-
-def _numbers(values) -> list[float]:
-    return [round(float(v), 1) for v in values]
-
-
-__all__ = [
-    "IdentityAwareSegmentation",
-    "Look",
-    "check_writable",
-    "match_record",
-    "phrase_to_files",
-    "render_member",
-    "segment_folder",
-    "results_folder",
-    "segment_to_files",
-]

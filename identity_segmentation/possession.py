@@ -15,8 +15,7 @@ import numpy as np
 
 from .engines.protocols import BoxSegmenter, PartSegmenter, TextSegmenter
 from .errors import EngineUnavailable
-from .geometry import mask_box
-from .segmentation import soft_alpha
+from .geometry import mask_box, soft_alpha
 from .types import Face, Segment
 
 _AROUND = 0.5  # how far beyond the person's box to look, in its longer side: bags and hats stick out
@@ -25,7 +24,7 @@ _LEAST_SHARE = 0.15  # of a thing's pixels on or at a person, below which it is 
 
 
 @dataclass(frozen=True)
-class Thing:
+class Possession:
     """What was found.
 
     Attributes:
@@ -48,7 +47,7 @@ def thing_of(
     people: Sequence[Segment],
     mine: int,
     face: Face,
-) -> Thing:
+) -> Possession:
     """The thing of one person.
 
     Args:
@@ -67,17 +66,17 @@ def thing_of(
         return _by_words(image_bgr, segmenter, thing, people, mine)
     if isinstance(segmenter, PartSegmenter):
         found = segmenter.by_part(segmenter.encode(image_bgr), person, face, thing)
-        return Thing(
+        return Possession(
             "ok" if found.area else "no_thing", found, (found,) if found.area else (), (mine,) if found.area else ()
         )
     raise EngineUnavailable(f"the segmenter {segmenter.id} knows no words; choose --segmenter sam3-hf or embedded")
 
 
-def _by_words(image_bgr, segmenter: TextSegmenter, thing: str, people: Sequence[Segment], mine: int) -> Thing:
+def _by_words(image_bgr, segmenter: TextSegmenter, thing: str, people: Sequence[Segment], mine: int) -> Possession:
     person = people[mine]
     nothing = Segment(np.zeros(person.mask.shape, bool), 0.0, person.box, segmenter.id)
     if not person.area:
-        return Thing("no_thing", nothing)
+        return Possession("no_thing", nothing)
     x0, y0, x1, y1 = around(person.mask)
     crop = np.ascontiguousarray(image_bgr[y0:y1, x0:x1])
     found = segmenter.by_text(segmenter.encode(crop), thing)
@@ -98,8 +97,8 @@ def _by_words(image_bgr, segmenter: TextSegmenter, thing: str, people: Sequence[
     mask = alpha > 127
     box = mask_box(mask)
     if box is None:
-        return Thing("not_theirs" if instances else "no_thing", nothing, instances, owners)
-    return Thing("ok", Segment(mask, score, box, segmenter.id, alpha), instances, owners)
+        return Possession("not_theirs" if instances else "no_thing", nothing, instances, owners)
+    return Possession("ok", Segment(mask, score, box, segmenter.id, alpha), instances, owners)
 
 
 def around(mask: np.ndarray) -> tuple[int, int, int, int]:

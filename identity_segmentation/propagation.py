@@ -2,8 +2,8 @@
 
 For what no face can vouch for: a box drawn by hand, a dancer upside down, an animal. Three witnesses are heard at every
 sampled picture: where optical flow carries the last region; colours, learnt as it goes from inside and around it;
-and the *plate* - what the pictures before and after, moved into register, show at the same place. What differs from the
-plate is in motion. Classic parts (background subtraction; colour models as in GrabCut, Rother et al. 2004), put
+and the background model: what the pictures before and after, moved into register, show at the same place. What differs
+from it is in motion. Classic parts (background subtraction; colour models as in GrabCut, Rother et al. 2004), put
 together for a moving camera and a constant memory. Figures: benchmarks/video.py, part masks.
 """
 
@@ -25,16 +25,19 @@ _BINS = 16  # per channel of Lab
 # Weights of the witnesses, in log-odds. Chosen on DAVIS breakdance (much motion, a crowd) and on Penn-Fudan pedestrians
 # shown for two seconds by a slightly shaking camera (no motion at all).
 _COLOUR, _COLOUR_MOST = 0.8, 3.0
-_PLATE_SAME, _PLATE_SOFT, _PLATE_MOST = 30.0, 10.0, 2.0  # grey levels
+_BACKGROUND_SAME, _BACKGROUND_SOFT, _BACKGROUND_MOST = 30.0, 10.0, 2.0  # grey levels
 # What was carried far is blurred far: pixels at working size at the least, and share of the way it came.
 _CARRIED_SOFT = (3.0, 1.0)
 _CARRIED_MOST = (-3.0, 2.0)
 _STEADY = 1.0  # pixels at working size: what moved less is trusted up to three times as much
 _OPINION_MOST = 4.0
 _AGREES = (0.6, 0.8)  # IoU of the segmenter's opinion with what is believed: below, it is not heard; above, wholly
-_REACH, _REACH_FRAMES = 8, 20  # pictures on each side that make the plate, and the frames they are spread over
+_REACH, _REACH_FRAMES = (
+    8,
+    20,
+)  # pictures on each side that make the background model, and the frames they are spread over
 _LEARN = 0.2  # share of the newest picture in the colours of the thing
-_MOVING = (0.3, 0.6)  # share of a region that differs from the plate: below, it rests; above, it moves
+_MOVING = (0.3, 0.6)  # share of a region that differs from the background model: below, it rests; above, it moves
 _GROWTH = 1.15  # from one sampled picture to the next
 _LEAST_ALIKE = 0.35  # likeness of colours with the first picture's below which it is something else
 _LEAST_LEFT = 0.15  # share of its largest area lately; what is left of a thing that has gone out of the picture is less
@@ -45,7 +48,7 @@ Opinion = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]
 
 
 @dataclass
-class _Look:
+class _Still:
     """One sampled picture: as it is, and how it lies to the sample before."""
 
     number: int
@@ -91,13 +94,13 @@ class Propagator:
         """
         stride = max(1, round(_REACH_FRAMES / _REACH / sampling))
         keep = _REACH * stride
-        past: deque[_Look] = deque(maxlen=keep)
-        ahead: deque[_Look] = deque()
-        looks = self._looks(pictures)
+        past: deque[_Still] = deque(maxlen=keep)
+        ahead: deque[_Still] = deque()
+        stills = self._stills(pictures)
         thing, around, first, peak = None, None, None, 0.0
         while True:
-            while len(ahead) <= keep and (look := next(looks, None)) is not None:
-                ahead.append(look)
+            while len(ahead) <= keep and (still := next(stills, None)) is not None:
+                ahead.append(still)
             if not ahead:
                 return
             now = ahead.popleft()
@@ -145,7 +148,7 @@ class Propagator:
             past.append(now)
             yield now.number, probability
 
-    def _looks(self, pictures: Iterable[tuple[np.ndarray, bool]]) -> Iterator[_Look]:
+    def _stills(self, pictures: Iterable[tuple[np.ndarray, bool]]) -> Iterator[_Still]:
         before, back, last = None, None, None
         for number, (image, sampled) in enumerate(pictures):
             grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -155,10 +158,10 @@ class Propagator:
             last = grey
             if sampled:
                 register = np.eye(3) if before is None else _register(grey, before)
-                yield _Look(number, image, _binned(image), grey, back, register)
+                yield _Still(number, image, _binned(image), grey, back, register)
                 before, back = grey, None
 
-    def _moving(self, now: _Look, past: list[_Look], ahead: list[_Look], stride: int, believed):
+    def _moving(self, now: _Still, past: list[_Still], ahead: list[_Still], stride: int, believed):
         """Log-odds that a pixel shows something that is not there before and after, 0 where nothing can be said; and
         how much of what is believed moves, 0..1."""
         box = mask_box(cv2.dilate(believed.astype(np.uint8), np.ones((61, 61), np.uint8)) > 0)
@@ -169,40 +172,40 @@ class Propagator:
         stack: list[np.ndarray] = []
         known: list[np.ndarray] = []
 
-        def add(look: _Look, to: np.ndarray) -> None:
+        def add(still: _Still, to: np.ndarray) -> None:
             # Moved so that its still ground lies on this picture's, cut to the box.
             shift = np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]], np.float64)
             size, flags = (x1 - x0, y1 - y0), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             stack.append(
-                cv2.warpPerspective(look.image, to @ shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+                cv2.warpPerspective(still.image, to @ shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
             )
             free = np.ones(size[::-1], bool)
-            if look.region is not None:
-                theirs = cv2.dilate(look.region.astype(np.uint8), np.ones((5, 5), np.uint8))
+            if still.region is not None:
+                theirs = cv2.dilate(still.region.astype(np.uint8), np.ones((5, 5), np.uint8))
                 free = (
                     cv2.warpPerspective(theirs, to @ shift, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) == 0
                 )
             known.append(free)
 
         to = now.register
-        for i, look in enumerate(past):
+        for i, still in enumerate(past):
             if i % stride == 0:
-                add(look, to)
-            to = look.register @ to
+                add(still, to)
+            to = still.register @ to
         count = len(stack)
         to = np.eye(3)
-        for i, look in enumerate(ahead):
-            to = np.linalg.inv(look.register) @ to
+        for i, still in enumerate(ahead):
+            to = np.linalg.inv(still.register) @ to
             if i % stride == stride - 1:
-                add(look, to)
+                add(still, to)
         if not stack:
             return result, 0.0
-        plate, sure = _median(np.stack(stack), np.stack(known))
+        background, sure = _median(np.stack(stack), np.stack(known))
         proven = np.stack(known[:count]).any(0) if count else np.zeros(sure.shape, bool)
-        apart = np.abs(now.image[y0:y1, x0:x1].astype(np.float32) - plate).max(2)
-        odds = (cv2.blur(apart, (3, 3)) - _PLATE_SAME) / _PLATE_SOFT
-        odds = np.where(sure, np.clip(odds, -_PLATE_MOST, _PLATE_MOST), 0).astype(np.float32)
-        # A plate that looks like most of the thing is a picture of the thing, at rest: then it is no evidence
+        apart = np.abs(now.image[y0:y1, x0:x1].astype(np.float32) - background).max(2)
+        odds = (cv2.blur(apart, (3, 3)) - _BACKGROUND_SAME) / _BACKGROUND_SOFT
+        odds = np.where(sure, np.clip(odds, -_BACKGROUND_MOST, _BACKGROUND_MOST), 0).astype(np.float32)
+        # A background model that looks like most of the thing is a picture of the thing at rest: it is no evidence
         # against it, except where the ground was seen without it.
         inside = believed[y0:y1, x0:x1] & sure
         share = float((odds[inside] > 0).mean()) if inside.any() else 0.0
@@ -230,7 +233,7 @@ def box_seed(shape: tuple[int, int], box: np.ndarray) -> np.ndarray:
 class _View:
     """What is said of one picture before colours are heard: log-odds (h, w), and the region believed so far."""
 
-    look: _Look
+    still: _Still
     odds: np.ndarray
     believed: np.ndarray
 
@@ -242,13 +245,13 @@ class _View:
         probability, mine, other = None, None, None
         for _ in range(3 if thing is None else 2):
             near = cv2.dilate(region.astype(np.uint8), np.ones((61, 61), np.uint8)) > 0
-            mine, other = _colours(self.look.lab, region), _colours(self.look.lab, near & ~region)
+            mine, other = _colours(self.still.lab, region), _colours(self.still.lab, near & ~region)
             inside = mine if thing is None else (1 - _LEARN) * thing + _LEARN * mine
             outside = other if around is None else (around + other) / 2
-            ratio = np.log((inside[self.look.lab] + 2e-5) / (outside[self.look.lab] + 2e-5))
+            ratio = np.log((inside[self.still.lab] + 2e-5) / (outside[self.still.lab] + 2e-5))
             odds = _COLOUR * np.clip(ratio, -_COLOUR_MOST, _COLOUR_MOST) + self.odds
             first = (1 / (1 + np.exp(-odds))).astype(np.float32)
-            probability = follow_edges(self.look.image, first, 3, 1e-3, rim=False)
+            probability = follow_edges(self.still.image, first, 3, 1e-3, rim=False)
             region = _parts(probability > 0.5, self.believed)
             if not region.any():
                 break
@@ -256,7 +259,7 @@ class _View:
         return region, (probability * rim).astype(np.float32), mine, other
 
 
-def _carried(now: _Look, believed: np.ndarray) -> np.ndarray:
+def _carried(now: _Still, believed: np.ndarray) -> np.ndarray:
     """Log-odds by distance to the edge of what was carried here; the surer, the less it moved."""
     if not believed.any():
         return np.zeros(believed.shape, np.float32)
@@ -330,5 +333,5 @@ def _median(stack: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarra
     values.sort(axis=0)  # the unknown last
     count = known.sum(0)
     middle = np.maximum(count - 1, 0) // 2
-    plate = np.take_along_axis(values, middle[None, ..., None].repeat(3, -1), 0)[0]
-    return plate.astype(np.float32), count > 0
+    background = np.take_along_axis(values, middle[None, ..., None].repeat(3, -1), 0)[0]
+    return background.astype(np.float32), count > 0

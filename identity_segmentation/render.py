@@ -24,14 +24,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from . import drawing
-from .analysis import Analysis, Cancelled, Sample
+from .analysis import Analysis, Sample
 from .engines.protocols import BoxSegmenter
-from .errors import InputError, OutputError
+from .errors import Cancelled, InputError, OutputError
 from .files import atomic_write
 from .geometry import encode_rle
 from .images import blurred, write_image
 from .mattes import Mattes, Scene, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
-from .tracking import TrackName
+from .naming import TrackName
 from .types import Face, Frame, Match, Segment, Sighting
 from .video import FORMATS, SegmentWriter, VideoReader, format_for, join_segments, prefetched
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .analysis import Analysis, Cancelled, check_sampling, header_of, matching_lines, read_analysis, write_lines
+from .analysis import Analysis, check_sampling, header_of, matching_lines, read_analysis, write_lines
+from .cuts import CutDetector, first_of_shot
 from .engines.protocols import BoxSegmenter
-from .errors import InputError
+from .errors import Cancelled, InputError
 from .geometry import clip_box, encode_rle, mask_box
 from .propagation import Propagator, box_opinion, box_seed
-from .tracking import CutDetector, first_of_shot
 from .types import Frame
 from .video import VideoReader, prefetched
 

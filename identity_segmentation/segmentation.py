@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from .engines.protocols import BoxSegmenter, FaceEngine
@@ -142,18 +141,3 @@ def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment
         tight = mask_box(mask)
         result.append(replace(segment, mask=mask, alpha=alpha, box=segment.box if tight is None else tight))
     return result
-
-
-def united(segments: Sequence[Segment], shape: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W) matte of everything in several segments."""
-    alpha = np.zeros(shape, np.uint8)
-    for segment in segments:
-        np.maximum(alpha, soft_alpha(segment), out=alpha)
-    return alpha
-
-
-def soft_alpha(segment: Segment) -> np.ndarray:
-    """uint8 (H, W) matte of a segment: the engine's own, or its mask with a one-pixel feather."""
-    if segment.alpha is not None:
-        return segment.alpha
-    return cv2.GaussianBlur(segment.mask.astype(np.uint8) * 255, (0, 0), 0.8)

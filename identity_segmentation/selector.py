@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .canvas import Canvas
-from .drawing import name_fonts
 from .errors import EngineUnavailable, IdentitySegmentationError, InputError
+from .fonts import name_fonts
 from .labeling import LabelJob
 from .marks import BRUSH_SIZES, MOST_IDS, Mark, checked_id, colour_of_id
 

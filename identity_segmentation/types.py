@@ -245,7 +245,7 @@ class PossessionResult:
     status: Status
 
 
-class Reference(NamedTuple):
+class Exemplar(NamedTuple):
     """A picture in which somebody marked what is to be found: few-shot engines learn from a handful.
 
     image is uint8 (H, W, 3), BGR; masks has, for each id marked in it, a bool (H, W). Where nothing is marked, there is

@@ -31,15 +31,15 @@ from pathlib import Path
 import numpy as np
 
 from . import doctor, drawing
-from .analysis import Cancelled, correct, read_analysis
+from .analysis import correct, read_analysis
 from .engines.protocols import TextSegmenter
-from .errors import EngineUnavailable, GalleryError, IdentitySegmentationError, InputError
+from .errors import Cancelled, EngineUnavailable, GalleryError, IdentitySegmentationError, InputError
 from .files import safe_filename
 from .gallery import Gallery, open_gallery
+from .geometry import united
 from .images import read_image, write_image
 from .pipeline import IdentityAwareSegmentation
 from .render import VIEWS
-from .segmentation import united
 from .types import Sighting
 
 try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakeFaces, FakeMasks
 
-from identity_segmentation.engines._nets import package_folder
+from identity_segmentation.files import package_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("IDSEG_DATA") or ROOT.parent / "shared" / "data")

@@ -11,15 +11,8 @@ from test_following import WholeBox, ball, ground
 from test_video import make_video
 
 from identity_segmentation.cli import main
-from identity_segmentation.clips import (
-    ClipSettings,
-    chosen_clips,
-    parse_between,
-    parse_box,
-    process_folder,
-    taken_at,
-    write_crop,
-)
+from identity_segmentation.clip_settings import ClipSettings, chosen_clips, parse_between, parse_box, taken_at
+from identity_segmentation.clips import process_folder, write_crop
 from identity_segmentation.errors import EngineUnavailable, InputError
 from identity_segmentation.geometry import decode_rle
 from identity_segmentation.types import Segment

@@ -11,7 +11,7 @@ from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.engines.protocols import ExemplarSegmenter, PointSegmenter
 from identity_segmentation.errors import EngineUnavailable, InputError
 from identity_segmentation.geometry import mask_box, mask_iou
-from identity_segmentation.types import Reference
+from identity_segmentation.types import Exemplar
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def engine(request):
 def references():
     """Five of different sizes; the third shows nothing of id 2, the fifth shows nothing at all."""
     sizes = [(60, 80), (90, 70), (64, 64), (50, 120), (70, 70)]
-    found = [Reference(*scene(*size, seed=n, stripe=n < 2, discs=0 if n == 4 else 2)) for n, size in enumerate(sizes)]
+    found = [Exemplar(*scene(*size, seed=n, stripe=n < 2, discs=0 if n == 4 else 2)) for n, size in enumerate(sizes)]
     assert not found[4].masks[1].any()
     return found
 
@@ -95,18 +95,18 @@ def test_more_than_four_references_are_used(name, request):
     other = [{1: ~usual[0][1]}, *usual[1:]]
     found = []
     for masks in (usual, other):
-        learned = engine.learn([Reference(p, m) for p, m in zip(pictures, masks, strict=True)])
+        learned = engine.learn([Exemplar(p, m) for p, m in zip(pictures, masks, strict=True)])
         found.append(learned.label(target)[1])
     assert found[0].score != found[1].score
 
 
 def test_without_a_mark_there_is_nothing_to_learn(engine):
     image = scene(40, 40, seed=1)[0]
-    for references in ([], [Reference(image, {})], [Reference(image, {1: np.zeros((40, 40), bool)})]):
+    for references in ([], [Exemplar(image, {})], [Exemplar(image, {1: np.zeros((40, 40), bool)})]):
         with pytest.raises(InputError, match="nothing is marked"):
             engine.learn(references)
     with pytest.raises(InputError, match="bool mask of shape"):
-        engine.learn([Reference(image, {1: np.zeros((5, 5), bool)})])
+        engine.learn([Exemplar(image, {1: np.zeros((5, 5), bool)})])
 
 
 def test_points_and_boxes_give_one_mask(engine):
@@ -208,7 +208,7 @@ def test_a_light_checkpoint_says_that_it_cannot_learn(torch, tmp_path, reference
 
 
 def test_pixels_find_what_was_marked_and_nothing_where_there_is_nothing():
-    learned = PixelClassifier([Reference(*scene(80, 100, seed=n, stripe=True)) for n in range(3)], "e")
+    learned = PixelClassifier([Exemplar(*scene(80, 100, seed=n, stripe=True)) for n in range(3)], "e")
     fits = {1: [], 2: []}
     for seed in range(10, 14):
         image, masks = scene(90, 90, seed=seed, stripe=True)
@@ -221,14 +221,14 @@ def test_pixels_find_what_was_marked_and_nothing_where_there_is_nothing():
 
 
 def test_a_reference_given_as_a_target_returns_its_mark():
-    references = [Reference(*scene(80, 100, seed=n)) for n in range(3)]
+    references = [Exemplar(*scene(80, 100, seed=n)) for n in range(3)]
     learned = PixelClassifier(references, "e")
     for reference in references:
         assert mask_iou(reference.masks[1], learned.label(reference.image)[1].mask) > 0.85
 
 
 def test_light_and_contrast_do_not_matter():
-    learned = PixelClassifier([Reference(*scene(80, 100, seed=n)) for n in range(3)], "e")
+    learned = PixelClassifier([Exemplar(*scene(80, 100, seed=n)) for n in range(3)], "e")
     image, masks = scene(80, 100, seed=12)
     darker = np.clip(image.astype(float) * 0.6 - 10, 0, 255).astype(np.uint8)
     assert mask_iou(masks[1], learned.label(darker)[1].mask) > 0.7
@@ -239,7 +239,7 @@ def test_colour_is_seen_where_there_is_colour():
         grey, masks = scene(70, 90, seed=seed, discs=3)
         flat = np.full_like(grey, 120) + RNG.integers(0, 8, grey.shape, dtype=np.uint8)
         flat[masks[1]] = (60, 140, 140)  # about as bright as the rest
-        return Reference(flat, masks)
+        return Exemplar(flat, masks)
 
     learned = PixelClassifier([coloured(n) for n in range(2)], "e")
     target = coloured(9)
@@ -254,7 +254,7 @@ def test_thin_things_in_large_pictures_are_worked_on_at_a_larger_size():
         points = np.stack([np.linspace(100, 1100, 9), rng.integers(300, 600, 9)], 1).astype(np.int32)
         cv2.polylines(mask, [points], False, 1, 3)
         image[mask > 0] -= 70
-        return Reference(np.dstack([np.clip(image, 0, 255).astype(np.uint8)] * 3), {1: mask > 0})
+        return Exemplar(np.dstack([np.clip(image, 0, 255).astype(np.uint8)] * 3), {1: mask > 0})
 
     learned = PixelClassifier([cracked(1)], "e")
     assert learned._area == 1024**2
@@ -264,7 +264,7 @@ def test_thin_things_in_large_pictures_are_worked_on_at_a_larger_size():
 
 def test_a_picture_marked_all_over_is_learnt_as_such():
     image = scene(40, 40, seed=1)[0]
-    learned = PixelClassifier([Reference(image, {3: np.ones((40, 40), bool)})], "e")
+    learned = PixelClassifier([Exemplar(image, {3: np.ones((40, 40), bool)})], "e")
     assert learned.label(image)[3].mask.all()
 
 

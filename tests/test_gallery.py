@@ -710,6 +710,8 @@ def test_an_edit_of_no_gallery_makes_no_folder_unless_there_is_something_to_begi
 
 
 def test_two_edits_at_once_are_one_after_the_other(tmp_path, fake_faces):
-    Gallery.empty(fake_faces).with_person("Ada", embedding(PEOPLE["Ada"])[None], [Reference("x", "a", 0)]).save(tmp_path)
+    Gallery.empty(fake_faces).with_person("Ada", embedding(PEOPLE["Ada"])[None], [Reference("x", "a", 0)]).save(
+        tmp_path
+    )
     with pytest.raises(GalleryLocked, match="another process"):
         Gallery.edit(tmp_path, lambda g: Gallery.edit(tmp_path, lambda h: h)[1])

@@ -160,7 +160,7 @@ def test_the_size_limit_can_be_set(tmp_path, corner):
 
 
 def test_the_limit_can_be_raised_above_pillows_own(tmp_path, monkeypatch):
-    from identity_segmentation.images import Image
+    from PIL import Image
 
     (tmp_path / "large.png").write_bytes(_png_header(20000, 10000))
     monkeypatch.setenv("IDSEG_MAX_PIXELS", "250000000")
@@ -276,7 +276,9 @@ def test_a_folder_of_results_is_never_another_files(tmp_path):
     assert second.name == "x-2"
     (second / "result.json").parent.mkdir()
     (second / "result.json").write_text("not JSON")
-    assert own_folder(tmp_path / "out", tmp_path / "b" / "x.jpg", "result.json").name == "x-3", "whose it is is not known"
+    assert own_folder(tmp_path / "out", tmp_path / "b" / "x.jpg", "result.json").name == "x-3", (
+        "whose it is is not known"
+    )
     taken = set()
     assert [own_folder(tmp_path / "o", tmp_path / d / "X.jpg", "result.json", taken).name for d in "abc"] == [
         "X", "X-2", "X-3"

@@ -17,12 +17,14 @@ import pytest
 from fakes import FakeLearner
 from PIL import Image
 
+from identity_segmentation.calibration import Calibration
 from identity_segmentation.canvas import Canvas
 from identity_segmentation.cli import main
 from identity_segmentation.errors import EngineUnavailable, ImageError, InputError, OutputError
 from identity_segmentation.images import read_image
-from identity_segmentation.labeling import Calibration, LabelJob
-from identity_segmentation.marks import Mark, MarkBook, Marks
+from identity_segmentation.labeling import LabelJob
+from identity_segmentation.markbook import MarkBook
+from identity_segmentation.marks import Mark, Marks
 from identity_segmentation.types import Trial
 
 RED, BLUE, GREY = (40, 40, 220), (220, 60, 40), (120, 125, 120)
@@ -617,7 +619,7 @@ def test_a_wrong_command_says_so_in_a_sentence(folder, capsys, words, reason):
 def test_the_help_names_every_format_and_state(capsys):
     from identity_segmentation.cli_label import _STATES
     from identity_segmentation.export import FORMATS
-    from identity_segmentation.labeling import STATES
+    from identity_segmentation.manifest import STATES
 
     assert _STATES == STATES  # said twice, so that --help loads nothing
 

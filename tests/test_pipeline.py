@@ -19,7 +19,7 @@ from identity_segmentation.errors import (
     UnknownPerson,
 )
 from identity_segmentation.files import check_writable
-from identity_segmentation.pipeline import segment_folder, segment_to_files
+from identity_segmentation.results import segment_folder, segment_to_files
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from test_matching import at, face, people
 from identity_segmentation import match_faces
 from identity_segmentation.analysis import Analysis, FaceRecord, Sample
 from identity_segmentation.errors import InputError
+from identity_segmentation.naming import name_tracks
 from identity_segmentation.rule import NamingRule
-from identity_segmentation.tracking import TrackPoint, name_tracks
+from identity_segmentation.tracking import TrackPoint
 
 
 def test_a_tie_in_a_small_gallery_is_nobodys_in_a_picture_and_in_a_video():

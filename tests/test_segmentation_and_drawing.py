@@ -11,8 +11,10 @@ from fakes import BACKGROUND, PEOPLE, SIDE, FakeMasks, draw
 
 from identity_segmentation import annotate, cutout, overlay, segment_by_box, segment_matches
 from identity_segmentation import drawing as drawing_module
+from identity_segmentation import fonts as fonts_module
 from identity_segmentation.errors import InputError
-from identity_segmentation.segmentation import separate, soft_alpha
+from identity_segmentation.geometry import soft_alpha
+from identity_segmentation.segmentation import separate
 from identity_segmentation.types import Face, Match, Segment, Sighting
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
@@ -180,8 +182,8 @@ def test_faces_at_the_border_and_outside_are_drawn_without_complaint():
 
 
 def test_names_in_three_scripts_are_drawn_not_boxes():
-    if drawing_module.missing_scripts():
-        pytest.skip(f"no font for {drawing_module.missing_scripts()} here; {drawing_module.FONT_HINT}")
+    if fonts_module.missing_scripts():
+        pytest.skip(f"no font for {fonts_module.missing_scripts()} here; {fonts_module.FONT_HINT}")
     plain = np.full((80, 400, 3), 255, np.uint8)
 
     def label(text):
@@ -193,12 +195,12 @@ def test_names_in_three_scripts_are_drawn_not_boxes():
 
 
 def test_a_missing_font_is_said_once_with_the_remedy(monkeypatch, caplog):
-    monkeypatch.setattr(drawing_module, "_font_files", lambda: ())
-    drawing_module._font.cache_clear()
+    monkeypatch.setattr(fonts_module, "font_files", lambda: ())
+    fonts_module._font.cache_clear()
     with caplog.at_level(logging.WARNING):
         drawing_module.draw_labels(draw(), [(np.array([20, 50, 60, 70]), "장원영", (0, 0, 0))])
         drawing_module.draw_labels(draw(), [(np.array([20, 50, 60, 70]), "가을", (0, 0, 0))])
-    drawing_module._font.cache_clear()
+    fonts_module._font.cache_clear()
     assert caplog.text.count("no font for hangul") == 1 and "fonts-noto-cjk" in caplog.text
 
 

@@ -297,7 +297,7 @@ def test_names_in_every_script_are_drawn(folder):
 
     import matplotlib
 
-    from identity_segmentation.drawing import missing_scripts
+    from identity_segmentation.fonts import missing_scripts
     from identity_segmentation.selector import SmartSelector
 
     if missing_scripts():

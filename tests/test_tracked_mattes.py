@@ -10,8 +10,8 @@ import pytest
 from fakes import BACKGROUND, PEOPLE, draw
 from test_video import ADA, BO, MasksThroughCompression, make_video, people, walk  # noqa: F401
 
-from identity_segmentation.analysis import Cancelled, FaceRecord
-from identity_segmentation.errors import InputError
+from identity_segmentation.analysis import FaceRecord
+from identity_segmentation.errors import Cancelled, InputError
 from identity_segmentation.geometry import decode_rle
 from identity_segmentation.tracking import TrackPoint
 from identity_segmentation.types import Segment
@@ -161,7 +161,7 @@ def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size
 
     from identity_segmentation.analysis import Analysis
     from identity_segmentation.mattes import Scene
-    from identity_segmentation.tracking import TrackName
+    from identity_segmentation.naming import TrackName
 
     header = {"sampling": sampling, "width": size[0], "height": size[1], "people": ["Ada", "Bo"], "fps": [25, 1]}
     analysis = Analysis(Path("none"), header, tuple(samples), {}, {}, frames, "")

@@ -168,7 +168,7 @@ def test_a_video_comes_with_files_a_timeline_and_a_correction(page, example):
 
 
 def test_a_job_is_cancelled_and_leaves_nothing_running(page, example):
-    from identity_segmentation.analysis import Cancelled
+    from identity_segmentation.errors import Cancelled
 
     def progress(*_):
         page.stop("mine")

@@ -16,12 +16,14 @@ import pytest
 from fakes import BACKGROUND, PEOPLE, FakeFaces, FakeMasks, draw, near
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
-from identity_segmentation.analysis import Cancelled, correct, merge, read_analysis
+from identity_segmentation.analysis import correct, merge, read_analysis
 from identity_segmentation.cli import main
-from identity_segmentation.errors import InputError, OutputError, UnknownPerson, VideoError
+from identity_segmentation.cuts import CutDetector
+from identity_segmentation.errors import Cancelled, InputError, OutputError, UnknownPerson, VideoError
+from identity_segmentation.naming import name_tracks
 from identity_segmentation.rule import NamingRule
 from identity_segmentation.smoothing import Flow, TemporalSmoother, carry
-from identity_segmentation.tracking import CutDetector, SimpleTracker, name_tracks
+from identity_segmentation.tracking import SimpleTracker
 from identity_segmentation.types import Face
 from identity_segmentation.video import VideoReader, prefetched
 
@@ -470,8 +472,9 @@ def test_people_can_be_left_out(people, clip, tmp_path):
 
 def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
     from identity_segmentation.analysis import Analysis, Sample
+    from identity_segmentation.naming import TrackName
     from identity_segmentation.render import _crop_path
-    from identity_segmentation.tracking import TrackName, TrackPoint
+    from identity_segmentation.tracking import TrackPoint
 
     def sample(index, x, cut, track):
         return Sample(index, index / 25, cut, (), (TrackPoint(track, (x, 40, x + 24, 64), "body"),))

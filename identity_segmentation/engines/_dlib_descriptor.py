@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EngineUnavailable
-from ._nets import package_folder
+from ..files import package_folder
 
 CHIP = 150  # the network's input, in pixels
 DIM = 128

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import clip_box, mask_iou
-from ..types import Reference, Segment, Trial, as_image
+from ..types import Exemplar, Segment, Trial, as_image
 
 _FOLDS = 8  # with more references than this, several are left out at a time
 
 
-def ids_of(references: Sequence[Reference]) -> tuple[int, ...]:
+def ids_of(references: Sequence[Exemplar]) -> tuple[int, ...]:
     """The ids that are marked somewhere, in rising order.
 
     Raises:
@@ -36,7 +36,7 @@ def ids_of(references: Sequence[Reference]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def held_out(references: Sequence[Reference], most: int = _FOLDS) -> Iterator[tuple[list[Reference], list[Reference]]]:
+def held_out(references: Sequence[Exemplar], most: int = _FOLDS) -> Iterator[tuple[list[Exemplar], list[Exemplar]]]:
     """(left out, the others) so that every reference is left out once, in `most` groups at most; nothing where there is
     only one."""
     folds = min(most, len(references))
@@ -44,7 +44,7 @@ def held_out(references: Sequence[Reference], most: int = _FOLDS) -> Iterator[tu
         yield list(references[fold::folds]), [r for i, r in enumerate(references) if i % folds != fold]
 
 
-def trials_of(reference: Reference, found: Mapping[int, Segment]) -> Iterator[Trial]:
+def trials_of(reference: Exemplar, found: Mapping[int, Segment]) -> Iterator[Trial]:
     """How well a reference that was left out was labelled: a trial for each id that was said to be there."""
     nothing = np.zeros(reference.image.shape[:2], bool)
     for number, segment in found.items():
@@ -54,9 +54,9 @@ def trials_of(reference: Reference, found: Mapping[int, Segment]) -> Iterator[Tr
 
 
 class Memory(Protocol):
-    """A tracker that has seen the references: `look` says what it makes of one more picture, and forgets it."""
+    """A tracker that has seen the references: `answer` says what it makes of one more picture, and forgets it."""
 
-    def look(self, image_bgr: np.ndarray) -> dict[int, Segment]: ...
+    def answer(self, image_bgr: np.ndarray) -> dict[int, Segment]: ...
 
 
 class Examples:
@@ -76,7 +76,7 @@ class Examples:
     parallel = False
 
     def __init__(
-        self, references: Sequence[Reference], remembering: Callable[[Sequence[Reference], Sequence[int]], Memory]
+        self, references: Sequence[Exemplar], remembering: Callable[[Sequence[Exemplar], Sequence[int]], Memory]
     ):
         self.ids = ids_of(references)
         self._remembering, self._lock = remembering, threading.Lock()
@@ -86,13 +86,13 @@ class Examples:
     def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """See `Learned`."""
         with self._lock:
-            return as_labels(self._memory.look(image_bgr))
+            return as_labels(self._memory.answer(image_bgr))
 
-    def _tried(self, references: Sequence[Reference]) -> Iterator[Trial]:
+    def _tried(self, references: Sequence[Exemplar]) -> Iterator[Trial]:
         for left_out, others in held_out(references):
             memory = self._remembering(others, self.ids)
             for image, masks in left_out:
-                yield from trials_of(Reference(image, masks), as_labels(memory.look(image)))
+                yield from trials_of(Exemplar(image, masks), as_labels(memory.answer(image)))
 
 
 def as_labels(found: Mapping[int, Segment]) -> dict[int, Segment]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EngineUnavailable
+from ..files import package_folder
 
 MEDIAPIPE_WHEEL = "mediapipe==0.10.14"
 
@@ -58,12 +58,6 @@ FETCH_COMMAND = "idseg fetch-nets"
 def nets_folder() -> Path:
     """Where `fetch_nets` puts the files: beside the packages of this Python environment."""
     return Path(os.environ.get("IDSEG_NETS") or Path(sys.prefix) / "share" / "identity_segmentation")
-
-
-def package_folder(package: str) -> Path | None:
-    """The folder of an installed package, located without importing it; None if it is not installed."""
-    spec = importlib.util.find_spec(package)
-    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
 def _mediapipe_root() -> Path | None:

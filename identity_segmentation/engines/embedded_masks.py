@@ -19,7 +19,7 @@ import numpy as np
 from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou, whole_box
 from ..images import shrink_to
 from ..settings import Settings
-from ..types import Face, Reference, Segment, as_image
+from ..types import Exemplar, Face, Segment, as_image
 from ._examples import checked_points
 from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .embedded_parts import find_part, part_named
@@ -226,7 +226,7 @@ class EmbeddedMasks:
             mask, _SCORE_GRABCUT if tight is not None else 0.0, fallback if tight is None else tight, self.id
         )
 
-    def learn(self, references: Sequence[Reference]) -> PixelClassifier:
+    def learn(self, references: Sequence[Exemplar]) -> PixelClassifier:
         """Few-shot by a classifier of pixels; see `ExemplarSegmenter`."""
         return PixelClassifier(references, self.id)
 

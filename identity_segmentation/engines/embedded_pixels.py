@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ..geometry import mask_box, whole_box
-from ..types import Reference, Segment, Trial, as_image
+from ..types import Exemplar, Segment, Trial, as_image
 from ._examples import held_out, ids_of, trials_of
 
 _AREAS = (512**2, 1024**2)  # pixels at work; the larger only where what is marked would be thinner than _THIN
@@ -55,7 +55,7 @@ class PixelClassifier:
 
     parallel = True
 
-    def __init__(self, references: Sequence[Reference], engine: str):
+    def __init__(self, references: Sequence[Exemplar], engine: str):
         self.ids = ids_of(references)
         self._engine = engine
         self._colour, self._area = _looked_over(references)
@@ -71,7 +71,7 @@ class PixelClassifier:
             known = [taken[places[id(reference)]] for reference in others]
             models = {i: _Model([t[i] for t in known]) for i in self.ids if any(t[i].things for t in known)}
             for image, masks in left_out:
-                yield from trials_of(Reference(image, masks), self._labelled(image, models))
+                yield from trials_of(Exemplar(image, masks), self._labelled(image, models))
 
     def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """See `Learned`."""
@@ -124,7 +124,7 @@ def _at_work(image: np.ndarray, area: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _looked_over(references: Sequence[Reference]) -> tuple[bool, int]:
+def _looked_over(references: Sequence[Exemplar]) -> tuple[bool, int]:
     """Is any reference in colour; and the smaller of `_AREAS` unless half of what is marked is too thin for it."""
     thick, colour = [], False
     for image, masks in references:
@@ -256,7 +256,7 @@ class _Sample:
         self.areas = stats[1:, cv2.CC_STAT_AREA].tolist()
 
 
-def _samples(reference: Reference, ids, area: int, colour: bool, rng, share: float) -> dict[int, _Sample]:
+def _samples(reference: Exemplar, ids, area: int, colour: bool, rng, share: float) -> dict[int, _Sample]:
     image, marked = reference
     image = _at_work(image, area)
     looks = features(image, colour)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..settings import Settings
-from ..types import Face, Reference, Segment, Trial
+from ..types import Exemplar, Face, Segment, Trial
 
 
 @runtime_checkable
@@ -245,7 +245,7 @@ class ExemplarSegmenter(Protocol):
 
     id: str
 
-    def learn(self, references: Sequence[Reference]) -> Learned:
+    def learn(self, references: Sequence[Exemplar]) -> Learned:
         """Learn from references of any and differing sizes.
 
         Raises:

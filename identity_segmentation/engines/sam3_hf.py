@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import EngineUnavailable
 from ..geometry import whole_box
 from ..settings import Settings
-from ..types import Face, Reference, Segment, as_image
+from ..types import Exemplar, Face, Segment, as_image
 from . import _sam3, _torchvision
 from ._examples import Examples, checked_points
 
@@ -327,7 +327,7 @@ class Sam3HF:
         whole = whole_box(encoded.shape)
         return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if box is None else box, self.id)
 
-    def learn(self, references: Sequence[Reference]) -> Examples:
+    def learn(self, references: Sequence[Exemplar]) -> Examples:
         """Few-shot by the video memory; see `ExemplarSegmenter`.
 
         Raises:
@@ -336,7 +336,7 @@ class Sam3HF:
         """
         return Examples(references, self._remembering)
 
-    def _remembering(self, references: Sequence[Reference], ids: Sequence[int]) -> Session:
+    def _remembering(self, references: Sequence[Exemplar], ids: Sequence[int]) -> Session:
         session = self.start()
         for image, masks in references:
             nothing = np.zeros(image.shape[:2], bool)
@@ -438,7 +438,7 @@ class Session:
             found[who] = _sam3.to_segment(values, shape, float(scores[row]), whole, self._engine.id)
         return found
 
-    def look(self, image_bgr: np.ndarray) -> dict:
+    def answer(self, image_bgr: np.ndarray) -> dict:
         """A picture after all the frames so far, which leaves no trace: the next one is asked as if it were the first.
 
         Every seeded frame is attended to, however many there are (the library stops at four).

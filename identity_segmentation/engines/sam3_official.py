@@ -24,7 +24,7 @@ from ..errors import EngineUnavailable
 from ..files import atomic_write
 from ..geometry import whole_box
 from ..settings import Settings
-from ..types import Face, Reference, Segment, as_image
+from ..types import Exemplar, Face, Segment, as_image
 from . import _sam3, _torchvision
 from ._examples import Examples, checked_points
 from ._nets import nets_folder
@@ -257,7 +257,7 @@ class Sam3Official:
 
     # ---- few-shot
 
-    def learn(self, references: Sequence[Reference]) -> Examples:
+    def learn(self, references: Sequence[Exemplar]) -> Examples:
         """Few-shot by the video memory; see `ExemplarSegmenter`.
 
         Raises:
@@ -279,7 +279,7 @@ class Sam3Official:
 class _Memory:
     """The tracker's state after the references; a target is the frame after them, and is taken out again."""
 
-    def __init__(self, engine: Sam3Official, references: Sequence[Reference], ids: Sequence[int]):
+    def __init__(self, engine: Sam3Official, references: Sequence[Exemplar], ids: Sequence[int]):
         self._engine, self._ids, self._next = engine, list(ids), len(references)
         self._tracker = engine._model.inst_interactive_predictor.model
         self._tracker.backbone = engine._model.backbone
@@ -306,7 +306,7 @@ class _Memory:
         rgb = np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
         return self._engine._torch.from_numpy(rgb / 127.5 - 1)
 
-    def look(self, image_bgr: np.ndarray) -> dict[int, Segment]:
+    def answer(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """What the references make of a picture; it leaves no trace."""
         engine, state, tracker = self._engine, self._state, self._tracker
         before, tracker.max_cond_frames_in_attn = tracker.max_cond_frames_in_attn, -1

@@ -57,7 +57,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Thing:
+class LabelledObject:
     """One object of a picture: its id, pixels, tight xyxy box, and score 0..1."""
 
     id: int
@@ -82,13 +82,15 @@ class Job:
     folder: Path
     parts: bool = False
 
-    def things(self, picture: Labelled, parts: bool | None = None) -> Iterator[Thing]:
+    def things(self, picture: Labelled, parts: bool | None = None) -> Iterator[LabelledObject]:
         """The objects of a picture, by id."""
         for number, mask in sorted(picture.load().items()):
             for part in connected_parts(mask) if (self.parts if parts is None else parts) else [mask]:
                 box = mask_box(part)
                 if box is not None:
-                    yield Thing(number, part, tuple(int(v) for v in box), float(picture.scores.get(number, 1.0)))
+                    yield LabelledObject(
+                        number, part, tuple(int(v) for v in box), float(picture.scores.get(number, 1.0))
+                    )
 
 
 def export(

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..files import atomic_write
 from ..marks import hex_of_id
-from . import Job, Labelled, Thing, printable
+from . import Job, Labelled, LabelledObject, printable
 
 _WORD = 8
 _SIZES = (3, 4, 8, 16)  # bits of a run's length: the shortest that holds it is taken
@@ -53,7 +53,7 @@ def _task(job: Job, picture: Labelled) -> dict:
     }  # fmt: skip
 
 
-def _regions(picture: Labelled, thing: Thing, name: str, number: int) -> Iterator[dict]:
+def _regions(picture: Labelled, thing: LabelledObject, name: str, number: int) -> Iterator[dict]:
     width, height = picture.size
     common = {
         "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0,
