@@ -10,11 +10,11 @@ demo: $(VENV)/.ready
 	$(BIN)/idseg demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.ready-dev
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/identity.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from identity_segmentation.cli import main
+from identity_segmentation.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main(["ui", *sys.argv[1:]]))

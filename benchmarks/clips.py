@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import parser, require, table
 from video import encode
 
-from identity_segmentation.clip_settings import ClipSettings
-from identity_segmentation.clips import process_folder
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.geometry import decode_rle, mask_box
-from identity_segmentation.video import VideoReader
+from identity_segmentation.video.clip_settings import ClipSettings
+from identity_segmentation.video.clips import process_folder
+from identity_segmentation.video.files import VideoReader
 
 
 def cow(data: Path, scratch: Path) -> None:

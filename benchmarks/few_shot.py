@@ -30,12 +30,12 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import parser, require, table
 
-from identity_segmentation.calibration import Calibration
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.geometry import mask_box, mask_iou
-from identity_segmentation.labeling import LabelJob
-from identity_segmentation.marks import Mark
+from identity_segmentation.labels.calibration import Calibration
+from identity_segmentation.labels.job import LabelJob
+from identity_segmentation.labels.marks import Mark
 from identity_segmentation.types import Exemplar
 
 TILES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")

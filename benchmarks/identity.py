@@ -21,8 +21,8 @@ from _data import parser, require, table
 from identity_segmentation import Gallery, build_embeddings_db, identify, read_image
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
-from identity_segmentation.gallery import SCORINGS
-from identity_segmentation.matching import match_faces
+from identity_segmentation.people.gallery import SCORINGS
+from identity_segmentation.people.matching import match_faces
 from identity_segmentation.types import Face
 
 SETS = {
@@ -124,15 +124,15 @@ def main() -> None:
                 (name, engine.id, len(gallery), len(gallery.references), share, f"{pair_auc(gallery):.3f}",
                  f"{r['accepted']}/{r['asked']}", r["wrong"], f"{r['let_in']}/{r['strangers']}")
             )  # fmt: skip
-            bar = max(engine.threshold + engine.margin, gallery.look_alike_level())
+            level = max(engine.threshold + engine.margin, gallery.look_alike_level())
             for label, margin in (
                 ("threshold alone", 0.0),
                 ("threshold + fixed margin", engine.margin),
-                ("look-alike bar", None),
+                ("look-alike level", None),
             ):
                 q = evaluate(gallery, engine, "blend", margin)
                 rule_rows.append(
-                    (name, engine.id, label, f"{engine.threshold:.2f}" + (f", {bar:.2f}" if margin is None else ""),
+                    (name, engine.id, label, f"{engine.threshold:.2f}" + (f", {level:.2f}" if margin is None else ""),
                      f"{q['accepted']}/{q['asked']}", q["wrong"], f"{q['let_in']}/{q['strangers']}")
                 )  # fmt: skip
             for scoring in SCORINGS:
@@ -161,7 +161,7 @@ def main() -> None:
     )
     print("\n### Rules\n")
     print(
-        table(("set", "engine", "rule", "threshold, bar", "named right", "named wrong", "strangers named"), rule_rows)
+        table(("set", "engine", "rule", "threshold, level", "named right", "named wrong", "strangers named"), rule_rows)
     )
     print("\n### Scoring: mean of the references, best three, or the average of both\n")
     print(table(("set", "engine", "scoring", "top-1", "named right", "named wrong", "strangers named"), scoring_rows))

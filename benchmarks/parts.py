@@ -25,7 +25,7 @@ from _masks_data import clothing
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks, Head
 from identity_segmentation.engines.embedded_parts import CLASSES, find_part, learn_prior, write_prior
-from identity_segmentation.segmentation import segment_faces
+from identity_segmentation.masks.segmentation import segment_faces
 
 TOP = (4, 5, 8, 10, 11, 13, 22, 24, 26, 38, 46, 48, 49, 51, 54, 55)
 BOTTOM, TROUSERS, LEGWEAR = (25, 30, 31, 40, 42), (25, 31), (27, 45, 53, 44)

@@ -53,7 +53,7 @@ def main() -> None:
 
     from identity_segmentation import IdentityAwareSegmentation, cutout, overlay, read_image, segment_matches
     from identity_segmentation.drawing import annotate
-    from identity_segmentation.gallery import Gallery, Person, Reference
+    from identity_segmentation.people.gallery import Gallery, Person, Reference
     from identity_segmentation.types import unit
 
     started = time.perf_counter()

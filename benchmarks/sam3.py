@@ -155,7 +155,7 @@ def full(options) -> None:
             people.build_gallery(data / "identity/friends/refs")
             clip = Path(scratch) / "clip.mp4"
             enlarged(data / "identity/friends/friends.mp4", clip, (1920, 1080), 30)
-            from identity_segmentation.video import VideoReader
+            from identity_segmentation.video.files import VideoReader
 
             with VideoReader(clip) as reader:
                 image = next(iter(reader)).image

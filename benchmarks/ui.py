@@ -22,7 +22,8 @@ from _data import table
 
 from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
 from identity_segmentation.demo import write_example
-from identity_segmentation.ui import Page, launch
+from identity_segmentation.ui.page import Page
+from identity_segmentation.ui.serving import launch
 
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 READY = "name => document.querySelector('#segment_evidence textarea').value.startsWith(name + ', similarity')"

@@ -28,15 +28,15 @@ from _data import ROOT, parser, require, table
 from _masks_data import penn_fudan
 
 from identity_segmentation import IdentityAwareSegmentation, SimpleTracker
-from identity_segmentation.analysis import read_analysis
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
 from identity_segmentation.geometry import box_iou, decode_rle, mask_box
-from identity_segmentation.propagation import Propagator, box_opinion, box_seed
-from identity_segmentation.smoothing import Flow
 from identity_segmentation.types import Face
-from identity_segmentation.video import VideoReader
+from identity_segmentation.video.analysis import read_analysis
+from identity_segmentation.video.files import VideoReader
+from identity_segmentation.video.flow import Flow
+from identity_segmentation.video.propagation import Propagator, box_opinion, box_seed
 
 
 def heads_at(found, names, index: int):

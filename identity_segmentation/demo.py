@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 
 from . import drawing
-from .enrolment import build_embeddings_db
 from .errors import InputError
 from .files import atomic_write, package_folder, safe_filename
-from .gallery import PALETTE
 from .images import decode_image, read_image, shrink_to, write_image
+from .people.enrolment import build_embeddings_db
+from .people.gallery import PALETTE
 from .pipeline import IdentityAwareSegmentation, Look
 from .settings import Settings
-from .types import Sighting
-from .video import FORMATS, SegmentWriter
+from .types import Face, Sighting
+from .video.files import FORMATS, SegmentWriter
 
 _NAMES = ("Mina", "준호", "ดาว", "Leo", "Nora", "하나")  # left to right in the example picture
 _ASTRONAUT = "Eileen"
@@ -47,7 +47,14 @@ def run_demo(
     gallery_folder: str | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Build, identify, segment, write and print; returns 0 if everyone was given the right name, and only they."""
+    """Build, identify, segment, write and print; returns 0 if everyone was given the right name, and only they.
+
+    Args:
+        output: folder that pictures are written to.
+        face_engine, segmenter: names of engines.
+        gallery_folder: where the people are kept; None = in `output`.
+        settings: everything else; None = `Settings.from_env()`.
+    """
     started = time.perf_counter()
     group, astronaut, stranger = _pictures()
     folder = Path(gallery_folder or output / "demo-gallery")
@@ -90,7 +97,13 @@ def write_example(folder: str | Path) -> tuple[str, str]:
 
 
 def write_clip(folder: str | Path, image: np.ndarray, seconds: float = 2.0) -> Path:
-    """Write a short clip that pans over a picture, for a folder of inputs that has no video."""
+    """Write a short clip that pans over a picture, for a folder of inputs that has no video.
+
+    Args:
+        folder: the clip becomes ``clip.mp4`` in it.
+        image: uint8 (H, W, 3), BGR.
+        seconds: length, at 25 frames a second.
+    """
     path, rate = Path(folder) / "clip.mp4", Fraction(25)
     width, height = (int(0.85 * side) // 2 * 2 for side in image.shape[1::-1])
     count = int(seconds * rate)
@@ -126,7 +139,7 @@ def _write_dataset(pipeline, folder: Path, group: np.ndarray, astronaut: np.ndar
     faces = sorted(pipeline.face_engine.faces(group, embed=False), key=lambda f: f.centre[0])
     if len(faces) != len(_NAMES):
         raise InputError(f"expected {len(_NAMES)} faces in InsightFace's example picture, found {len(faces)}")
-    people = [*zip(_NAMES, [_portrait(group, f) for f in faces], strict=True), (_ASTRONAUT, astronaut)]
+    people = [*zip(_NAMES, [portrait(group, f) for f in faces], strict=True), (_ASTRONAUT, astronaut)]
     members = []
     for number, (name, photo) in enumerate(people, 1):
         write_image(folder / f"person_{number}" / "reference.png", photo)
@@ -135,7 +148,8 @@ def _write_dataset(pipeline, folder: Path, group: np.ndarray, astronaut: np.ndar
         file.write("\n".join(members).encode())
 
 
-def _portrait(image: np.ndarray, face) -> np.ndarray:
+def portrait(image: np.ndarray, face: Face) -> np.ndarray:
+    """The part of a picture around a face, as a reference photo would show it."""
     x, y = face.centre
     reach = 0.95 * face.side
     x0, y0 = int(max(0, x - reach)), int(max(0, y - reach))
@@ -169,19 +183,19 @@ def _fit(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def _print_rows(query: _Query, look: Look, seconds: float) -> int:
-    sightings = sorted(look.sightings, key=lambda s: s.match.face.centre[0])
-    wrong = abs(len(sightings) - len(query.truth))
-    for truth, sighting in zip(query.truth, sightings, strict=False):
-        match = sighting.match
-        area = sighting.segment.area if sighting.segment else 0
+    seen = [(s.match, s.segment) for s in look.sightings if s.match is not None]
+    seen.sort(key=lambda pair: pair[0].face.centre[0])
+    wrong = abs(len(seen) - len(query.truth))
+    for truth, (match, segment) in zip(query.truth, seen, strict=False):
+        area = segment.area if segment else 0
         right = match.name == truth
         wrong += not right
         print(
             f"{query.label:<12} {_pad(truth or 'a stranger', 10)} {_pad(match.name or 'unknown', 10)} "
             f"{match.similarity:>10.2f}  {match.margin:>6.2f}  {area:>11}  {seconds:>7.2f}{'' if right else '  WRONG'}"
         )
-    if len(sightings) != len(query.truth):
-        print(f"{query.label:<12} {len(sightings)} faces found, {len(query.truth)} are there  WRONG")
+    if len(seen) != len(query.truth):
+        print(f"{query.label:<12} {len(seen)} faces found, {len(query.truth)} are there  WRONG")
     return wrong
 
 
@@ -202,7 +216,7 @@ def _write_results(output: Path, label: str, look: Look, pipeline) -> None:
     for sighting in look.sightings:
         if sighting.segment is not None:
             picture = drawing.cutout(look.image, sighting.segment, crop=True)
-            write_image(folder / f"{safe_filename(sighting.name)}_cutout.png", picture)
+            write_image(folder / f"{safe_filename(sighting.name or 'unknown')}_cutout.png", picture)
 
 
 def _contact_sheet(looks: Sequence[tuple[str, Look]], pipeline) -> np.ndarray:
@@ -221,7 +235,7 @@ def _contact_sheet(looks: Sequence[tuple[str, Look]], pipeline) -> np.ndarray:
 
 def _on_checkerboard(image: np.ndarray, sightings: Sequence[Sighting]) -> np.ndarray:
     y, x = np.indices(image.shape[:2]) // 24
-    board = np.where((x + y) % 2, 225, 170).astype(np.float32)[..., None].repeat(3, axis=2)
+    board: np.ndarray = np.where((x + y) % 2, 225, 170).astype(np.float32)[..., None].repeat(3, axis=2)
     for sighting in sightings:
         if sighting.segment is not None:
             picture = drawing.cutout(image, sighting.segment)

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 def examine(settings: Settings | None = None) -> Iterator[Finding]:
     """All findings, in order; a check that fails for want of a package is itself a finding."""
     settings = settings or Settings.from_env()
-    for check in (_python, _packages, _gpu, _torch, _onnxruntime, _engines, _sam3, _video, _extras):
+    for check in (_python, _packages, _gpu, _torch, _onnxruntime, _engines, _video, _extras):
         try:
             yield from check(settings)
         except ImportError as error:
@@ -139,37 +139,10 @@ def _onnxruntime(settings: Settings) -> Iterator[Finding]:
 
 
 def _engines(settings: Settings) -> Iterator[Finding]:
-    from .engines import face_engine, segmenter
-    from .engines.insightface_faces import find_pack
-    from .errors import EngineUnavailable
+    from .engines import findings
 
-    for label, make in (("embedded faces", face_engine), ("embedded masks", segmenter)):
-        try:
-            yield Finding(OK, label, make("embedded", settings).describe())
-        except EngineUnavailable as error:
-            yield Finding(MISSING, label, str(error))
-    try:
-        pack = find_pack(settings.insightface_pack, settings.insightface_models)
-        yield Finding(OK, "insightface pack", str(pack))
-    except EngineUnavailable as error:
-        yield Finding(NOTE, "insightface pack", str(error))
-
-
-def _sam3(settings: Settings) -> Iterator[Finding]:
-    from .engines import sam3_hf, sam3_official
-    from .engines._sam3 import REPOSITORY, cached_file, has_token
-
-    for name, module in (("sam3", sam3_official), ("sam3-hf", sam3_hf)):
-        why = module.ready(settings)
-        yield Finding(NOTE if why else OK, name, why or "ready; `auto` takes it")
-    page = f"https://huggingface.co/{REPOSITORY}"
-    found = [n for n in ("sam3.pt", "model.safetensors") if cached_file(REPOSITORY, n) is not None]
-    if found:
-        yield Finding(OK, "sam3 weights", f"in the cache: {', '.join(found)}")
-    elif has_token():
-        yield Finding(NOTE, "sam3 weights", f"not fetched yet; a token is here; access is asked for on {page}")
-    else:
-        yield Finding(NOTE, "sam3 weights", f"gated: ask for access on {page}, then run: hf auth login")
+    for name, state, detail in findings(settings):
+        yield Finding({"ok": OK, "missing": MISSING, "note": NOTE}[state], name, detail)
 
 
 def _video(settings: Settings) -> Iterator[Finding]:

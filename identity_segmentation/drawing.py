@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .fonts import font_runs
-from .geometry import mask_box, soft_alpha
+from .geometry import mask_extent, soft_alpha
 from .types import Match, Segment, Sighting, as_image
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,17 @@ def annotate(
 def overlay(
     scene: np.ndarray, sightings: Sequence[Sighting], colour_of: ColourOf | None = None, opacity: float = 0.5
 ) -> np.ndarray:
-    """The people's pixels tinted in their colours, with a thin outline; everything else untouched."""
+    """The people's pixels tinted in their colours, with a thin outline; everything else untouched.
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        sightings: of one picture; those without pixels are left out.
+        colour_of: a person's name -> (b, g, r).
+        opacity: of the tint, 0..1.
+    """
     result = as_image(scene).copy()
-    drawn = [s for s in sightings if s.segment is not None and s.segment.area]
-    _tint(result, [(s.segment, _colour(s, colour_of)) for s in drawn], opacity)
+    drawn = [(s.segment, _colour(s, colour_of)) for s in sightings if s.segment is not None and s.segment.area]
+    _tint(result, drawn, opacity)
     return result
 
 
@@ -88,7 +95,7 @@ def overlay_labels(
 def _tint(result: np.ndarray, drawn: Sequence[tuple[Segment, tuple[int, int, int]]], opacity: float) -> None:
     for segment, colour in drawn:
         matte = soft_alpha(segment)
-        x0, y0, x1, y1 = mask_box(matte > 0).astype(int)
+        x0, y0, x1, y1 = mask_extent(matte > 0)
         share = matte[y0:y1, x0:x1, None].astype(np.float32) * (opacity / 255.0)
         part = result[y0:y1, x0:x1]
         result[y0:y1, x0:x1] = (part * (1 - share) + share * np.array(colour, np.float32)).round().astype(np.uint8)
@@ -114,7 +121,7 @@ def cutout(scene: np.ndarray, segment: Segment | None, crop: bool = False, pad: 
     result = np.dstack([_decontaminate(scene, alpha), alpha])
     if not crop:
         return result
-    x0, y0, x1, y1 = mask_box(alpha > 0).astype(int)
+    x0, y0, x1, y1 = mask_extent(alpha > 0)
     return result[max(0, y0 - pad) : y1 + pad, max(0, x0 - pad) : x1 + pad]
 
 
@@ -124,8 +131,7 @@ def _decontaminate(scene: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Each half-transparent pixel takes the average colour of the opaque pixels around it, from the smallest
     neighbourhood (4, 8, 16 ... pixels) that holds any.
     """
-    box = mask_box(alpha > 0)
-    x0, y0, x1, y1 = box.astype(int)
+    x0, y0, x1, y1 = mask_extent(alpha > 0)
     x0, y0 = max(0, x0 - 2), max(0, y0 - 2)
     view = (slice(y0, y1 + 2), slice(x0, x1 + 2))
     colours, matte = scene[view].astype(np.float32), alpha[view]
@@ -201,7 +207,7 @@ def timeline(
     for number, (name, _, _) in enumerate(rows):
         _write(draw, name if len(name) <= 18 else name[:17] + "…", 8, top + number * tall + 24, 18)
     step = next(s for s in (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 36000) if seconds / s <= 12 or s == 36000)
-    for tick in np.arange(0, seconds + 1e-6, step):
+    for tick in np.arange(0, seconds + 1e-6, step).tolist():
         x = left + scale * tick
         draw.line((x, foot, x, foot + 6), fill=(90, 90, 90))
         _write(

@@ -15,6 +15,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError, OutputError
 
@@ -41,7 +42,7 @@ def read_bytes(path: str | os.PathLike, error_type: type[InputError], kind: str,
         raise error_type(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def as_json(content, indent: int | None = None) -> bytes:
+def as_json(content: Any, indent: int | None = None) -> bytes:
     """JSON in UTF-8, every script as it is; a file name that is no UTF-8 is escaped and comes back as it was."""
     text = json.dumps(content, ensure_ascii=False, indent=indent)
     try:
@@ -50,8 +51,14 @@ def as_json(content, indent: int | None = None) -> bytes:
         return json.dumps(content, indent=indent).encode()
 
 
-def write_json(path: str | os.PathLike, content, indent: int | None = 1) -> None:
-    """Write a JSON file, whole or not at all; raises as `atomic_write`."""
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = 1) -> None:
+    """Write a JSON file, whole or not at all; raises as `atomic_write`.
+
+    Args:
+        path: the file; its folder is made if need be.
+        content: what `json` takes.
+        indent: spaces a level; None = one line.
+    """
     with atomic_write(path) as file:
         file.write(as_json(content, indent))
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .errors import InputError
-from .types import Face, Segment, as_box
+from .types import BoxLike, Face, Segment, as_box
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two bool masks; 0 of two empty ones."""
-    return np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a | b)))
 
 
 def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -42,6 +42,25 @@ def clip_box(box: Sequence[float] | np.ndarray, shape: tuple[int, ...]) -> np.nd
 def whole_box(shape: tuple[int, ...]) -> np.ndarray:
     """float32 (4,): the xyxy box of all of an image of `shape` (H, W, ...)."""
     return np.array([0, 0, shape[1], shape[0]], np.float32)
+
+
+def plain_box(box: BoxLike) -> tuple[float, float, float, float]:
+    """A box as four plain numbers, as JSON and values that are compared have it."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return x0, y0, x1, y1
+
+
+def mask_extent(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Tight xyxy box of a bool (H, W) mask that has pixels, as whole numbers.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    box = mask_box(mask)
+    if box is None:
+        raise InputError("expected a mask with pixels in it, got an empty one")
+    x0, y0, x1, y1 = (int(v) for v in box)
+    return x0, y0, x1, y1
 
 
 def mask_box(mask: np.ndarray) -> np.ndarray | None:
@@ -112,6 +131,11 @@ def warp_crop(image: np.ndarray, forward: np.ndarray, size: int) -> np.ndarray:
 
     Where the map shrinks by more than half, the region is area-averaged first: bilinear sampling alone
     would skip pixels and alias. Outside the image is black.
+
+    Args:
+        image: uint8 (H, W, 3).
+        forward: float64 (2, 3).
+        size: side of the crop, in pixels.
     """
     scale = float(np.sqrt(abs(np.linalg.det(forward[:, :2]))))
     if scale >= 0.5:
@@ -137,7 +161,14 @@ def warp_crop(image: np.ndarray, forward: np.ndarray, size: int) -> np.ndarray:
 
 def suppress_duplicates(boxes: np.ndarray, scores: np.ndarray, iou: float = 0.3, contained: bool = True) -> list[int]:
     """Indices to keep, best score first: a box falls to a better one it overlaps by more than
-    `iou`, or (`contained`) whose inside holds its centre, or the other way round."""
+    `iou`, or (`contained`) whose inside holds its centre, or the other way round.
+
+    Args:
+        boxes: (N, 4) xyxy pixels.
+        scores: (N,).
+        iou: overlap above which two boxes are one thing's, 0..1.
+        contained: are boxes also one thing's if one holds the other's centre.
+    """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     kept: list[int] = []
@@ -267,7 +298,9 @@ def mask_rings(mask: np.ndarray, fine: int = 1) -> list[np.ndarray]:
     return rings
 
 
-def _bridges(contours: list[np.ndarray], tree, width: int) -> dict[int, dict[int, list[tuple[int, int]]]]:
+def _bridges(
+    contours: list[np.ndarray], tree: Sequence[np.ndarray] | np.ndarray, width: int
+) -> dict[int, dict[int, list[tuple[int, int]]]]:
     """Where each hole hangs: contour -> index of its point -> [(hole, index of the hole's first point)].
 
     From its leftmost point a hole goes straight left until it meets a contour of the same part; as it hangs on its
@@ -305,6 +338,7 @@ def _walked(contours: list[np.ndarray], attached: dict, outline: int) -> np.ndar
     """A contour with a walk to, around and back from everything that hangs on it."""
     walk: list[np.ndarray] = []
     # (contour, points still to come, where in them): an explicit stack, as chains of holes may be long.
+    stack: list[tuple[int, np.ndarray, int, Iterator[tuple[int, int]]]]
     stack = [(outline, np.arange(len(contours[outline])), 0, iter(()))]
     while stack:
         contour, steps, at, waiting = stack.pop()

@@ -48,7 +48,13 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
 
 
 def decode_image(data: bytes, source: str = "image", max_pixels: int | None = None) -> np.ndarray:
-    """`read_image` for bytes already in memory; `source` names them in errors."""
+    """`read_image` for bytes already in memory; `source` names them in errors.
+
+    Args:
+        data: the file's bytes.
+        source: what the picture is called in errors.
+        max_pixels: refuse larger pictures (default: `Settings.max_pixels`).
+    """
     limit = max_pixels or Settings.from_env().max_pixels
     if not data:
         raise ImageError(f"{source} is empty (0 bytes); expected a picture")
@@ -69,8 +75,7 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
                 if ImageFile.LOAD_TRUNCATED_IMAGES:
                     raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; unset it: it hides broken files")
                 picture.load()
-                picture = ImageOps.exif_transpose(picture)
-                return _to_bgr(picture)
+                return _to_bgr(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
     except ImageError:
@@ -81,6 +86,18 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
     ) as error:  # fmt: skip
         # Pillow reports damage through all of these; each means the same to the person who sent it.
         raise ImageError(f"{source} is damaged or truncated ({error})") from error
+
+
+def unpacked(data: bytes, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture that was packed by our own code, in memory or in a scratch file: uint8 (H, W, 3) BGR, or (H, W).
+
+    Raises:
+        ImageError: it is damaged.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    if image is None:
+        raise ImageError("a picture that was set aside is damaged; run the same command again")
+    return image
 
 
 class _OwnLimit:
@@ -139,6 +156,11 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
 
     The file appears whole or not at all: it is written beside its place, then renamed.
 
+    Args:
+        path: .jpg, .png or .webp; its folder is made if need be.
+        image: uint8 (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, or bool (H, W).
+        quality: of JPEG, 1..100.
+
     Raises:
         InputError: a suffix that is not a picture's.
         OutputError: the folder cannot be made or written to, or the disk is full.
@@ -166,7 +188,13 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
 
 
 def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Path:
-    """Write uint8 (H, W) as an indexed PNG: the pixels are the values, the palette (R, G, B) is how they look."""
+    """Write uint8 (H, W) as an indexed PNG: the pixels are the values, the palette (R, G, B) is how they look.
+
+    Args:
+        path: the file.
+        values: uint8 (H, W).
+        palette: (R, G, B) of each value.
+    """
     picture = Image.fromarray(values, "L")
     picture.putpalette([channel for colour in palette for channel in colour])  # makes it "P"; the values stay
     with atomic_write(path) as file:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from . import drawing
-from .analysis import read_analysis
 from .doctor import as_text, examine
 from .engines.protocols import FaceEngine
 from .errors import InputError
-from .gallery import Gallery
 from .images import list_photos
-from .matching import identify
-from .rule import NamingRule
+from .people.gallery import Gallery
+from .people.matching import identify
+from .people.rule import NamingRule
 from .types import Sighting
-from .video import VIDEO_SUFFIXES, VideoReader
+from .video.analysis import read_analysis
+from .video.files import VIDEO_SUFFIXES, VideoReader
 
 
 def has_photos(dataset: str | os.PathLike) -> bool:
@@ -40,7 +40,13 @@ def report() -> None:
 
 
 def show(*images: np.ndarray, title: str = "", height: float = 5.0) -> None:
-    """Show BGR, BGRA or bool pictures side by side; transparency on a checkerboard."""
+    """Show BGR, BGRA or bool pictures side by side; transparency on a checkerboard.
+
+    Args:
+        images: uint8 (H, W, 3) BGR, uint8 (H, W, 4) BGRA, or bool (H, W), each.
+        title: above them; left out where Matplotlib's font lacks its script.
+        height: in inches.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(images), figsize=(height * sum(i.shape[1] / i.shape[0] for i in images), height))
@@ -68,7 +74,14 @@ def _displayable(image: np.ndarray) -> np.ndarray:
 def show_faces(
     image_bgr: np.ndarray, face_analyzer: FaceEngine, embeddings_db: Gallery, threshold: float | None = None
 ) -> None:
-    """Show a picture with everyone boxed and named, strangers in grey."""
+    """Show a picture with everyone boxed and named, strangers in grey.
+
+    Args:
+        image_bgr: uint8 (H, W, 3).
+        face_analyzer: a face engine.
+        embeddings_db: the gallery, built with that engine.
+        threshold: least similarity for a name; None = the engine's.
+    """
     matches = identify(image_bgr, face_analyzer, embeddings_db, threshold)
     sightings = [Sighting(m, evidence="face") for m in matches]
     show(drawing.annotate(image_bgr, sightings, lambda name: embeddings_db.find(name).colour_bgr))
@@ -84,9 +97,8 @@ def first_video(folder: str | os.PathLike) -> Path | None:
 
 def frame(path: str | os.PathLike, index: int) -> np.ndarray:
     """One frame of a video, BGR; the last one where the video is shorter."""
-    image = None
     with VideoReader(path) as reader:
-        for found in reader:
+        for found in reader:  # a video has one frame at the least, or it is refused
             image = found.image
             if found.index >= index:
                 break

@@ -69,7 +69,7 @@ def parse_phrase(text: str, people: Mapping[str, Iterable[str]]) -> Phrase:
     owner, _ = _possessive(asked)
     # "bottle of water" and "women's shoes" are things; "Karina's shirt" is somebody's.
     somebody = owner and people and _lexicon().get(_key(owner)) is None
-    if somebody and (_script(owner) != "latin" or owner[0].isupper() or _nearest(owner, spellings)):
+    if owner and somebody and (_script(owner) != "latin" or owner[0].isupper() or _nearest(owner, spellings)):
         raise UnknownPerson(_nobody(owner, people, spellings))
     if _lexicon().get(_key(asked)) is None:
         near = _nearest(asked, spellings)
@@ -135,7 +135,7 @@ def _is_word(text: str, start: int, end: int, way: str) -> bool:
         return False
     if script != "korean":
         return not (after and after[0].isalnum() and _script(after[0]) == script)
-    rest = re.match(r"[가-힣]*", after).group()
+    rest = re.sub(r"[^가-힣].*", "", after, flags=re.S)
     if not rest or re.fullmatch(_AFTER_NAME, rest):
         return True
     return any(_lexicon().get(_key(rest[cut:])) is not None for cut in range(3) if _small(rest[:cut]))
@@ -192,7 +192,7 @@ def _after_name(text: str) -> str:
 
 
 def _follows_thing(text: str) -> bool:
-    word = re.match(r"[가-힣]*", text).group()
+    word = re.sub(r"[^가-힣].*", "", text, flags=re.S)
     return _lexicon().get(_key(word)) is not None
 
 

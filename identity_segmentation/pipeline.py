@@ -15,26 +15,26 @@ from typing import Any
 import numpy as np
 
 from . import drawing, engines
-from .analysis import Analysis, analyse
 from .engines.protocols import BoxSegmenter, FaceEngine
-from .enrolment import add_photos, build_embeddings_db
 from .errors import GalleryError, InputError, UnknownPerson
 from .files import check_writable
-from .gallery import Gallery, Person, open_gallery
 from .geometry import mask_box, united
 from .images import read_image
-from .instances import every
-from .matching import identify
-from .naming import TrackName
+from .masks.instances import every
+from .masks.possession import thing_of
+from .masks.segmentation import segment_by_box, segment_faces, segment_matches
+from .people.enrolment import add_photos, build_embeddings_db
+from .people.gallery import Gallery, Person, open_gallery
+from .people.matching import identify
+from .people.rule import NamingRule
 from .phrases import Phrase, known_things, parse_phrase
-from .possession import thing_of
-from .render import RenderSettings, VideoReport, render
-from .rule import NamingRule
-from .seeded import follow_box
-from .segmentation import segment_by_box, segment_faces, segment_matches
 from .settings import Settings
 from .types import Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
-from .video import format_for
+from .video.analysis import Analysis, analyse
+from .video.box_following import follow_box
+from .video.files import format_for
+from .video.naming import TrackName
+from .video.render import RenderSettings, VideoReport, render
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,11 @@ class Look:
 
     image: np.ndarray
     sightings: tuple[Sighting, ...]
+
+    @property
+    def matches(self) -> list[Match]:
+        """What the gallery says of every face."""
+        return [s.match for s in self.sightings if s.match is not None]
 
     def of(self, name: str) -> Sighting | None:
         """The sighting of a person by display name, or None."""
@@ -139,8 +144,8 @@ class IdentityAwareSegmentation:
         """Add a person by hand, or more photos of one; saved if the gallery has a folder. See `add_photos`."""
         folder = self._gallery.folder if isinstance(self._gallery, Gallery) else Path(self._gallery)
         if folder is None:
-            self._gallery, verdicts = add_photos(self.gallery, self.face_engine, name, photos)
-            return verdicts
+            self._gallery, found = add_photos(self.gallery, self.face_engine, name, photos)
+            return found
         verdicts: list[PhotoVerdict] = []
 
         def add(current: Gallery) -> Gallery:
@@ -172,6 +177,11 @@ class IdentityAwareSegmentation:
     ) -> MemberResult:
         """One person's pixels, by name or alias.
 
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            member_name: name or alias, in any script.
+            similarity_threshold: least similarity for a name, of this call alone.
+
         Returns:
             ``overlay, cutout, annotated, mask, status``; a person who is not there is a status.
 
@@ -198,7 +208,7 @@ class IdentityAwareSegmentation:
         """
         image_bgr = as_image(image_bgr)
         person = self.gallery.find(member_name)
-        thing = parse_phrase(object_phrase, {}).thing
+        thing = parse_phrase(object_phrase, {}).thing or ""
         asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
         matches = asked.identify(image_bgr)
         mine = next((i for i, m in enumerate(matches) if m.name == person.name), None)
@@ -236,7 +246,7 @@ class IdentityAwareSegmentation:
             person = None if sighting is None else sighting.segment
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
-        found = every(image_bgr, meant.thing, self.segmenter, lambda: self.face_engine)
+        found = every(image_bgr, meant.thing or "", self.segmenter, lambda: self.face_engine)
         alpha = united(found, image_bgr.shape[:2])
         box = mask_box(alpha > 127)
         status = Status("ok" if found else "no_thing", f"{len(found)} found: {meant.thing}", engine=self.segmenter.id)
@@ -351,20 +361,19 @@ class IdentityAwareSegmentation:
             target_member, settings = meant.person, replace(settings, thing=meant.thing or "")
         step = progress or (lambda stage, done, total: None)
         path = output.with_name(f"{output.name}.analysis.jsonl")
-        looking = {
+        looking: dict[str, Any] = {
             "sampling": frame_sampling, "fresh": fresh, "cancel": cancel,
             "progress": lambda done, total: step("analyse", done, total),
         }  # fmt: skip
+        colour_of: Callable[[str], tuple[int, int, int]] = self.colour_of if box is None else _label_colour
         if box is None:
             wanted = self._people(target_member, everyone_but)
             check_writable(output.parent)
             found = analyse(source, self.face_engine, self.gallery, path, **looking)
-            colour_of = self.colour_of
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)
             found = follow_box(source, box, at, wanted[0], self.segmenter, path, **looking)
-            colour_of = _label_colour
         return render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel,
@@ -397,14 +406,14 @@ class IdentityAwareSegmentation:
 
     def status_of(self, look: Look, name: str) -> Status:
         """How the search for one person in a picture ended."""
-        matches = [s.match for s in look.sightings]
+        matches = look.matches
         engine = self.engine_ids
         if not matches:
             return Status(
                 "no_face", f"no face was found in this picture, so {name} cannot be looked for", engine=engine
             )
         sighting = look.of(name)
-        if sighting is None:
+        if sighting is None or sighting.match is None:
             nearest = [m for m in matches if m.nearest == name and m.name is None]
             others = [m.name for m in matches if m.name]
             message = f"{name} is not among the {len(matches)} faces of this picture"
@@ -442,7 +451,14 @@ class IdentityAwareSegmentation:
 def render_member(
     look: Look, name: str, colour_of: Callable[[str], tuple[int, int, int]], status: Status
 ) -> MemberResult:
-    """The pictures of one person, from what was seen."""
+    """The pictures of one person, from what was seen.
+
+    Args:
+        look: what was seen.
+        name: the person's display name.
+        colour_of: a display name -> (b, g, r).
+        status: how the search ended.
+    """
     sighting = look.of(name)
     mine = [sighting] if sighting is not None else []
     segment = sighting.segment if sighting is not None else None

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from .errors import ImageError, InputError
 from .files import own_folder, read_json, safe_filename, shown_path, source_name, unused_name, write_json
 from .geometry import mask_box
 from .images import list_photos, read_image, write_image
-from .pipeline import IdentityAwareSegmentation
-from .types import Match
+from .pipeline import IdentityAwareSegmentation, Look
+from .types import Match, PossessionResult
 
 
 def segment_folder(
@@ -31,8 +32,15 @@ def segment_folder(
 ) -> Iterator[tuple[Path, list[dict] | None, str]]:
     """Segment people in every picture of a folder, one picture after the other; see `segment_to_files`.
 
-    A picture that is finished - same bytes, same question, same gallery - is not done again; a picture
+    A picture that is finished - same cache key - is not done again; a picture
     that cannot be read is reported and passed over.
+
+    Args:
+        pipeline: engines and gallery.
+        folder: of pictures; its own folders are not looked into.
+        output: folder of all results.
+        names: display names or aliases; None = everyone on file.
+        crop: cut the cutout to the person's box.
 
     Yields:
         (picture, its records or None, "done" | "kept" | what went wrong).
@@ -41,12 +49,12 @@ def segment_folder(
     for path in list_photos(folder):
         target = results_folder(output, path, taken)
         try:
-            question = _question(pipeline, path, names, crop)
-            finished = _finished(target, question)
+            cache_key = _cache_key(pipeline, path, names, crop)
+            finished = _finished(target, cache_key)
             if finished is not None:
                 yield path, [record | {"image": shown_path(path)} for record in finished], "kept"
                 continue
-            yield path, segment_to_files(pipeline, path, target, names, crop, question), "done"
+            yield path, segment_to_files(pipeline, path, target, names, crop, cache_key), "done"
         except InputError as error:
             yield path, None, str(error)
 
@@ -73,7 +81,7 @@ def segment_to_files(
     target: str | os.PathLike,
     names: Sequence[str] | None = None,
     crop: bool = False,
-    question: str | None = None,
+    cache_key: str | None = None,
 ) -> list[dict]:
     """Segment people in one picture and write the results into a folder.
 
@@ -83,7 +91,7 @@ def segment_to_files(
     Args:
         names: display names or aliases; None = everyone who is in the picture and the gallery.
         crop: cut the cutout to the person's box.
-        question: what was asked, as `_question` puts it; stored so that a later run can tell.
+        cache_key: hash of all that decides the results, as `_cache_key` makes it; stored so that a later run can tell.
 
     Returns:
         One record per person asked for (or found), as documented in docs/json.md.
@@ -98,34 +106,9 @@ def segment_to_files(
             write_image(target / "annotated.jpg", drawing.annotate(look.image, look.sightings, pipeline.colour_of))
         )
     }
-    records, taken = [], set()
-    for name in shown:
-        status = pipeline.status_of(look, name)
-        sighting = look.of(name)
-        record = {
-            "image": shown_path(path), "person": name, "status": status.code, "message": status.message,
-            "similarity": _number(status.similarity), "margin": _number(status.margin),
-            "runner_up": status.runner_up, "engine": status.engine,
-            "box": None, "face_box": None, "score": None, "mask_area": 0, "files": dict(files),
-        }  # fmt: skip
-        if sighting is not None and sighting.segment is not None and sighting.segment.area:
-            segment, match = sighting.segment, sighting.match
-            stem = unused_name(safe_filename(name), taken)
-            record |= {
-                "box": _numbers(segment.box), "face_box": _numbers(match.face.box),
-                "score": _number(segment.score), "mask_area": segment.area,
-            }  # fmt: skip
-            record["files"] |= {
-                "overlay": str(
-                    write_image(
-                        target / f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of)
-                    )
-                ),
-                "cutout": str(write_image(target / f"{stem}_cutout.png", drawing.cutout(look.image, segment, crop))),
-                "mask": str(write_image(target / f"{stem}_mask.png", segment.mask)),
-            }
-        records.append(record)
-    asked = question or _question(pipeline, path, names, crop)
+    taken: set[str] = set()
+    records = [_written(pipeline, look, name, path, target, dict(files), taken, crop) for name in shown]
+    asked = cache_key or _cache_key(pipeline, path, names, crop)
     content = {"question": asked, "source": source_name(path), "people": records, "annotated": files["annotated"]}
     write_json(target / "result.json", content)
     # What an earlier answer wrote and this one does not would look current; only files of our own list go.
@@ -133,6 +116,34 @@ def segment_to_files(
         if Path(stale).parent == target:
             Path(stale).unlink(missing_ok=True)
     return records
+
+
+def _written(
+    pipeline: IdentityAwareSegmentation, look: Look, name: str, path: Path, target: Path, files: dict[str, str],
+    taken: set[str], crop: bool,
+) -> dict:  # fmt: skip
+    """One person's record, after their files have been written; `files` are those of the whole picture."""
+    status, sighting = pipeline.status_of(look, name), look.of(name)
+    record = {
+        "image": shown_path(path), "person": name, "status": status.code, "message": status.message,
+        "similarity": _number(status.similarity), "margin": _number(status.margin),
+        "runner_up": status.runner_up, "engine": status.engine,
+        "box": None, "face_box": None, "score": None, "mask_area": 0, "files": files,
+    }  # fmt: skip
+    if sighting is None or sighting.match is None or sighting.segment is None or not sighting.segment.area:
+        return record
+    segment = sighting.segment
+    stem = unused_name(safe_filename(name), taken)
+    pictures = {
+        "overlay": (f"{stem}_overlay.jpg", drawing.overlay(look.image, [sighting], pipeline.colour_of)),
+        "cutout": (f"{stem}_cutout.png", drawing.cutout(look.image, segment, crop)),
+        "mask": (f"{stem}_mask.png", segment.mask),
+    }
+    files |= {kind: str(write_image(target / file, picture)) for kind, (file, picture) in pictures.items()}
+    return record | {
+        "box": _numbers(segment.box), "face_box": _numbers(sighting.match.face.box),
+        "score": _number(segment.score), "mask_area": segment.area,
+    }  # fmt: skip
 
 
 def phrase_to_files(
@@ -144,6 +155,13 @@ def phrase_to_files(
 ) -> dict:
     """What a phrase means in one picture, as files: ``PHRASE_overlay.jpg``, ``_cutout.png`` and so on.
 
+    Args:
+        pipeline: engines and gallery.
+        path: the picture.
+        target: folder for its results.
+        phrase: a name, "Wonyoung's shirt", or a thing.
+        crop: cut the cutout to the thing's box.
+
     Returns:
         One record, as documented in docs/json.md; without files where nothing was found.
     """
@@ -151,37 +169,40 @@ def phrase_to_files(
     meant = pipeline.understood(phrase)
     stem = safe_filename(phrase)
     listing = target / f"{stem}_result.json"
-    question = _question(pipeline, path, [meant.person] if meant.person else [], crop) + f" {meant.thing}"
+    cache_key = _cache_key(pipeline, path, [meant.person] if meant.person else [], crop) + f" {meant.thing}"
     before = read_json(listing)
-    if before.get("question") == question and all(Path(f).is_file() for f in before["record"]["files"].values()):
+    if before.get("question") == cache_key and all(Path(f).is_file() for f in before["record"]["files"].values()):
         return before["record"] | {"image": shown_path(path)}
-    image = read_image(path, pipeline.settings.max_pixels)
-    found = pipeline.segment(image, phrase)
+    found = pipeline.segment(read_image(path, pipeline.settings.max_pixels), phrase)
     box = mask_box(found.mask)
-    record = {
+    record: dict[str, Any] = {
         "image": shown_path(path), "phrase": phrase, "person": meant.person, "thing": meant.thing,
         "status": found.status.code, "message": found.status.message, "similarity": _number(found.status.similarity),
         "margin": _number(found.status.margin), "engine": found.status.engine,
         "box": None if box is None else _numbers(box), "mask_area": int(found.mask.sum()),
-        "instances": len(found.thing_masks), "files": {},
+        "instances": len(found.thing_masks), "files": {} if box is None else _drawn(found, box, target, stem, crop),
     }  # fmt: skip
-    if box is not None:
-        cutout = found.cutout
-        if crop:
-            x0, y0, x1, y1 = box.astype(int)
-            cutout = np.ascontiguousarray(cutout[y0:y1, x0:x1])
-        for kind, suffix, picture in (
-            ("annotated", "jpg", found.annotated), ("overlay", "jpg", found.overlay), ("cutout", "png", cutout),
-            ("mask", "png", found.mask),
-        ):  # fmt: skip
-            record["files"][kind] = str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
     if not _read_result(target):  # whose folder this is
         write_json(target / "result.json", {"source": source_name(path)})
-    write_json(listing, {"question": question, "record": record})
+    write_json(listing, {"question": cache_key, "record": record})
     for stale in set(before.get("record", {}).get("files", {}).values()) - set(record["files"].values()):
         if Path(stale).parent == target:
             Path(stale).unlink(missing_ok=True)
     return record
+
+
+def _drawn(found: PossessionResult, box: np.ndarray, target: Path, stem: str, crop: bool) -> dict[str, str]:
+    """Write the pictures of a thing that was found; kind -> path."""
+    x0, y0, x1, y1 = box.astype(int) if crop else (0, 0, found.cutout.shape[1], found.cutout.shape[0])
+    cutout = np.ascontiguousarray(found.cutout[y0:y1, x0:x1])
+    pictures = {
+        "annotated": ("jpg", found.annotated), "overlay": ("jpg", found.overlay), "cutout": ("png", cutout),
+        "mask": ("png", found.mask),
+    }  # fmt: skip
+    return {
+        kind: str(write_image(target / f"{stem}_{kind}.{suffix}", picture))
+        for kind, (suffix, picture) in pictures.items()
+    }
 
 
 def _listed_files(content: dict) -> set[str]:
@@ -193,7 +214,7 @@ def _listed_files(content: dict) -> set[str]:
         return set()
 
 
-def _question(pipeline, path: Path, names, crop: bool) -> str:
+def _cache_key(pipeline, path: Path, names, crop: bool) -> str:
     """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
     try:
         digest = hashlib.sha256(path.read_bytes())
@@ -220,10 +241,10 @@ def _question(pipeline, path: Path, names, crop: bool) -> str:
     return digest.hexdigest()
 
 
-def _finished(target: Path, question: str) -> list[dict] | None:
+def _finished(target: Path, cache_key: str) -> list[dict] | None:
     content = _read_result(target)
     files = _listed_files(content)
-    same = bool(files) and content.get("question") == question
+    same = bool(files) and content.get("question") == cache_key
     return content["people"] if same and all(Path(f).is_file() for f in files) else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .errors import InputError
 
@@ -32,7 +33,7 @@ class Settings:
         sam3_checkpoint: a local checkpoint instead: sam3.pt for "sam3", a folder for "sam3-hf"; empty = the hub's.
         device: "auto", "cuda", "mps", "cpu", for SAM 3.
         dtype: "auto", "float32", "bfloat16", "float16", for SAM 3.
-        compile: 1 = torch.compile SAM 3's vision encoder.
+        compile: torch.compile SAM 3's vision encoder (slow first picture, faster afterwards).
         max_pixels: largest picture decoded, in pixels (a 100-megapixel photo is about 300 MB).
     """
 
@@ -49,28 +50,38 @@ class Settings:
     sam3_checkpoint: str = ""
     device: str = "auto"
     dtype: str = "auto"
-    compile: int = 0
+    compile: bool = False
     max_pixels: int = 120_000_000
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Defaults, then ``IDSEG_*`` variables, then the overrides that are not None."""
         environ = os.environ if environ is None else environ
         values = {}
         for entry in fields(cls):
             text = environ.get(f"IDSEG_{entry.name.upper()}")
             if text:
-                values[entry.name] = _parse(entry.name, entry.type, text)
+                values[entry.name] = _parse(entry.name, str(entry.type), text)
         values.update({k: v for k, v in overrides.items() if v is not None})
         return cls(**values)
 
 
 def _parse(name: str, kind: str, text: str):
     try:
+        if kind == "bool":
+            return _switch(text)
         if kind.startswith("float"):
             return float(text)
         if kind.startswith("int"):
             return int(text)
     except ValueError as error:
-        raise InputError(f"IDSEG_{name.upper()} is {text!r}; expected a number") from error
+        what = "1 or 0" if kind == "bool" else "a number"
+        raise InputError(f"IDSEG_{name.upper()} is {text!r}; expected {what}") from error
     return text
+
+
+def _switch(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in known:
+        raise ValueError(text)
+    return known[text.strip().lower()]

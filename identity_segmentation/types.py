@@ -18,6 +18,8 @@ import numpy as np
 
 from .errors import InputError
 
+BoxLike = Sequence[float] | np.ndarray  # four numbers, xyxy in pixels
+
 
 def as_image(image_bgr: np.ndarray) -> np.ndarray:
     """Return the array itself if it is a BGR image, else raise `InputError` saying what it is."""

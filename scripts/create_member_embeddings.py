@@ -5,7 +5,7 @@ python scripts/create_member_embeddings.py [DATASET] [--gallery DIR] [--face-eng
 
 import sys
 
-from identity_segmentation.cli import main
+from identity_segmentation.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main(["people", "build", *sys.argv[1:]]))

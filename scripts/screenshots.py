@@ -21,7 +21,8 @@ from few_shot import drawn
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
 from identity_segmentation.settings import Settings
-from identity_segmentation.ui import Page, launch
+from identity_segmentation.ui.page import Page
+from identity_segmentation.ui.serving import launch
 
 
 def main() -> int:

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from identity_segmentation import cli, read_image, write_image
-from identity_segmentation.demo import _portrait
+from identity_segmentation import read_image, write_image
+from identity_segmentation.cli import command as cli
+from identity_segmentation.demo import portrait
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,9 @@ def home(tmp_path_factory, group, embedded_faces):
     root = tmp_path_factory.mktemp("home")
     faces = sorted(embedded_faces.faces(group, embed=False), key=lambda f: f.centre[0])
     for name, face in zip(("Ada", "Bo", "원영"), faces, strict=False):
-        write_image(root / "Dataset" / name / "1.png", _portrait(group, face))
+        write_image(root / "Dataset" / name / "1.png", portrait(group, face))
     for name, face in zip(("zoe", "yan"), faces[3:], strict=False):
-        write_image(root / "more" / f"{name}.png", _portrait(group, face))
+        write_image(root / "more" / f"{name}.png", portrait(group, face))
     (root / "Dataset" / "members.toml").write_text(
         '[[member]]\nfolder = "원영"\nname = "Wonyoung"\naliases = ["원영"]\n', "utf-8"
     )
@@ -220,11 +221,33 @@ def test_settings_come_from_the_environment_and_the_command_line_wins(idseg, mon
     assert "IDSEG_THRESHOLD is 'high'; expected a number" in idseg("people", "list")[2]
 
 
+def test_a_switch_in_the_environment_is_on_or_off():
+    from identity_segmentation import Settings
+    from identity_segmentation.errors import InputError
+
+    assert [Settings.from_env({"IDSEG_COMPILE": word}).compile for word in ("1", "true", "0", "No", "")] == [
+        True, True, False, False, False
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="IDSEG_COMPILE is '2'; expected 1 or 0"):
+        Settings.from_env({"IDSEG_COMPILE": "2"})
+
+
+def test_words_may_stand_behind_options(idseg, tmp_path):
+    """argparse by itself refuses an optional word behind an option: `rename OUT --track 7 NAME`."""
+    parsed = cli.build_parser().parse_args
+    assert parsed(["rename", "out.mp4", "--track", "7", "Wonyoung"]).name == "Wonyoung"
+    assert parsed(["rename", "out.mp4", "Wonyoung", "--track", "7"]).name == "Wonyoung"
+    assert parsed(["segment", "a.jpg", "--crop", "원영"]).name == "원영"
+    assert parsed(["people", "build", "--json", "photos"]).dataset == "photos"
+    assert parsed(["people", "alias", "Liz", "--gallery", "g", "리즈", "ลิซ"]).aliases == ["리즈", "ลิซ"]
+    assert idseg("segment", "a.jpg", "Bo", "--bogus")[0] == 2 and idseg("rename")[0] == 2
+
+
 def test_ctrl_c_is_status_130_without_a_traceback(idseg, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "settings_of", interrupt)
+    monkeypatch.setattr("identity_segmentation.cli.people.settings_of", interrupt)
     status, _, err = idseg("people", "list")
     assert status == 130 and "interrupted" in err and "Traceback" not in err
 
@@ -271,7 +294,7 @@ def test_fetch_nets_has_nothing_to_do_here(idseg):
 
 
 def _verbs():
-    parser = cli._parser()
+    parser = cli.build_parser()
     for name, verb in parser._subparsers._group_actions[0].choices.items():
         if verb._subparsers:
             yield from ((name, inner) for inner in verb._subparsers._group_actions[0].choices)

@@ -10,13 +10,13 @@ import pytest
 from test_following import WholeBox, ball, ground
 from test_video import make_video
 
-from identity_segmentation.cli import main
-from identity_segmentation.clip_settings import ClipSettings, chosen_clips, parse_between, parse_box, taken_at
-from identity_segmentation.clips import process_folder, write_crop
+from identity_segmentation.cli.command import main
 from identity_segmentation.errors import EngineUnavailable, InputError
 from identity_segmentation.geometry import decode_rle
 from identity_segmentation.types import Segment
-from identity_segmentation.video import VideoReader
+from identity_segmentation.video.clip_settings import ClipSettings, chosen_clips, parse_between, parse_box, taken_at
+from identity_segmentation.video.clips import process_folder, write_crop
+from identity_segmentation.video.files import VideoReader
 
 RED, BLUE = (30, 40, 220), (220, 60, 30)
 

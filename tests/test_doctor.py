@@ -7,7 +7,7 @@ import json
 import pytest
 
 from identity_segmentation import doctor
-from identity_segmentation.cli import main
+from identity_segmentation.cli.command import main
 from identity_segmentation.settings import Settings
 
 

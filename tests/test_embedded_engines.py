@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from identity_segmentation.engines import _nets
+from identity_segmentation.engines import nets as _nets
 from identity_segmentation.engines._dlib_descriptor import _LEVELS, _MEAN_RGB, Descriptor, read_layers, weights_path
 from identity_segmentation.engines.embedded_masks import Head, grabcut_person, silhouette
 from identity_segmentation.errors import EngineUnavailable

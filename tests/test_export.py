@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from identity_segmentation.errors import InputError, OutputError
-from identity_segmentation.export import FORMATS, Labelled, export
 from identity_segmentation.geometry import connected_parts, mask_rings
+from identity_segmentation.labels.export import FORMATS, Labelled, export
 
 NAMES = {1: "균열 crack", 3: 'a "b" <c> & $d'}
 
@@ -234,7 +234,7 @@ def test_label_studio_is_read_by_its_own_converter(readers, labelled, tmp_path, 
 
 
 def test_label_studios_bytes_are_the_published_ones():
-    from identity_segmentation.export.label_studio import packed
+    from identity_segmentation.labels.export.label_studio import packed
 
     assert packed(np.array([[0, 1], [0, 0]], bool)) == [0, 0, 0, 16, 57, 27, 252, 96, 17, 255, 206, 0]
     large = np.zeros((600, 700), bool)  # a run longer than the longest word

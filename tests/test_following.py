@@ -10,12 +10,12 @@ import pytest
 from test_video import make_video
 
 from identity_segmentation import IdentityAwareSegmentation
-from identity_segmentation.analysis import read_analysis
-from identity_segmentation.cli import main
+from identity_segmentation.cli.command import main
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import decode_rle, encode_rle
-from identity_segmentation.propagation import Propagator, box_seed
 from identity_segmentation.types import Segment
+from identity_segmentation.video.analysis import read_analysis
+from identity_segmentation.video.propagation import Propagator, box_seed
 
 SIZE = (180, 320)
 
@@ -134,14 +134,14 @@ def test_a_box_beside_a_cut_stays_in_its_own_shot(pipeline, tmp_path, at_frame):
 
 
 def test_parts_that_are_nowhere_near_are_not_taken_for_the_thing():
-    from identity_segmentation.propagation import _parts
+    from identity_segmentation.video.propagation import main_parts
 
     found, believed = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
     found[2:9, 2:9] = True
-    assert not _parts(found, believed).any()
+    assert not main_parts(found, believed).any()
     found[30:90, 30:90] = True
     believed[30:35, 30:80] = True
-    kept = _parts(found, believed)
+    kept = main_parts(found, believed)
     assert kept[60, 60] and not kept[5, 5]
 
 

@@ -27,8 +27,8 @@ from identity_segmentation.errors import (
     OutputError,
     UnknownPerson,
 )
-from identity_segmentation.gallery import Reference, locked, normal_name
 from identity_segmentation.images import decode_image
+from identity_segmentation.people.gallery import Reference, locked, normal_name
 
 
 def photo(folder, name, *people, **options):
@@ -402,7 +402,7 @@ def test_a_file_name_that_is_no_utf8_is_no_obstacle(dataset, tmp_path, fake_face
 
 
 def test_a_photo_that_could_not_be_read_is_tried_again(dataset, tmp_path, fake_faces, monkeypatch):
-    import identity_segmentation.gallery as module
+    import identity_segmentation.people.enrolment as module
     from identity_segmentation.errors import ImageError
 
     def refuse(data, source):
@@ -452,7 +452,7 @@ def test_ctrl_c_in_the_middle_of_a_build_leaves_the_old_gallery(dataset, tmp_pat
 
 def test_a_second_builder_fails_at_once_and_clearly(dataset, tmp_path, fake_faces):
     child = (
-        "import sys, time; from identity_segmentation.gallery import locked\n"
+        "import sys, time; from identity_segmentation.people.gallery import locked\n"
         "with locked(sys.argv[1]):\n print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", child, str(tmp_path / "g")], stdout=subprocess.PIPE) as other:
@@ -652,7 +652,7 @@ def test_the_nearest_of_many_people_is_found_exactly():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(5000, 32)).astype(np.float32)
     gallery = Gallery("fake", "0")
-    from identity_segmentation.gallery import Person
+    from identity_segmentation.people.gallery import Person
 
     people = tuple(Person(str(i), f"p{i}", references=(Reference("x", str(i), 0),)) for i in range(5000))
     gallery = Gallery("fake", "0", people, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

@@ -8,7 +8,7 @@ from fakes import DIM, PEOPLE, draw, near
 
 from identity_segmentation import Gallery, build_embeddings_db, identify, identify_all_members, match_faces, write_image
 from identity_segmentation.errors import GalleryMismatch, InputError
-from identity_segmentation.gallery import Person, Reference
+from identity_segmentation.people.gallery import Person, Reference
 from identity_segmentation.types import Face, unit
 
 
@@ -160,7 +160,7 @@ def test_scorings_agree_on_one_reference_and_differ_on_many():
 
 
 def test_the_shortlist_of_a_large_gallery_decides_who_can_win(monkeypatch):
-    import identity_segmentation.gallery as module
+    import identity_segmentation.people.gallery as module
 
     rng = np.random.default_rng(5)
     rows = {f"p{i}": unit(rng.normal(size=16) + 2.0 * rng.normal(size=(6, 16))) for i in range(90)}

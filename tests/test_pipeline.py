@@ -215,7 +215,7 @@ def test_pictures_of_someone_who_is_gone_go_with_the_next_answer(people, tmp_pat
 
 
 def test_a_picture_that_vanishes_does_not_stop_the_folder(people, folder, tmp_path, monkeypatch):
-    from identity_segmentation import pipeline as module
+    from identity_segmentation import results as module
 
     listed = module.list_photos(folder)
     monkeypatch.setattr(module, "list_photos", lambda _: listed)
@@ -249,12 +249,12 @@ def test_an_output_folder_that_cannot_be_written_is_said_before_any_work(tmp_pat
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory, group, embedded_faces, embedded_masks):
-    from identity_segmentation.demo import _portrait
+    from identity_segmentation.demo import portrait
 
     root = tmp_path_factory.mktemp("real")
     faces = sorted(embedded_faces.faces(group, embed=False), key=lambda f: f.centre[0])
     for name, face in zip(("가", "나", "다", "라", "마"), faces[:5], strict=True):  # the sixth stays a stranger
-        write_image(root / "D" / name / "1.png", _portrait(group, face))
+        write_image(root / "D" / name / "1.png", portrait(group, face))
     pipeline = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=root / "g")
     pipeline.build_gallery(root / "D")
     return pipeline

@@ -11,10 +11,10 @@ from conftest import ROOT
 from fakes import BACKGROUND, PEOPLE, FakeFaces, FakeMasks, draw
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
-from identity_segmentation.cli import main
+from identity_segmentation.cli.command import main
 from identity_segmentation.engines.protocols import PartSegmenter, TextSegmenter
 from identity_segmentation.errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
-from identity_segmentation.possession import owner_of, thing_of
+from identity_segmentation.masks.possession import owner_of, thing_of
 from identity_segmentation.types import Segment
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
@@ -156,7 +156,7 @@ def test_the_embedded_engine_has_parts_and_no_words(embedded_masks):
 
 @pytest.fixture(scope="module")
 def astronaut_person(astronaut, embedded_faces, embedded_masks):
-    from identity_segmentation.segmentation import segment_faces
+    from identity_segmentation.masks.segmentation import segment_faces
 
     face = max(embedded_faces.faces(astronaut), key=lambda f: f.side)
     return face, segment_faces(astronaut, [face], [0], embedded_masks)[0]
@@ -179,7 +179,7 @@ def test_parts_lie_where_they_are_on_a_real_person(astronaut, astronaut_person, 
 
 
 def test_people_whose_face_is_not_found_are_people_too(data, astronaut, embedded_faces, embedded_masks, tmp_path):
-    from identity_segmentation.video import VideoReader
+    from identity_segmentation.video.files import VideoReader
 
     pipeline = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "none")
     with VideoReader(data / "videos" / "sam3_bedroom.mp4") as reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -26,49 +27,82 @@ ENGINE_LIBRARIES = [
     "matplotlib",
     "sklearn",
 ]
-# A module may import from its own layer or from those before it.
-LAYERS = [
-    {"errors", "settings"},
-    {"phrases", "files", "fonts"},
-    {"types"},
-    {"geometry", "images"},
-    {"drawing"},
-    {"engines"},
-    {"gallery", "segmentation", "video", "flow", "smoothing", "propagation", "cuts", "marks", "calibration"},
-    {"rule", "instances", "enrolment", "markbook", "targets", "manifest"},
-    {"matching", "possession", "tracking", "naming"},
-    {"doctor", "export", "clip_settings", "finders"},
-    {"analysis"},
-    {"seeded", "mattes", "clips", "labeling"},
-    {"render", "canvas"},
-    {"pipeline"},
-    {"results"},
-    {"demo", "notebook", "selector", "ui", "ui_label"},
-    {"cli", "cli_label"},
-    {"__main__", "__init__"},
-]
 
 
-def _layer(module: str) -> int:
-    return next(i for i, layer in enumerate(LAYERS) if module.split(".")[0] in layer)
+# ---- wings
 
 
-def _imports(path):
+def _map() -> dict[str, tuple[set[str], set[str]]]:
+    """CONTRIBUTING's table: wing -> (its modules, the wings it may import from)."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ") and line.count("|") == 5]
+    wings = {}
+    for wing, _, modules, allowed in rows[1:]:
+        wings[wing.strip(" `/")] = (
+            {name.strip(" `") for name in modules.split(",")},
+            {name.strip(" `/") for name in allowed.split(",") if name.strip()},
+        )
+    return wings
+
+
+def _module(path) -> str:
+    """A file of the package as "wing/name"; those at the root are in the wing that the map says."""
+    *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
+    if folders:
+        return "/".join([*folders, name])  # "labels/export/coco": the wing is the first folder
+    return next((f"{wing}/{name}" for wing in ("ground", "through") if name in _map()[wing][0]), name)
+
+
+def _wing(path) -> str:
+    return _module(path).partition("/")[0] if "/" in _module(path) else ""
+
+
+def _imported(path):
+    """Files of the package that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            if node.level == 1 and path.parent != PACKAGE:
-                yield path.parent.name
-            elif node.module:
-                yield node.module
-            else:
-                yield from (alias.name for alias in node.names if not alias.name.startswith("__"))
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for name in [alias.name for alias in node.names] if base.is_dir() else [""]:
+            inner = base / f"{name}.py"
+            yield inner if inner.is_file() else (base / "__init__.py" if base.is_dir() else base.with_suffix(".py"))
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
-    own = path.parent.name if path.parent != PACKAGE else path.stem
-    for module in _imports(path):
-        assert _layer(module) <= _layer(own), f"{own} must not import {module}"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_map_of_the_code_is_complete():
+    listed = {f"{wing}/{name}" for wing, (modules, _) in _map().items() for name in modules}
+    assert listed == {_module(p) for p in FILES if p.stem not in ("__init__", "__main__")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_wing_imports_only_from_the_wings_it_may(path):
+    wings, wing = _map(), _wing(path)
+    for target in _imported(path):
+        other = _wing(target)
+        if wing and other not in (wing, "ground", ""):
+            assert other in wings[wing][1], f"{wing} must not import {target.relative_to(PACKAGE)}"
+        if wing and not other:
+            assert target == PACKAGE / "__init__.py", "the package itself has no more than its version"
+
+
+def test_no_two_modules_import_each_other():
+    graph = {path: {t for t in _imported(path) if t != PACKAGE / "__init__.py"} - {path} for path in FILES}
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+def test_files_and_functions_stay_readable():
+    """The largest file, and functions so long that they can hardly tell one story."""
+    lines = {path: len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert max(lines.values()) < 650, max(lines, key=lines.get)
+    functions = [
+        node.end_lineno - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert sum(length > 50 for length in functions) < 0.01 * len(functions)
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -89,7 +123,10 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_importing_every_module_loads_no_engine():
-    modules = [p.stem for p in PACKAGE.glob("*.py") if p.stem not in ("__main__", "ui", "ui_label")]  # the page itself
+    files = [
+        p.relative_to(PACKAGE) for p in FILES if p.parent != PACKAGE / "ui" and p.stem != "__main__"
+    ]  # the page itself
+    modules = [".".join(p.with_suffix("").parts).removesuffix(".__init__") for p in files if p.stem != "__init__"]
     heavy = ENGINE_LIBRARIES
     code = (
         f"import sys, importlib\nfor m in {modules}: importlib.import_module('identity_segmentation.' + m)\n"
@@ -165,6 +202,48 @@ def test_every_module_and_public_function_says_what_it_does():
                 assert ast.get_docstring(node), f"{path}: {node.name}"
 
 
+def _functions(path):
+    """(function, is it public, does it belong to an instance or class) of a file."""
+
+    def within(body, public, bound):
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                yield from within(node.body, public and not node.name.startswith("_"), True)
+            elif isinstance(node, ast.FunctionDef):
+                static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
+                yield node, public and not node.name.startswith("_"), bound and not static
+
+    yield from within(ast.parse(path.read_text("utf-8")).body, True, False)
+
+
+def _parameters(node, bound):
+    given = node.args
+    extra = [p for p in (given.vararg, given.kwarg) if p]
+    return [*given.posonlyargs, *given.args, *given.kwonlyargs][int(bound) :] + extra
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_public_functions_and_long_inner_ones_say_their_types(path):
+    for node, public, bound in _functions(path):
+        if public or node.end_lineno - node.lineno + 1 > 25:
+            bare = [p.arg for p in _parameters(node, bound) if p.annotation is None]
+            assert not bare, f"{node.name}: {', '.join(bare)}"
+            assert node.returns is not None or node.name == "__init__", f"{node.name} says not what it returns"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_public_functions_of_three_parameters_say_what_each_is(path):
+    """In an Args section; or by naming, with "see `...`", the protocol or the function that does."""
+    for node, public, bound in _functions(path):
+        said = ast.get_docstring(node) or ""
+        if public and len(_parameters(node, bound)) >= 3:
+            assert "Args:" in said or re.search(r"[Ss]ee\s+`", said), f"{node.name} says nothing of its parameters"
+
+
+def test_the_types_are_shipped():
+    assert (PACKAGE / "py.typed").is_file() and "py.typed" in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
 def test_nothing_unpickles():
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
         text = path.read_text("utf-8")
@@ -196,8 +275,8 @@ def test_requirements_txt_holds_the_full_set_its_users_expect():
 
 
 def test_the_members_file_names_the_six_and_their_spellings_do_not_collide():
-    from identity_segmentation.enrolment import read_members
-    from identity_segmentation.gallery import name_key
+    from identity_segmentation.people.enrolment import read_members
+    from identity_segmentation.people.gallery import name_key
 
     members = read_members(ROOT / "Dataset")
     assert {m.folder: m.name for m in members.values()} == {

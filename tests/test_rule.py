@@ -8,11 +8,11 @@ from fakes import FakeFaces
 from test_matching import at, face, people
 
 from identity_segmentation import match_faces
-from identity_segmentation.analysis import Analysis, FaceRecord, Sample
 from identity_segmentation.errors import InputError
-from identity_segmentation.naming import name_tracks
-from identity_segmentation.rule import NamingRule
-from identity_segmentation.tracking import TrackPoint
+from identity_segmentation.people.rule import NamingRule
+from identity_segmentation.video.analysis import Analysis, FaceRecord, Sample
+from identity_segmentation.video.naming import name_tracks
+from identity_segmentation.video.tracking import TrackPoint
 
 
 def test_a_tie_in_a_small_gallery_is_nobodys_in_a_picture_and_in_a_video():
@@ -59,7 +59,8 @@ def test_the_notebooks_timeline_obeys_the_threshold_it_is_given(monkeypatch, tmp
     monkeypatch.setattr(plt, "show", lambda: None)
     from matplotlib.axes import Axes
 
-    from identity_segmentation import analysis, notebook
+    from identity_segmentation import notebook
+    from identity_segmentation.video import analysis
 
     gallery = people(Ada=np.eye(8)[0], Bo=np.eye(8)[1])
     record = FaceRecord((10, 10, 34, 34), 0.9, None, np.array([0.8, 0.1], np.float32))

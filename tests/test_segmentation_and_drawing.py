@@ -14,7 +14,7 @@ from identity_segmentation import drawing as drawing_module
 from identity_segmentation import fonts as fonts_module
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import soft_alpha
-from identity_segmentation.segmentation import separate
+from identity_segmentation.masks.segmentation import separate
 from identity_segmentation.types import Face, Match, Segment, Sighting
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]

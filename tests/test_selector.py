@@ -19,8 +19,8 @@ from conftest import ROOT
 from fakes import FakeLearner
 
 from identity_segmentation.errors import EngineUnavailable, InputError
-from identity_segmentation.labeling import LabelJob
-from identity_segmentation.marks import Mark
+from identity_segmentation.labels.job import LabelJob
+from identity_segmentation.labels.marks import Mark
 
 pytest.importorskip("matplotlib", reason="the window's tests need matplotlib: scripts/setup.sh --dev")
 
@@ -30,8 +30,8 @@ import matplotlib
 matplotlib.use("TkAgg")
 sys.path.insert(0, {tests!r})
 from fakes import FakeLearner
-from identity_segmentation.labeling import LabelJob
-from identity_segmentation.selector import SmartSelector
+from identity_segmentation.labels.job import LabelJob
+from identity_segmentation.labels.window import SmartSelector
 window = SmartSelector(LabelJob({job!r}, FakeLearner()), {pictures!r}, correcting={correcting})
 manager = window.figure.canvas.manager
 manager.window.geometry("1200x860+0+0")
@@ -277,7 +277,7 @@ def test_a_target_is_corrected_in_the_window(screen, folder):
 def test_without_a_screen_it_says_what_to_do_instead(folder, monkeypatch):
     import matplotlib
 
-    from identity_segmentation.selector import SmartSelector
+    from identity_segmentation.labels.window import SmartSelector
 
     matplotlib.use("Agg")
     window = SmartSelector(LabelJob(folder / "job", FakeLearner()), [str(folder / "b.png")])
@@ -298,7 +298,7 @@ def test_names_in_every_script_are_drawn(folder):
     import matplotlib
 
     from identity_segmentation.fonts import missing_scripts
-    from identity_segmentation.selector import SmartSelector
+    from identity_segmentation.labels.window import SmartSelector
 
     if missing_scripts():
         pytest.skip(f"no fonts here for {', '.join(missing_scripts())}")

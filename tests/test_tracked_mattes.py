@@ -10,11 +10,11 @@ import pytest
 from fakes import BACKGROUND, PEOPLE, draw
 from test_video import ADA, BO, MasksThroughCompression, make_video, people, walk  # noqa: F401
 
-from identity_segmentation.analysis import FaceRecord
 from identity_segmentation.errors import Cancelled, InputError
 from identity_segmentation.geometry import decode_rle
-from identity_segmentation.tracking import TrackPoint
 from identity_segmentation.types import Segment
+from identity_segmentation.video.analysis import FaceRecord
+from identity_segmentation.video.tracking import TrackPoint
 
 
 class FollowsColours(MasksThroughCompression):
@@ -124,7 +124,7 @@ def test_flow_is_used_when_asked_for_and_a_tracker_that_is_not_there_is_refused(
 def test_a_cancelled_tracked_render_goes_on_and_ends_the_same(people, tmp_path, monkeypatch):  # noqa: F811
     import threading
 
-    import identity_segmentation.render as module
+    import identity_segmentation.video.render as module
 
     monkeypatch.setattr(module, "_SEGMENT_SECONDS", 0.8)
     people.segmenter = FollowsColours()
@@ -159,9 +159,9 @@ def test_a_video_runs_through_the_real_tracker_from_end_to_end(people, tmp_path,
 def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size=(320, 240)):
     from pathlib import Path
 
-    from identity_segmentation.analysis import Analysis
-    from identity_segmentation.mattes import Scene
-    from identity_segmentation.naming import TrackName
+    from identity_segmentation.video.analysis import Analysis
+    from identity_segmentation.video.mattes import Scene
+    from identity_segmentation.video.naming import TrackName
 
     header = {"sampling": sampling, "width": size[0], "height": size[1], "people": ["Ada", "Bo"], "fps": [25, 1]}
     analysis = Analysis(Path("none"), header, tuple(samples), {}, {}, frames, "")
@@ -170,14 +170,14 @@ def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size
 
 
 def sample(index, points, faces=(), cut=False):
-    from identity_segmentation.analysis import Sample
+    from identity_segmentation.video.analysis import Sample
 
     return Sample(index, index / 25, cut, tuple(faces), tuple(points))
 
 
 def spans_of(pictures, sampling):
-    from identity_segmentation.mattes import spans_between
     from identity_segmentation.types import Frame
+    from identity_segmentation.video.mattes import spans_between
 
     return spans_between((Frame(i, i / 25, p, i) for i, p in enumerate(pictures)), sampling)
 
@@ -187,8 +187,8 @@ def head_at(x, y=60):
 
 
 def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # noqa: F811
-    from identity_segmentation.mattes import TrackedMattes
     from identity_segmentation.types import Frame
+    from identity_segmentation.video.mattes import TrackedMattes
 
     pictures = walk(30)
     samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 30, 5)]
@@ -202,8 +202,8 @@ def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # no
 
 @pytest.mark.parametrize("cut_at", [17, 19])
 def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
-    from identity_segmentation.mattes import TrackedMattes
     from identity_segmentation.types import Frame
+    from identity_segmentation.video.mattes import TrackedMattes
 
     pictures = [*walk(cut_at), *([np.full((240, 320, 3), 20, np.uint8)] * (20 - cut_at))]
     samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 20, 5)]
@@ -223,7 +223,7 @@ def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
 
 
 def test_smoothing_does_not_reach_over_a_cut_at_a_sampled_frame():
-    from identity_segmentation.mattes import Mattes
+    from identity_segmentation.video.mattes import Mattes
 
     here, there = draw((ADA, 60, 60)), draw((ADA, 220, 60))
     pictures = [here] * 10 + [there] * 11
@@ -235,7 +235,7 @@ def test_smoothing_does_not_reach_over_a_cut_at_a_sampled_frame():
 
 
 def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
-    from identity_segmentation.mattes import heads_at
+    from identity_segmentation.video.mattes import heads_at
 
     samples = {
         0: sample(0, [TrackPoint(1, head_at(60), "body")]),
@@ -247,7 +247,7 @@ def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
 
 
 def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
-    from identity_segmentation.mattes import heads_at, people_in, strangers_at
+    from identity_segmentation.video.mattes import heads_at, people_in, strangers_at
 
     face = FaceRecord(head_at(100), 0.9, None, np.array([0.05, 0.05], np.float32))
     samples = {0: sample(0, [TrackPoint(1, head_at(100), "face", 0, 0.6)], [face])}

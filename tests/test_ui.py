@@ -18,12 +18,18 @@ from conftest import ROOT
 from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
 from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
 from identity_segmentation.geometry import mask_iou
-from identity_segmentation.labeling import LabelJob
+from identity_segmentation.labels.job import LabelJob
 from identity_segmentation.settings import Settings
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
-from identity_segmentation.ui import Gate, Page, _hex, build, launch, texts
+from identity_segmentation.ui import build
+from identity_segmentation.ui.label import LabelPage
+from identity_segmentation.ui.page import Page, texts
+from identity_segmentation.ui.people import PeopleTab, hex_colour
+from identity_segmentation.ui.pictures import PictureTabs
+from identity_segmentation.ui.serving import Gate, launch
+from identity_segmentation.ui.video import VideoTab
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -66,7 +72,7 @@ def test_every_language_has_every_word():
 
 def test_segmenting_gives_three_pictures_and_the_evidence(page, example):
     photo = sorted(example[1].glob("*.jpg"))[0]
-    annotated, overlay, cutout, evidence = page.segment(str(photo), "ดาว", 0)
+    annotated, overlay, cutout, evidence = PictureTabs(page).segment(str(photo), "ดาว", 0)
     assert "ดาว, similarity" in evidence and "ahead of" in evidence and "embedded" in evidence
     assert all(read_image(f).shape == read_image(photo).shape for f in (annotated, overlay))
     picture = cv2.imdecode(np.fromfile(cutout, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -75,29 +81,29 @@ def test_segmenting_gives_three_pictures_and_the_evidence(page, example):
 
 def test_a_threshold_is_one_requests_alone(page, example):
     photo = str(sorted(example[1].glob("*.jpg"))[0])
-    assert "ahead of" in page.segment(photo, "ดาว", 0)[3]
-    assert "not" in page.segment(photo, "ดาว", 1.0)[3]
-    assert "ahead of" in page.segment(photo, "ดาว", 0)[3]
+    assert "ahead of" in PictureTabs(page).segment(photo, "ดาว", 0)[3]
+    assert "not" in PictureTabs(page).segment(photo, "ดาว", 1.0)[3]
+    assert "ahead of" in PictureTabs(page).segment(photo, "ดาว", 0)[3]
 
 
 def test_requests_that_cannot_be_served_are_sentences(page, example, tmp_path):
     photo = str(sorted(example[1].glob("*.jpg"))[0])
     for call, reason in (
-        (lambda: page.segment(None, "ดาว", 0), "upload or paste a photo"),
-        (lambda: page.segment(photo, None, 0), "choose a member"),
-        (lambda: page.segment(photo, "ดาว", 0, "words", "shirt"), "knows no words"),
-        (lambda: page.video("s", None, ["ดาว"], "overlay", 5, [], None), "upload a video"),
-        (lambda: page.video("s", photo, [], "overlay", 5, [], None), "at least one member"),
-        (lambda: page.corrected("s", None, 1, "ดาว", None), "process a video first"),
-        (lambda: page.add("", [photo]), "who it is"),
-        (lambda: page.add("New", []), "at least one photo"),
-        (lambda: page.delete("ดาว", False), "tick the box"),
-        (lambda: page.choose_face({"path": photo, "boxes": []}, (3, 3)), "no face at that place"),
+        (lambda: PictureTabs(page).segment(None, "ดาว", 0), "upload or paste a photo"),
+        (lambda: PictureTabs(page).segment(photo, None, 0), "choose a member"),
+        (lambda: PictureTabs(page).segment(photo, "ดาว", 0, "words", "shirt"), "knows no words"),
+        (lambda: VideoTab(page).video("s", None, ["ดาว"], "overlay", 5, [], None), "upload a video"),
+        (lambda: VideoTab(page).video("s", photo, [], "overlay", 5, [], None), "at least one member"),
+        (lambda: VideoTab(page).corrected("s", None, 1, "ดาว", None), "process a video first"),
+        (lambda: PeopleTab(page).add("", [photo]), "who it is"),
+        (lambda: PeopleTab(page).add("New", []), "at least one photo"),
+        (lambda: PeopleTab(page).delete("ดาว", False), "tick the box"),
+        (lambda: PictureTabs(page).choose_face({"path": photo, "boxes": []}, (3, 3)), "no face at that place"),
     ):
         with pytest.raises((InputError, EngineUnavailable), match=reason):
             call()
     with pytest.raises(UnknownPerson):
-        page.segment(photo, "nobody", 0)
+        PictureTabs(page).segment(photo, "nobody", 0)
 
 
 def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
@@ -105,36 +111,40 @@ def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
 
     Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
     with pytest.raises(InputError, match="pixels"):
-        page.segment(str(tmp_path / "bomb.png"), "ดาว", 0)
+        PictureTabs(page).segment(str(tmp_path / "bomb.png"), "ดาว", 0)
 
 
 def test_a_person_is_added_edited_and_deleted_with_every_trace(page, pipeline, example, tmp_path):
     picture = read_image(example[0] / "person_7" / "reference.png")
     write_image(tmp_path / "a b 사진.png", picture[:, ::-1].copy())
-    page.delete("Eileen", True)
-    assert "Eileen" not in [row[0] for row in page.table()]
-    verdicts = page.add(HOSTILE, [str(tmp_path / "a b 사진.png")])
+    PeopleTab(page).delete("Eileen", True)
+    assert "Eileen" not in [row[0] for row in PeopleTab(page).table()]
+    verdicts = PeopleTab(page).add(HOSTILE, [str(tmp_path / "a b 사진.png")])
     assert verdicts[0][:2] == ["a b 사진.png", "used"]
-    page.edit(HOSTILE, "알리, อีลีน ,", "rgba(255, 0, 127.4, 1)")
-    row = next(r for r in page.table() if r[0] == HOSTILE)
+    PeopleTab(page).edit(HOSTILE, "알리, อีลีน ,", "rgba(255, 0, 127.4, 1)")
+    row = next(r for r in PeopleTab(page).table() if r[0] == HOSTILE)
     assert row[1:] == ["알리, อีลีน", 1, "#FF007F"] and pipeline.gallery.find("อีลีน").name == HOSTILE
-    page.delete(HOSTILE, True)
+    PeopleTab(page).delete(HOSTILE, True)
     for file in (tmp_path / "gallery").iterdir():
         if file.suffix == ".json":
             assert "onerror" not in file.read_text("utf-8")
 
 
 def test_colours_come_in_several_spellings():
-    assert _hex("#A0B1C2") == "#A0B1C2" and _hex("rgb(1, 2, 300)") == "#0102ff" and _hex("#A0B1C2ff") == "#A0B1C2"
+    assert (
+        hex_colour("#A0B1C2") == "#A0B1C2"
+        and hex_colour("rgb(1, 2, 300)") == "#0102ff"
+        and hex_colour("#A0B1C2ff") == "#A0B1C2"
+    )
 
 
 def test_a_gallery_goes_out_and_comes_back_and_nothing_else_does(page, pipeline, tmp_path):
     before = pipeline.gallery.names
-    archive = page.export()
+    archive = PeopleTab(page).export()
     with zipfile.ZipFile(archive) as content:
         assert sorted(Path(n).suffix for n in content.namelist()) == ["", ".json", ".safetensors"]
-    page.delete("Leo", True)
-    assert page.take_in(archive) == len(before) and pipeline.gallery.names == before
+    PeopleTab(page).delete("Leo", True)
+    assert PeopleTab(page).take_in(archive) == len(before) and pipeline.gallery.names == before
     for name, content, reason in (
         ("../evil.json", b"{}", "does not belong"),
         ("a.pkl", b"x", "does not belong"),
@@ -147,35 +157,38 @@ def test_a_gallery_goes_out_and_comes_back_and_nothing_else_does(page, pipeline,
             with zipfile.ZipFile(path, "w") as out:
                 out.writestr(name, content)
         with pytest.raises(InputError, match=reason):
-            page.take_in(str(path))
+            PeopleTab(page).take_in(str(path))
     assert pipeline.gallery.names == before
 
 
 def test_a_video_comes_with_files_a_timeline_and_a_correction(page, example):
     told = []
     clip = str(example[1] / "clip.mp4")
-    result = page.video("s", clip, ["Leo"], "overlay", 5, ["masks", "alpha_webm"], lambda *step: told.append(step))
+    videos = VideoTab(page)
+    result = videos.video("s", clip, ["Leo"], "overlay", 5, ["masks", "alpha_webm"], lambda *step: told.append(step))
     video, files, timeline, _, status, asked = result
     assert [Path(f).suffix for f in files] == [".mp4", ".jsonl", ".webm"] and all(Path(f).stat().st_size for f in files)
     assert "Leo" in status and "frames/s" in status and read_image(timeline).shape[1] == 1000
     assert any("left" in text for *_, text in told) and video == files[0]
-    from identity_segmentation.analysis import read_analysis
+    from identity_segmentation.video.analysis import read_analysis
 
     names = page.pipeline.track_names(read_analysis(f"{video}.analysis.jsonl"))
     track = next(t for t, n in names.items() if n.name == "Leo")
-    again = page.corrected("s", asked, track, "-", lambda *step: None)
-    assert "Leo 0.0 s" in again[4] and page.jobs == {}
+    again = videos.corrected("s", asked, track, "-", lambda *step: None)
+    assert "Leo 0.0 s" in again[4] and videos.jobs == {}
 
 
 def test_a_job_is_cancelled_and_leaves_nothing_running(page, example):
     from identity_segmentation.errors import Cancelled
 
+    videos = VideoTab(page)
+
     def progress(*_):
-        page.stop("mine")
+        videos.stop("mine")
 
     with pytest.raises(Cancelled):
-        page.video("mine", str(example[1] / "clip.mp4"), ["Leo"], "overlay", 5, [], progress)
-    assert page.jobs == {} and page.stop("mine") == "nothing is running"
+        videos.video("mine", str(example[1] / "clip.mp4"), ["Leo"], "overlay", 5, [], progress)
+    assert videos.jobs == {} and videos.stop("mine") == "nothing is running"
 
 
 def test_results_go_after_a_day(page):
@@ -200,7 +213,7 @@ def test_others_are_let_in_only_with_a_password_or_on_purpose(pipeline, tmp_path
 
 
 def test_the_command_wants_a_real_password(monkeypatch, tmp_path, capsys):
-    from identity_segmentation.cli import main
+    from identity_segmentation.cli.command import main
 
     monkeypatch.setenv("IDSEG_UI_PASSWORD", "short")
     assert main(["ui", "--user", "me", "--gallery", str(tmp_path / "g")]) == 1
@@ -208,8 +221,8 @@ def test_the_command_wants_a_real_password(monkeypatch, tmp_path, capsys):
 
 
 def test_the_command_keeps_the_gallery_out_of_what_is_served(monkeypatch, tmp_path):
-    import identity_segmentation.ui as module
-    from identity_segmentation.cli import main
+    import identity_segmentation.ui.serving as module
+    from identity_segmentation.cli.command import main
 
     seen = {}
     monkeypatch.setattr(module, "serve", lambda pipeline, folder, *_, **__: seen.update(p=pipeline, f=Path(folder)))
@@ -763,8 +776,9 @@ def test_browser_mistakes_in_labelling_are_sentences(tab, plates):
 
 @pytest.fixture
 def label(page, tmp_path):
-    page.label.folder = tmp_path / "labels"
-    return page.label
+    label = LabelPage(page)
+    label.folder = tmp_path / "labels"
+    return label
 
 
 def gesture(number: int, where: str, **what) -> dict:

@@ -16,16 +16,16 @@ import pytest
 from fakes import BACKGROUND, PEOPLE, FakeFaces, FakeMasks, draw, near
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
-from identity_segmentation.analysis import correct, merge, read_analysis
-from identity_segmentation.cli import main
-from identity_segmentation.cuts import CutDetector
+from identity_segmentation.cli.command import main
 from identity_segmentation.errors import Cancelled, InputError, OutputError, UnknownPerson, VideoError
-from identity_segmentation.naming import name_tracks
-from identity_segmentation.rule import NamingRule
-from identity_segmentation.smoothing import Flow, TemporalSmoother, carry
-from identity_segmentation.tracking import SimpleTracker
+from identity_segmentation.people.rule import NamingRule
 from identity_segmentation.types import Face
-from identity_segmentation.video import VideoReader, prefetched
+from identity_segmentation.video.analysis import correct, merge, read_analysis
+from identity_segmentation.video.cuts import CutDetector
+from identity_segmentation.video.files import VideoReader, prefetched
+from identity_segmentation.video.flow import Flow, TemporalSmoother, propagate
+from identity_segmentation.video.naming import name_tracks
+from identity_segmentation.video.tracking import SimpleTracker
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
 LOSSLESS = {"crf": "0", "preset": "ultrafast"}
@@ -355,7 +355,7 @@ def test_a_cancelled_analysis_goes_on_and_ends_the_same(people, tmp_path):
 
 
 def test_a_cancelled_render_keeps_its_segments_and_ends_the_same(people, tmp_path, monkeypatch):
-    import identity_segmentation.render as module
+    import identity_segmentation.video.render as module
 
     monkeypatch.setattr(module, "_SEGMENT_SECONDS", 0.8)
     clip = make_video(tmp_path / "clip.mp4", walk(60), sound=True)
@@ -471,10 +471,10 @@ def test_people_can_be_left_out(people, clip, tmp_path):
 
 
 def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
-    from identity_segmentation.analysis import Analysis, Sample
-    from identity_segmentation.naming import TrackName
-    from identity_segmentation.render import _crop_path
-    from identity_segmentation.tracking import TrackPoint
+    from identity_segmentation.video.analysis import Analysis, Sample
+    from identity_segmentation.video.naming import TrackName
+    from identity_segmentation.video.render import crop_path
+    from identity_segmentation.video.tracking import TrackPoint
 
     def sample(index, x, cut, track):
         return Sample(index, index / 25, cut, (), (TrackPoint(track, (x, 40, x + 24, 64), "body"),))
@@ -484,13 +484,13 @@ def test_the_crop_of_one_shot_is_not_pulled_towards_the_next():
     header = {"width": 640, "height": 360, "fps": [25, 1], "sampling": 5, "people": ["Ada"]}
     found = Analysis("", header, tuple(samples), {}, {}, 100, "")
     names = {t: TrackName(t, "Ada", 0.9, 0.5, None, "Ada", 1) for t in (1, 2)}
-    path = _crop_path(found, names, ["Ada"], (9, 16))
+    path = crop_path(found, names, ["Ada"], (9, 16))
     assert np.ptp(path.centres[:50, 0]) < 1 and np.ptp(path.centres[50:, 0]) < 1
     assert path.centres[49, 0] < 100 < 400 < path.centres[50, 0]
 
 
 def test_how_to_render_is_one_value_and_the_old_keywords_go_on_working(people, clip, tmp_path):
-    from identity_segmentation.render import RenderSettings
+    from identity_segmentation.video.render import RenderSettings
 
     settings = RenderSettings(view="cutout", background="#FF0000", masks=True)
     report = people.process_video(clip, tmp_path / "a.mp4", "Ada", 5, settings)
@@ -580,10 +580,10 @@ def test_a_carried_matte_lands_on_the_moved_person():
         grey = texture.copy()
         grey[40:80, 30 + 3 * i : 70 + 3 * i] = 255 - texture[40:80, 30:70]
         greys.append(grey), mattes.append(matte)
-    found = carry(greys, mattes[0], mattes[4], Flow(160))
+    found = propagate(greys, mattes[0], mattes[4], Flow(160))
     for got, truth in zip(found, mattes, strict=True):
         assert ((got > 0.5) & (truth > 0.5)).sum() / ((got > 0.5) | (truth > 0.5)).sum() > 0.85
-    assert all((m == 0).all() for m in carry(greys, None, None, Flow(160)))
+    assert all((m == 0).all() for m in propagate(greys, None, None, Flow(160)))
 
 
 def test_smoothing_leaves_no_ghost_behind_and_nothing_where_nobody_is():

@@ -7,6 +7,7 @@ A named engine works or raises `EngineUnavailable` with the command that fixes i
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ __all__ = [
     "TextSegmenter",
     "VideoTracker",
     "face_engine",
+    "findings",
     "part_named",
     "segmenter",
 ]
@@ -59,6 +61,39 @@ def segmenter(name: str = "auto", settings: Settings | None = None) -> BoxSegmen
 def part_named(thing: str) -> str:
     """The part that the embedded engine takes a word for; see `embedded_parts.part_named`."""
     return import_module(".embedded_parts", __name__).part_named(thing)
+
+
+def findings(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """What of the engines works on this machine. Only what is on disk is loaded; nothing is downloaded.
+
+    Yields:
+        (what, "ok" | "missing" | "note", detail): "missing" = the main job cannot run without it; the detail has the
+        command that fixes it.
+    """
+    from . import _sam3 as sam3
+    from . import insightface_faces
+
+    for label, make in (("embedded faces", face_engine), ("embedded masks", segmenter)):
+        try:
+            yield label, "ok", make("embedded", settings).describe()
+        except EngineUnavailable as error:
+            yield label, "missing", str(error)
+    try:
+        pack = insightface_faces.find_pack(settings.insightface_pack, settings.insightface_models)
+        yield "insightface pack", "ok", str(pack)
+    except EngineUnavailable as error:
+        yield "insightface pack", "note", str(error)
+    for name in ("sam3", "sam3-hf"):
+        why = _module(SEGMENTERS[name]).ready(settings)
+        yield name, "note" if why else "ok", why or "ready; `auto` takes it"
+    page = f"https://huggingface.co/{sam3.REPOSITORY}"
+    found = [n for n in ("sam3.pt", "model.safetensors") if sam3.cached_file(sam3.REPOSITORY, n) is not None]
+    if found:
+        yield "sam3 weights", "ok", f"in the cache: {', '.join(found)}"
+    elif sam3.has_token():
+        yield "sam3 weights", "note", f"not fetched yet; a token is here; access is asked for on {page}"
+    else:
+        yield "sam3 weights", "note", f"gated: ask for access on {page}, then run: hf auth login"
 
 
 def _make(kind: str, registry: dict[str, str], name: str, settings: Settings | None) -> Any:

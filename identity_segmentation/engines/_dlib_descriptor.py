@@ -10,6 +10,7 @@ graph. `tests/test_embedded_faces.py` checks the graph against a plain numpy run
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def read_layers(data: bytes) -> list[tuple[np.ndarray, ...]]:
     dlib writes a tensor as five variable-length integers (format 2, then four dimensions) and raw
     little-endian float32. The architecture is fixed, so each header is known and is searched for in order.
     """
-    layers, position = [], 0
+    layers: list[tuple[np.ndarray, ...]] = []
+    position = 0
 
     def take(*shape: int) -> np.ndarray:
         nonlocal position
@@ -90,9 +92,10 @@ def build_onnx(layers: list[tuple[np.ndarray, ...]]) -> bytes:
     """The network as an ONNX model: "chips" float32 (N, 3, 150, 150) RGB 0..255 -> "descriptors" (N, 128)."""
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes, constants = [], []
+    nodes: list[Any] = []
+    constants: list[Any] = []
 
-    def constant(array: np.ndarray) -> str:
+    def constant(array: np.ndarray | np.floating) -> str:
         name = f"c{len(constants)}"
         constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name

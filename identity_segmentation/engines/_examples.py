@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import clip_box, mask_iou
-from ..types import Exemplar, Segment, Trial, as_image
+from ..types import BoxLike, Exemplar, Segment, Trial, as_image
 
 _FOLDS = 8  # with more references than this, several are left out at a time
 
@@ -104,21 +104,30 @@ def as_labels(found: Mapping[int, Segment]) -> dict[int, Segment]:
 
 
 def checked_points(
-    points, inside: Sequence[bool], box, shape: tuple[int, int]
+    points: np.ndarray | Sequence[Sequence[float]],
+    inside: Sequence[bool] | np.ndarray,
+    box: BoxLike | None,
+    shape: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """What `by_points` was given: points float32 (N, 2), inside bool (N,), box float32 (4,) within the picture or None.
+
+    Args:
+        points: (N, 2), (x, y) in pixels.
+        inside: N labels, is the point on the thing.
+        box: xyxy pixels, clipped to the picture; None = there is none.
+        shape: (H, W) of the picture.
 
     Raises:
         InputError: neither a box nor a point on the thing; a point outside the picture; points and labels that differ
             in number.
     """
-    points = np.asarray(points, np.float32).reshape(-1, 2)
-    inside = np.asarray(inside, bool).reshape(-1)
-    if len(points) != len(inside):
-        raise InputError(f"expected one label for each of {len(points)} points, got {len(inside)}")
-    if box is None and not inside.any():
+    places = np.asarray(points, np.float32).reshape(-1, 2)
+    on = np.asarray(inside, bool).reshape(-1)
+    if len(places) != len(on):
+        raise InputError(f"expected one label for each of {len(places)} points, got {len(on)}")
+    if box is None and not on.any():
         raise InputError("expected a box, or a point on the thing")
-    for x, y in points:
+    for x, y in places:
         if not (0 <= x < shape[1] and 0 <= y < shape[0]):
             raise InputError(f"expected points within the {shape[1]}x{shape[0]} picture, got ({x:g}, {y:g})")
-    return points, inside, None if box is None else clip_box(box, shape).astype(np.float32)
+    return places, on, None if box is None else clip_box(box, shape).astype(np.float32)

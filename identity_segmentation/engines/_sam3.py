@@ -6,13 +6,14 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable, InputError
 from ..geometry import clip_box, drop_specks, fill_holes, mask_box
-from ..types import Face, Segment
+from ..types import BoxLike, Face, Segment
 from .protocols import face_of_each
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def pick_device(device: str) -> str:
     return device
 
 
-def pick_dtype(dtype: str, device: str):
+def pick_dtype(dtype: str, device: str) -> Any:
     """ "auto" -> bfloat16 (or float16 where the GPU has none) on a GPU, float32 on a CPU.
 
     Raises:
@@ -151,6 +152,11 @@ def fetch(repository: str, names: Sequence[str]) -> list[Path]:
 def in_batches(items: Sequence, size: int, run: Callable[[Sequence], list]) -> list:
     """`run` over batches; on out-of-memory the batch is halved, with one warning.
 
+    Args:
+        items: what is to be worked on.
+        size: items in a batch, to begin with.
+        run: works on one batch, and gives as many results, in order.
+
     Raises:
         InputError: one item alone does not fit.
     """
@@ -178,7 +184,13 @@ def in_batches(items: Sequence, size: int, run: Callable[[Sequence], list]) -> l
 
 
 def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
-    """How many pictures at a time fit into half of the GPU's free memory."""
+    """How many pictures at a time fit into half of the GPU's free memory.
+
+    Args:
+        bytes_each: memory that one picture takes, in bytes.
+        device: torch's name of the device; on a CPU the answer is 1.
+        most: the largest answer.
+    """
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
@@ -190,17 +202,28 @@ def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
 # ---- prompts and masks
 
 
-def checked_prompts(boxes, faces, others: Sequence[Face], shape) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
+def checked_prompts(
+    boxes: np.ndarray | Sequence[BoxLike],
+    faces: Sequence[Face | None] | None,
+    others: Sequence[Face],
+    shape: tuple[int, ...],
+) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
     """What `by_box` was given, as SAM is asked: boxes (N, 4) float32 within the picture, and for each of them the
     centres of other people's faces in it, which are points that are not the person's.
+
+    Args:
+        boxes: (N, 4) xyxy pixels.
+        faces: for each box the face of the person meant, or None.
+        others: further faces in the picture.
+        shape: (H, W) of the picture.
 
     Raises:
         InputError: a box with no area or wholly outside, or another number of faces than of boxes.
     """
     checked = np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
-    faces = face_of_each(checked, faces)
-    everyone = [f for f in faces if f is not None] + list(others)
-    return checked, [_strangers_in(box, face, everyone) for box, face in zip(checked, faces, strict=True)]
+    owners = face_of_each(checked, faces)
+    everyone = [f for f in owners if f is not None] + list(others)
+    return checked, [_strangers_in(box, face, everyone) for box, face in zip(checked, owners, strict=True)]
 
 
 def _strangers_in(box: np.ndarray, face: Face | None, everyone: Sequence[Face]) -> list[tuple[float, float]]:
@@ -220,11 +243,18 @@ def checked_phrase(phrase: str) -> str:
     return text
 
 
-def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box, engine: str) -> Segment:
+def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box: np.ndarray, engine: str) -> Segment:
     """A low-resolution mask (float32 logits (h, w)) as a segment at full size, without specks and pin holes.
 
     Cleaned small, then enlarged (bilinear, pixel centres aligned), and only the part that holds the mask: a small
     person in a large picture costs little, and any mask much less than the net's own work.
+
+    Args:
+        logits: float32 (h, w); above 0 is inside.
+        shape: (H, W) of the picture.
+        score: the engine's confidence, 0..1.
+        box: xyxy pixels, for a mask that turns out empty.
+        engine: id of the engine.
     """
     height, width = shape
     mask, alpha = np.zeros(shape, bool), np.zeros(shape, np.uint8)
@@ -266,5 +296,5 @@ def _iou(a: Segment, b: Segment) -> float:
     x1, y1 = np.minimum(a.box[2:], b.box[2:]).astype(int)
     if x1 <= x0 or y1 <= y0:
         return 0.0
-    shared = np.count_nonzero(a.mask[y0:y1, x0:x1] & b.mask[y0:y1, x0:x1])
+    shared = int(np.count_nonzero(a.mask[y0:y1, x0:x1] & b.mask[y0:y1, x0:x1]))
     return shared / max(1, a.area + b.area - shared)

@@ -20,7 +20,7 @@ from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
 from ._dlib_descriptor import CHIP, DIM, Descriptor, weights_path
-from ._nets import AnchorDetector, Net, by_size, fingerprint, sigmoid, square_crop
+from .nets import AnchorDetector, Net, by_size, fingerprint, sigmoid, square_crop
 
 # Face-mesh indices (viewer's left is the person's right).
 _EYE_CORNERS = ((33, 133), (362, 263))
@@ -91,19 +91,19 @@ class EmbeddedFaces:
 
     def _candidates(self, image_bgr: np.ndarray):
         """(box (4,), keypoints (6, 2), score) of every detection, duplicates removed, best first."""
-        boxes, points, scores = [], [], []
+        found: list[tuple[np.ndarray, np.ndarray, float]] = []
         for x0, y0, x1, y1 in _tiles(*image_bgr.shape[:2]):
             tile = image_bgr[y0:y1, x0:x1]
             for box, keys, score in zip(*self._full(tile, _LEAST), strict=True):
                 box, keys = box + (x0, y0, x0, y0), keys + (x0, y0)
                 if not _cut_by_tile(box, (x0, y0, x1, y1), image_bgr.shape):
-                    boxes.append(box), points.append(keys), scores.append(score)
+                    found.append((box, keys, score))
         for box, keys, score in zip(*self._short(image_bgr, _LEAST), strict=True):
-            boxes.append(box), points.append(keys), scores.append(score)
-        keep = suppress_duplicates(np.array(boxes).reshape(-1, 4), np.array(scores))
-        for i in keep:
+            found.append((box, keys, score))
+        boxes, scores = np.array([box for box, _, _ in found]).reshape(-1, 4), np.array([row[2] for row in found])
+        for i in suppress_duplicates(boxes, scores):
             if boxes[i][2] - boxes[i][0] >= _SMALLEST:
-                yield boxes[i], points[i], float(scores[i])
+                yield boxes[i], found[i][1], float(scores[i])
 
     def _fit_mesh(self, image_bgr: np.ndarray, box: np.ndarray, points: np.ndarray):
         """468 mesh points (468, 2) in pixels, and the net's belief that a face is there.

@@ -19,12 +19,12 @@ import numpy as np
 from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou, whole_box
 from ..images import shrink_to
 from ..settings import Settings
-from ..types import Exemplar, Face, Segment, as_image
+from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from ._examples import checked_points
-from ._nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .embedded_parts import find_part, part_named
 from .embedded_pixels import PixelClassifier
 from .embedded_things import thing_at
+from .nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .protocols import face_of_each
 
 # Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
@@ -90,15 +90,25 @@ class Head:
         x, y = centre * factor
         return cls(float(x), float(y), max(2.0, 0.955 * width * factor))
 
-    def ellipse(self, shape, across: float, down: float) -> np.ndarray:
-        """bool mask of an ellipse around the head, half axes in face sides."""
+    def ellipse(self, shape: tuple[int, ...], across: float, down: float) -> np.ndarray:
+        """bool mask of an ellipse around the head, half axes in face sides.
+
+        Args:
+            shape: (H, W) of the mask.
+            across, down: half axes, in face sides.
+        """
         canvas = np.zeros(shape, np.uint8)
         axes = (max(1, int(across * self.side)), max(1, int(down * self.side)))
         cv2.ellipse(canvas, (int(self.x), int(self.y)), axes, 0, 0, 360, 1, -1)
         return canvas > 0
 
-    def window(self, shape, across: float, up: float, down: float) -> tuple[int, int, int, int]:
-        """Integer xyxy box around the head, reaches in face sides, clipped to the image."""
+    def window(self, shape: tuple[int, ...], across: float, up: float, down: float) -> tuple[int, int, int, int]:
+        """Integer xyxy box around the head, reaches in face sides, clipped to the image.
+
+        Args:
+            shape: (H, W) of the image.
+            across, up, down: reach to either side, above and below, in face sides.
+        """
         height, width = shape
         x0, x1 = self.x - across * self.side, self.x + across * self.side
         y0, y1 = self.y - up * self.side, self.y + down * self.side
@@ -173,16 +183,16 @@ class EmbeddedMasks:
     def by_box(
         self,
         encoded: Encoded,
-        boxes: np.ndarray | Sequence[Sequence[float]],
+        boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face] = (),
     ) -> list[Segment]:
         """One person per box; with the face known the box only says where to look. See `BoxSegmenter`."""
-        boxes = [clip_box(box, encoded.image.shape) for box in boxes]
-        faces = face_of_each(boxes, faces)
-        everyone = [f for f in faces if f is not None] + list(others)
+        given = [clip_box(box, encoded.image.shape) for box in boxes]
+        owners = face_of_each(given, faces)
+        everyone = [f for f in owners if f is not None] + list(others)
         segments = []
-        for box, face in zip(boxes, faces, strict=True):
+        for box, face in zip(given, owners, strict=True):
             if face is None:
                 view = encoded.view(_LEAST_BOX / float(box[3] - box[1]))
                 heads = [Head.of(f, view.factor) for f in everyone]
@@ -214,14 +224,13 @@ class EmbeddedMasks:
         encoded: Encoded,
         points: np.ndarray | Sequence[Sequence[float]],
         inside: Sequence[bool],
-        box: np.ndarray | Sequence[float] | None = None,
+        box: BoxLike | None = None,
     ) -> Segment:
         """One thing of any kind out of clicks or a box; see `PointSegmenter`."""
-        points, inside, box = checked_points(points, inside, box, encoded.image.shape[:2])
-        mask = thing_at(encoded.image, points, inside, box)
+        places, on, within = checked_points(points, inside, box, encoded.image.shape[:2])
+        mask = thing_at(encoded.image, places, on, within)
         tight = mask_box(mask)
-        whole = whole_box(encoded.image.shape)
-        fallback = whole if box is None else box
+        fallback = whole_box(encoded.image.shape) if within is None else within
         return Segment(
             mask, _SCORE_GRABCUT if tight is not None else 0.0, fallback if tight is None else tight, self.id
         )
@@ -469,7 +478,7 @@ class EmbeddedMasks:
 
     # ---- out
 
-    def _finish(self, image, view: View, probability: np.ndarray, score: float, box: np.ndarray) -> Segment:
+    def _finish(self, image: np.ndarray, view: View, probability: np.ndarray, score: float, box: np.ndarray) -> Segment:
         """A probability map at working size -> mask and matte at full size; only the person's part is worked on."""
         full = image.shape[:2]
         mask, alpha = np.zeros(full, bool), np.zeros(full, np.uint8)
@@ -500,7 +509,14 @@ class EmbeddedMasks:
 
 
 def grabcut_person(image: np.ndarray, prior: np.ndarray, head: Head, rivals: list[Head]) -> np.ndarray:
-    """bool mask by GrabCut, seeded with a silhouette prior (H, W), the face, the torso and the neighbours' heads."""
+    """bool mask by GrabCut, seeded with a silhouette prior (H, W), the face, the torso and the neighbours' heads.
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        prior: float32 (H, W), 0..1, the silhouette expected below the head.
+        head: whose body is wanted.
+        rivals: other people's heads, which are background.
+    """
     shape = image.shape[:2]
     state = np.where(prior > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     state[(prior < 0.02) & (np.arange(shape[0])[:, None] < head.y + head.side)] = cv2.GC_BGD

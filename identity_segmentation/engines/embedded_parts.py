@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -56,6 +57,19 @@ class Prior:
     feet: np.ndarray
 
 
+class Head(Protocol):
+    """Where a head is: `embedded_masks.Head`, as far as parts are measured by it."""
+
+    @property
+    def x(self) -> float: ...
+
+    @property
+    def y(self) -> float: ...
+
+    @property
+    def side(self) -> float: ...
+
+
 def part_named(thing: str) -> str:
     """The part that a word means.
 
@@ -71,7 +85,7 @@ def part_named(thing: str) -> str:
     return part
 
 
-def find_part(image: np.ndarray, mask: np.ndarray, head, part: str, prior: Prior | None = None) -> np.ndarray:
+def find_part(image: np.ndarray, mask: np.ndarray, head: Head, part: str, prior: Prior | None = None) -> np.ndarray:
     """Where a part of a person is.
 
     Args:
@@ -103,8 +117,15 @@ def find_part(image: np.ndarray, mask: np.ndarray, head, part: str, prior: Prior
     return (wanted / np.maximum(wanted + rest, 1e-6) * mask).astype(np.float32)
 
 
-def classes(image: np.ndarray, mask: np.ndarray, head, prior: Prior) -> np.ndarray:
-    """Share of each of `CLASSES` at every pixel: float32 (8, H, W)."""
+def classes(image: np.ndarray, mask: np.ndarray, head: Head, prior: Prior) -> np.ndarray:
+    """Share of each of `CLASSES` at every pixel: float32 (8, H, W).
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        mask: bool (H, W), the person.
+        head: their `Head`.
+        prior: where parts lie.
+    """
     factor = min(1.0, _SIDE / head.side)
     size = tuple(max(8, round(side * factor)) for side in mask.shape[::-1])
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -136,7 +157,7 @@ def classes(image: np.ndarray, mask: np.ndarray, head, prior: Prior) -> np.ndarr
     return np.stack([cv2.resize(s, mask.shape[::-1], interpolation=cv2.INTER_LINEAR) for s in share])
 
 
-def learn_prior(examples: Iterable[tuple[np.ndarray, np.ndarray, object]]) -> Prior:
+def learn_prior(examples: Iterable[tuple[np.ndarray, np.ndarray, Head]]) -> Prior:
     """The table from labelled people.
 
     Args:
@@ -169,7 +190,7 @@ def read_prior() -> Prior:
     return Prior(np.array(content["rows"]) + 1e-6, np.array(content["feet"]))
 
 
-def _in_trousers(shares: np.ndarray, mask: np.ndarray, head) -> bool:
+def _in_trousers(shares: np.ndarray, mask: np.ndarray, head: Head) -> bool:
     """Is most of what is just above the feet what the hips wear?"""
     lowest = np.flatnonzero(mask.any(1))
     if not len(lowest):
@@ -178,10 +199,10 @@ def _in_trousers(shares: np.ndarray, mask: np.ndarray, head) -> bool:
     zone = mask & ((up > _ANKLES[0]) & (up < _ANKLES[1]))[:, None]
     likeliest = shares.argmax(0)
     worn = np.count_nonzero(zone & (likeliest == CLASSES.index("bottom")))
-    return worn > 0.5 * np.count_nonzero(zone & (likeliest != CLASSES.index("shoes")))
+    return bool(worn > 0.5 * np.count_nonzero(zone & (likeliest != CLASSES.index("shoes"))))
 
 
-def _places(shape: Sequence[int], head, factor: float) -> tuple[np.ndarray, np.ndarray]:
+def _places(shape: Sequence[int], head: Head, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """(down, across) of every pixel from the face, in face sides."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     return ((rows + 0.5) / factor - head.y) / head.side, ((columns + 0.5) / factor - head.x) / head.side

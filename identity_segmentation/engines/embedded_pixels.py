@@ -32,8 +32,8 @@ _COLOURFUL = 12  # difference between channels that makes a picture a colour pic
 _THINGS, _RESTS, _NEAR, _NEAR_PIXELS = 1200, 2500, 0.3, 12
 _FULL = 6  # references that give so many; more of them share what six would give, so that learning stays seconds
 _TRAININGS = 32  # for leave-one-out: with many ids several references are left out at a time
-# The odds of the thing in a reference, to this power, are the odds it is learnt with: between "as rare as it is", with
-# which small things are never found, and "as common as the rest".
+# Training prior = true odds ** 0.55. At 1 small things are never found, because they are rare. At 0 a thing is taken to
+# be as common as the rest.
 _RARITY = 0.55
 _LIKELY, _SURE = 0.4, 0.8
 _LEAST = 0.1  # of the area of the smaller marked parts (the tenth percentile): smaller ones are specks
@@ -86,7 +86,7 @@ class PixelClassifier:
         odds = cv2.GaussianBlur(model.log_odds(looks), (0, 0), 0.7)
         probability = 1 / (1 + np.exp(-odds))
         mask = _parts(probability, model.least_area)
-        score = np.count_nonzero(probability > 0.7) / max(1, np.count_nonzero(probability > 0.3))
+        score = int(np.count_nonzero(probability > 0.7)) / max(1, int(np.count_nonzero(probability > 0.3)))
         if probability.shape != shape:
             size = shape[::-1]
             kept = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)

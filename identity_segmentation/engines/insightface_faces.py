@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ..errors import EngineUnavailable
 from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
-from ._nets import fingerprint
+from .nets import fingerprint
 
 # The files of the published packs: (detector, recogniser).
 _PACK_FILES = {
@@ -111,7 +112,7 @@ class InsightFaceEngine:
         onnxruntime.set_default_logger_severity(3)
         offered = onnxruntime.get_available_providers()
         asked = providers or [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in offered]
-        models = {}
+        models: dict[str, tuple[Any, Path]] = {}
         for file in sorted(folder.glob("*.onnx")):
             try:
                 with contextlib.redirect_stdout(io.StringIO()):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..settings import Settings
-from ..types import Exemplar, Face, Segment, Trial
+from ..types import BoxLike, Exemplar, Face, Segment, Trial
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ class BoxSegmenter(Protocol):
     def by_box(
         self,
         encoded: Any,
-        boxes: np.ndarray | Sequence[Sequence[float]],
+        boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face] = (),
     ) -> list[Segment]:
@@ -86,9 +86,9 @@ class BoxSegmenter(Protocol):
         ...
 
 
-def face_of_each(boxes: Sequence, faces: Sequence[Face | None] | None) -> list[Face | None]:
+def face_of_each(boxes: Sequence | np.ndarray, faces: Sequence[Face | None] | None) -> list[Face | None]:
     """A face, or None, for every box, as `BoxSegmenter.by_box` is given them; `InputError` for another number."""
-    found = list(faces) if faces is not None else [None] * len(boxes)
+    found: list[Face | None] = [None] * len(boxes) if faces is None else list(faces)
     if len(found) != len(boxes):
         raise InputError(f"expected a face (or None) for each of {len(boxes)} boxes, got {len(found)}")
     return found
@@ -130,6 +130,12 @@ class PartSegmenter(Protocol):
 
     def by_part(self, encoded: Any, person: Segment, face: Face, thing: str) -> Segment:
         """That thing's pixels, within the person's; an empty segment where there is none.
+
+        Args:
+            encoded: what `encode` returned.
+            person: whose thing.
+            face: theirs.
+            thing: in English.
 
         Raises:
             EngineUnavailable: a word that is not on the list; the message has the list.
@@ -204,7 +210,7 @@ class PointSegmenter(Protocol):
         encoded: Any,
         points: np.ndarray | Sequence[Sequence[float]],
         inside: Sequence[bool],
-        box: np.ndarray | Sequence[float] | None = None,
+        box: BoxLike | None = None,
     ) -> Segment:
         """The thing, at full image size.
 

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from ..errors import EngineUnavailable
 from ..geometry import whole_box
 from ..settings import Settings
-from ..types import Exemplar, Face, Segment, as_image
+from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from . import _sam3, _torchvision
 from ._examples import Examples, checked_points
 
@@ -63,8 +64,8 @@ class Encoded:
     """One picture after the vision encoder; every prompt shares it, and what either neck makes of it is made once."""
 
     shape: tuple[int, int]
-    hidden: object
-    vision: object = field(default=None, repr=False)
+    hidden: Any
+    vision: Any = field(default=None, repr=False)
     tracker_maps: list | None = field(default=None, repr=False)
 
 
@@ -145,7 +146,7 @@ class Sam3HF:
     def by_box(
         self,
         encoded: Encoded,
-        boxes: np.ndarray | Sequence[Sequence[float]],
+        boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face] = (),
     ) -> list[Segment]:
@@ -213,10 +214,10 @@ class Sam3HF:
         )
         inside = np.zeros(encoded.shape, bool)
         inside[int(box[1]) : int(np.ceil(box[3])), int(box[0]) : int(np.ceil(box[2]))] = True
-        area = max(1, np.count_nonzero(inside))
+        area = max(1, int(np.count_nonzero(inside)))
 
         def fit(segment: Segment) -> float:
-            held = np.count_nonzero(segment.mask & inside)
+            held = int(np.count_nonzero(segment.mask & inside))
             return held / max(1, area + segment.area - held)
 
         if not found:
@@ -305,27 +306,27 @@ class Sam3HF:
         encoded: Encoded,
         points: np.ndarray | Sequence[Sequence[float]],
         inside: Sequence[bool],
-        box: np.ndarray | Sequence[float] | None = None,
+        box: BoxLike | None = None,
     ) -> Segment:
         """One thing out of clicks; see `PointSegmenter`.
 
         Raises:
             EngineUnavailable: this checkpoint has no tracker.
         """
-        points, inside, box = checked_points(points, inside, box, encoded.shape)
+        places, on, within = checked_points(points, inside, box, encoded.shape)
         if not self.can_track:
             raise EngineUnavailable(f"{self.model} takes no points; choose --sam3-model large")
         torch = self._torch
         scale = np.array([self._size / encoded.shape[1], self._size / encoded.shape[0]], np.float32)
         prompts = {}
-        if box is not None:
-            prompts["input_boxes"] = torch.from_numpy(box * np.tile(scale, 2))[None, None].to(self.device)
-        if len(points):
-            prompts["input_points"] = torch.from_numpy(points * scale)[None, None].to(self.device)
-            prompts["input_labels"] = torch.from_numpy(inside.astype(np.int64))[None, None].to(self.device)
+        if within is not None:
+            prompts["input_boxes"] = torch.from_numpy(within * np.tile(scale, 2))[None, None].to(self.device)
+        if len(places):
+            prompts["input_points"] = torch.from_numpy(places * scale)[None, None].to(self.device)
+            prompts["input_labels"] = torch.from_numpy(on.astype(np.int64))[None, None].to(self.device)
         logits, scores = self._ask(encoded, prompts)
         whole = whole_box(encoded.shape)
-        return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if box is None else box, self.id)
+        return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if within is None else within, self.id)
 
     def learn(self, references: Sequence[Exemplar]) -> Examples:
         """Few-shot by the video memory; see `ExemplarSegmenter`.
@@ -594,7 +595,7 @@ def _processor(folder: str):
         ) from error
 
 
-def _trackers(whole):
+def _trackers(whole: Any) -> tuple[Any, Any]:
     """The box model and the video model out of the loaded whole's own tensors: nothing is read twice."""
     import torch
     from transformers import Sam3TrackerConfig, Sam3TrackerModel

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,10 +25,10 @@ from ..errors import EngineUnavailable
 from ..files import atomic_write
 from ..geometry import whole_box
 from ..settings import Settings
-from ..types import Exemplar, Face, Segment, as_image
+from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from . import _sam3, _torchvision
 from ._examples import Examples, checked_points
-from ._nets import nets_folder
+from .nets import nets_folder
 
 _CHECKPOINT = "sam3.pt"
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
@@ -38,7 +39,7 @@ _PACKAGES = ("torch", "torchvision", "sam3", "triton", "psutil", "skimage")
 
 
 def create(settings: Settings) -> Sam3Official:
-    return Sam3Official(settings.sam3_checkpoint, settings.device, bool(settings.compile))
+    return Sam3Official(settings.sam3_checkpoint, settings.device, settings.compile)
 
 
 def ready(settings: Settings) -> str:
@@ -152,7 +153,7 @@ class Sam3Official:
     def by_box(
         self,
         encoded: Encoded,
-        boxes: np.ndarray | Sequence[Sequence[float]],
+        boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face] = (),
     ) -> list[Segment]:
@@ -161,7 +162,7 @@ class Sam3Official:
         if len(boxes) == 0:
             return []
         checked, away = _sam3.checked_prompts(boxes, faces, others, encoded.shape)
-        segments: list[Segment | None] = [None] * len(checked)
+        segments: dict[int, Segment] = {}
         plain = [i for i, points in enumerate(away) if not points]
         groups = ([plain] if plain else []) + [[i] for i, points in enumerate(away) if points]
         for group in groups:
@@ -175,26 +176,26 @@ class Sam3Official:
             low, scores = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:]), np.ravel(scores)
             for i, logits, score in zip(group, low, scores, strict=True):
                 segments[i] = _sam3.to_segment(logits, encoded.shape, _share(score), checked[i], self.id)
-        return segments
+        return [segments[i] for i in range(len(checked))]
 
     def by_points(
         self,
         encoded: Encoded,
         points: np.ndarray | Sequence[Sequence[float]],
         inside: Sequence[bool],
-        box: np.ndarray | Sequence[float] | None = None,
+        box: BoxLike | None = None,
     ) -> Segment:
         """One thing out of clicks; see `PointSegmenter`."""
-        points, inside, box = checked_points(points, inside, box, encoded.shape)
-        prompt = {"point_coords": points, "point_labels": inside.astype(np.int64)} if len(points) else {}
+        places, on, within = checked_points(points, inside, box, encoded.shape)
+        prompt = {"point_coords": places, "point_labels": on.astype(np.int64)} if len(places) else {}
         with self._torch.inference_mode(), self._precise():
             _, scores, low = self._model.predict_inst(
-                encoded.state, box=box, multimask_output=False, return_logits=True, **prompt
+                encoded.state, box=within, multimask_output=False, return_logits=True, **prompt
             )
-        whole = whole_box(encoded.shape)
+        box = whole_box(encoded.shape) if within is None else within
         logits = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:])[0]
         score = _share(np.ravel(scores)[0])
-        return _sam3.to_segment(logits, encoded.shape, score, whole if box is None else box, self.id)
+        return _sam3.to_segment(logits, encoded.shape, score, box, self.id)
 
     def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
         """Every instance of a phrase, best first; see `TextSegmenter`."""
@@ -318,7 +319,8 @@ class _Memory:
                     state, self._next, 0, False, tqdm_disable=True, run_mem_encoder=False
                 )
                 _, objects, low, _, scores = next(iter(found))
-                return engine._tracked([int(i) for i in objects], low, scores, image_bgr.shape[:2])
+                tracked = engine._tracked([int(i) for i in objects], low, scores, image_bgr.shape[:2])
+                return {int(number): tracked[number] for number in map(int, objects)}
         finally:
             tracker.max_cond_frames_in_attn = before
             state["images"].clear()
@@ -331,7 +333,7 @@ class _Memory:
 # ---- loading
 
 
-def load_checkpoint(model, path: Path) -> None:
+def load_checkpoint(model: Any, path: Path) -> None:
     """Load `sam3.pt` into the package's image model, every parameter or none.
 
     Raises:
@@ -377,7 +379,7 @@ def find_vocabulary() -> Path:
         EngineUnavailable: neither can be had.
     """
     spec = importlib.util.find_spec("sam3")
-    roots = [Path(p) for p in spec.submodule_search_locations] if spec else []
+    roots = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
     own = nets_folder() / _VOCABULARY
     for path in [root / ".." / "assets" / _VOCABULARY for root in roots] + [
         root / "assets" / _VOCABULARY for root in roots

@@ -1,0 +1,5 @@
+"""The command `idseg`: one file per group of verbs; `command` puts them together."""
+
+from .command import main
+
+__all__ = ["main"]

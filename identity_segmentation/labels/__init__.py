@@ -1,0 +1,1 @@
+"""Mark a few, label thousands: marks, the jobs that learn from them, and exports that other tools read."""

@@ -1,0 +1,1 @@
+"""Whose pixels? Named faces, boxes and words -> masks that belong to a person."""

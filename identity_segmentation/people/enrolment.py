@@ -1,0 +1,632 @@
+"""Folders of reference photos -> a gallery: which photo is whose, and why another is left out. (Notebook section 2.)
+
+Every photo gets a verdict. A second build looks only at new and changed photos. What was said by hand - names, aliases,
+merges, photos - is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+import tomllib
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..engines.protocols import FaceEngine
+from ..errors import GalleryError, ImageError, InputError
+from ..files import shown_path
+from ..images import decode_image, list_photos, shrink_to
+from ..types import BuildReport, Face, PhotoVerdict, unit
+from .gallery import Gallery, Person, Reference, checked_colour, name_key, normal_name
+
+logger = logging.getLogger(__name__)
+
+
+_REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of members.toml: which folder is whom."""
+
+    folder: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    colour: str | None = None
+
+
+def read_members(dataset: str | os.PathLike) -> dict[str, Member]:
+    """`members.toml` of a data set: folder -> `Member`. Absent file: an empty dict.
+
+    Raises:
+        InputError: the file is not what it should be; the message names the entry.
+    """
+    path = Path(dataset) / "members.toml"
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    shape = (
+        f"{path}: expected [[member]] tables with folder, name and, if wanted, aliases (a list) and colour (#RRGGBB)"
+    )
+    entries = content.pop("member", [])
+    if content or not isinstance(entries, list):
+        raise InputError(f"{shape}; got {', '.join(content) or 'member'!r} at the top")
+    members: dict[str, Member] = {}
+    for entry in entries:
+        aliases = entry.get("aliases", []) if isinstance(entry, dict) else []
+        known = isinstance(entry, dict) and entry.keys() <= {"folder", "name", "aliases", "colour"}
+        texts = [entry.get("folder"), entry.get("name"), *aliases] if known and isinstance(aliases, list) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{shape}; got {entry!r}")
+        folder = unicodedata.normalize("NFC", entry["folder"])
+        if folder in members:
+            raise InputError(f"{path}: the folder {folder!r} has two entries; keep one")
+        colour = None if entry.get("colour") is None else checked_colour(entry["colour"], ())
+        names = tuple(normal_name(alias) for alias in aliases)
+        members[folder] = Member(folder, normal_name(entry["name"]), names, colour)
+    return members
+
+
+@dataclass
+class _Photo:
+    """A reference photo on its way to a verdict."""
+
+    source: str
+    sha256: str = ""
+    picture_hash: int = 0
+    faces: list[Face] = field(default_factory=list)
+    embedding: np.ndarray | None = None
+    verdict: str = ""
+    detail: str = ""
+    reused: bool = False
+    names_others: bool = False  # the detail speaks of somebody else, so it is not stored
+
+
+def _vector(thing: _Photo | Face) -> np.ndarray:
+    """The embedding of a photo that has one, or of a face."""
+    if thing.embedding is None:
+        raise InputError("expected a face with an embedding; call faces(image) without embed=False")
+    return thing.embedding
+
+
+def build_embeddings_db(
+    folder: str | os.PathLike,
+    face_engine: FaceEngine,
+    gallery: str | os.PathLike | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Gallery:
+    """Build the gallery from a folder of photos: one sub-folder per person.
+
+    Names, aliases and colours come from the folder's ``members.toml``; a sub-folder it does not mention is a
+    person of that name. Every photo gets a verdict (`Gallery.report.table()`): a photo with several faces gives the one
+    nearest the person's other photos; duplicates, outliers and unreadable photos are left out;
+    a photo found under two people is used for neither.
+
+    Args:
+        folder: the data set.
+        face_engine: who looks at the faces.
+        gallery: folder to keep the result in. A gallery already there is updated: only new and changed photos are
+            looked at, people added by hand stay, people whose sub-folder is gone are purged. None: in memory only.
+        progress: called with (photos done, photos in all, person).
+
+    Returns:
+        The gallery; `.report` has the verdicts.
+
+    Raises:
+        InputError: no such folder, no sub-folders with photos, or no face in any photo.
+        GalleryMismatch: the gallery there belongs to another engine.
+        GalleryLocked: another build is under way.
+    """
+    folder = Path(folder)
+    found = _people_folders(folder)
+
+    def build(old: Gallery) -> Gallery:
+        old.check_engine(face_engine)
+        return _build(folder, _grouped(found, old), face_engine, old, progress)
+
+    nobody = Gallery.empty(face_engine)
+    return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody)[1]
+
+
+def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]:
+    """(sub-folder's name in NFC, its entry in members.toml, its photos) for every sub-folder that has photos."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is not there; expected a folder with one sub-folder of photos per person "
+            f"({folder}/Jang_Wonyoung/1.jpg)"
+        )
+    members = read_members(folder)
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            key = unicodedata.normalize("NFC", entry.name)
+            photos = list_photos(entry)
+            if photos:
+                found.append((key, members.get(key), photos))
+            if any(p.is_dir() and list_photos(p) for p in entry.iterdir() if not p.name.startswith(".")):
+                logger.warning("%s has photos in folders of its own, which are not looked at", entry)
+    loose = len(list_photos(folder))
+    if loose:
+        logger.warning("%d photo(s) lie directly in %s and are nobody's; put them in a person's folder", loose, folder)
+    for name in members.keys() - {key for key, _, _ in found}:
+        logger.info("%s names the folder %r, which is not there or has no photos", folder / "members.toml", name)
+    if not found:
+        raise InputError(
+            f"no photos in {folder}; put some of each person in a sub-folder of their own "
+            f"({folder}/Jang_Wonyoung/1.jpg)"
+        )
+    return found
+
+
+@dataclass
+class _Group:
+    """One person's folders in a build: several if they were merged by hand or members.toml names them alike."""
+
+    earlier: Person | None = None
+    folders: list[str] = field(default_factory=list)
+    members: list[Member | None] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What members.toml says, or what was said by hand, or the folder's name."""
+        stated = next((m.name for m in self.members if m), None)
+        by_hand = self.earlier.hand_name if self.earlier else None
+        return stated or by_hand or normal_name(self.folders[0])
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        spellings: list[str] = []
+        for folder, member in zip(self.folders, self.members, strict=True):
+            spellings += [member.name, *member.aliases] if member else []
+            if len(self.folders) > 1 and not member:
+                spellings.append(normal_name(folder))
+        spellings += self.earlier.hand_aliases if self.earlier else ()
+        unique: dict[str, str] = {}
+        for spelling in spellings:
+            unique.setdefault(name_key(spelling), spelling)
+        unique.pop(name_key(self.name), None)
+        return tuple(unique.values())
+
+    @property
+    def colour(self) -> str | None:
+        stated = next((m.colour for m in self.members if m and m.colour), None)
+        return stated or (self.earlier.colour if self.earlier else None)
+
+
+def _grouped(found: list[tuple[str, Member | None, list[Path]]], old: Gallery) -> list[_Group]:
+    """Bring the folders of one person together, and find who they were in the last build.
+
+    Folders belong together if the data set gives them one name, or if they were merged by hand. A group is an
+    earlier person by its folders; one without any may be somebody added by hand who answers to the name.
+
+    Raises:
+        GalleryError: two people would answer to one name. Said before a single photo is looked at.
+    """
+    groups: dict[str, _Group] = {}
+    key_of: dict[str, str] = {}
+    people = list(old.people)
+    for folder, member, paths in found:
+        merged = next((p for p in people if folder in p.hand_folders), None)
+        sibling = next((key_of[f] for f in (merged.hand_folders if merged else ()) if f in key_of), None)
+        key = sibling or name_key(member.name if member else normal_name(folder))
+        key_of[folder] = key
+        group = groups.setdefault(key, _Group())
+        group.folders.append(folder)
+        group.members.append(member)
+        group.paths += paths
+    claimed: set[str] = set()
+    for group in groups.values():
+        shared = [(len(set(p.folders) & set(group.folders)), p) for p in people if p.id not in claimed]
+        overlap, person = max(shared, key=lambda pair: pair[0], default=(0, None))
+        if overlap and person is not None:
+            group.earlier = person
+            claimed.add(person.id)
+    for group in groups.values():
+        if group.earlier is None:
+            spellings = {name_key(n) for n in (group.name, *group.aliases)}
+            by_hand = (p for p in people if not p.folders and p.id not in claimed)
+            group.earlier = next((p for p in by_hand if {name_key(n) for n in (p.name, *p.aliases)} & spellings), None)
+            if group.earlier:
+                claimed.add(group.earlier.id)
+    _check_names(groups.values(), [p for p in people if not p.folders and p.id not in claimed])
+    return list(groups.values())
+
+
+def _check_names(groups: Iterable[_Group], others: Iterable[Person]) -> None:
+    owners: dict[str, tuple[str, str]] = {}
+    rows = [(g.name, g.aliases, f"the folder {', '.join(g.folders)}") for g in groups]
+    rows += [(p.name, p.aliases, "added by hand") for p in others]
+    for name, aliases, origin in rows:
+        for spelling in (name, *aliases):
+            other = owners.setdefault(name_key(spelling), (name, origin))
+            if other != (name, origin):
+                raise GalleryError(
+                    f"{spelling!r} would name both {other[0]!r} ({other[1]}) and {name!r} ({origin}); change one of "
+                    "them in members.toml, rename a person (idseg people rename), or merge the two (idseg people merge)"
+                )
+
+
+def _build(
+    folder: Path, groups: list[_Group], engine: FaceEngine, old: Gallery,
+    progress: Callable[[int, int, str], None] | None,
+) -> Gallery:  # fmt: skip
+    started = time.perf_counter()
+    known, unchanged = _known_photos(old), _unchanged_groups(folder, groups, old)
+    total, done = sum(len(group.paths) for group in groups), 0
+    judged: list[tuple[_Group, list[_Photo]]] = []
+    with ThreadPoolExecutor(1) as reader:  # the next photo is decoded while this one is looked at
+        for group, kept in zip(groups, unchanged, strict=True):
+            photos = kept or []
+            waiting = [
+                reader.submit(_load_photo, path, folder, known) for path in (group.paths[:2] if not kept else [])
+            ]
+            try:
+                while waiting:
+                    photo, image = waiting.pop(0).result()
+                    ahead = len(photos) + 2
+                    if ahead < len(group.paths):
+                        waiting.append(reader.submit(_load_photo, group.paths[ahead], folder, known))
+                    if image is not None:
+                        photo.faces = engine.faces(image)
+                    photos.append(photo)
+                    if progress:
+                        progress(done + len(photos), total, group.name)
+            finally:
+                for load in waiting:
+                    load.cancel()
+            done += len(group.paths)
+            if not kept:
+                _judge(photos, engine)
+            judged.append((group, photos))
+    _find_conflicts(judged)
+    return _assemble(judged, engine, old, time.perf_counter() - started)
+
+
+def _unchanged_groups(folder: Path, groups: list[_Group], old: Gallery) -> list[list[_Photo] | None]:
+    """For each group its photos as the last build left them, if not a byte of any has changed; else None.
+
+    Verdicts that depend on more than the photos themselves (conflicts; what could not be read) are never taken over.
+    """
+    embeddings = _embeddings(old)
+    rows: dict[str, dict[str, dict]] = {}
+    for row in old.photos:
+        rows.setdefault(row["folder"], {})[row["source"]] = row
+    result: list[list[_Photo] | None] = []
+    for group in groups:
+        before = {source: row for name in group.folders for source, row in rows.get(name, {}).items()}
+        same_folders = group.earlier is not None and set(group.folders) == set(group.earlier.folders)
+        result.append(_unchanged(folder, group.paths, before, embeddings) if same_folders else None)
+    return result
+
+
+def _unchanged(folder: Path, paths: list[Path], before: dict[str, dict], embeddings) -> list[_Photo] | None:
+    if {shown_path(path.relative_to(folder)) for path in paths} != before.keys():
+        return None
+    photos = []
+    for path in paths:
+        row = before[shown_path(path.relative_to(folder))]
+        key = (row["source"], row["sha256"])
+        used = row["verdict"] in ("used", "several_faces")
+        if row["verdict"] in ("conflict", "unreadable") or row["again"] or (used and key not in embeddings):
+            return None
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                return None
+        except OSError:
+            return None
+        reference, vector = embeddings[key] if used else (None, None)
+        picture_hash = reference.picture_hash if reference else 0
+        photos.append(_Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True))
+    return photos
+
+
+def _embeddings(gallery: Gallery) -> dict[tuple[str, str], tuple[Reference, np.ndarray]]:
+    """(source, sha256) -> reference and embedding, of everything that came from the data set."""
+    return {
+        (reference.source, reference.sha256): (reference, vector)
+        for index, person in enumerate(gallery.people)
+        for reference, vector in zip(person.references, gallery.person_references(index), strict=True)
+        if not reference.by_hand
+    }
+
+
+def _known_photos(old: Gallery) -> dict[tuple[str, str], _Photo]:
+    """(source, sha256) -> the photo as the last build left it. Photos with several faces are looked at again: which
+    face is the person's depends on their other photos, and the other faces were not kept."""
+    embeddings, known = _embeddings(old), {}
+    for row in old.photos:
+        key = (row["source"], row["sha256"])
+        if row["verdict"] == "used" and key in embeddings:
+            reference, vector = embeddings[key]
+            known[key] = _Photo(*key, reference.picture_hash, embedding=vector, reused=True)
+        elif row["verdict"] == "no_face":
+            known[key] = _Photo(*key, verdict="no_face", reused=True)
+    return known
+
+
+def _load_photo(path: Path, folder: Path, known) -> tuple[_Photo, np.ndarray | None]:
+    source = shown_path(path.relative_to(folder))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return _Photo(source, verdict="unreadable", detail=error.strerror or str(error)), None
+    digest = hashlib.sha256(data).hexdigest()
+    if (source, digest) in known:
+        return replace(known[source, digest]), None
+    try:
+        image = decode_image(data, path.name)
+    except ImageError as error:
+        return _Photo(source, digest, verdict="unreadable", detail=str(error)), None
+    image = shrink_to(image, _REFERENCE_SIDE)[0]
+    return _Photo(source, digest, _difference_hash(image)), image
+
+
+def _difference_hash(image_bgr: np.ndarray) -> int:
+    """64 bits that hardly change when a picture is resized or re-encoded (Krawetz, "Kind of like that", 2013)."""
+    grey = cv2.resize(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _same_picture(a: _Photo, b: _Photo) -> bool:
+    if a.sha256 == b.sha256:
+        return True
+    close = (a.picture_hash ^ b.picture_hash).bit_count() <= 3
+    return close and a.embedding is not None and b.embedding is not None and float(a.embedding @ b.embedding) > 0.9
+
+
+def _judge(photos: list[_Photo], engine: FaceEngine) -> None:
+    """Give each of one person's photos its verdict and, where it has one, its embedding."""
+    for photo in photos:
+        if photo.verdict or photo.embedding is not None:
+            continue
+        if not photo.faces:
+            photo.verdict = "no_face"
+        elif len(photo.faces) == 1:
+            photo.embedding = photo.faces[0].embedding
+    crowded = [p for p in photos if len(p.faces) > 1]
+    if crowded:
+        _pick_faces(crowded, [p.embedding for p in photos if p.embedding is not None])
+    kept: list[_Photo] = []
+    for photo in photos:
+        if photo.embedding is None:
+            continue
+        twin = next((k for k in kept if _same_picture(photo, k)), None)
+        if twin:
+            photo.verdict, photo.detail = "duplicate", f"same picture as {Path(twin.source).name}"
+            continue
+        kept.append(photo)
+    _find_outliers(kept, engine)
+    for photo in kept:
+        photo.verdict = photo.verdict or "used"
+
+
+def _judge_against(photos: list[_Photo], own: list[_Photo], engine: FaceEngine) -> None:
+    """Judge new photos by those a person already has, which newcomers cannot out-vote."""
+    vectors = [_vector(photo) for photo in own]
+    mean, kept = unit(np.mean(vectors, axis=0)), list(own)
+    for photo in photos:
+        if photo.verdict:
+            continue
+        if not photo.faces:
+            photo.verdict = "no_face"
+            continue
+        photo.embedding = photo.faces[0].embedding
+        if len(photo.faces) > 1:
+            _pick_faces([photo], vectors)
+        twin = next((k for k in kept if _same_picture(photo, k)), None)
+        similarity = float(_vector(photo) @ mean)
+        if twin:
+            photo.verdict, photo.detail = "duplicate", f"same picture as {Path(twin.source).name}"
+        elif similarity < engine.outlier:
+            photo.verdict = "outlier"
+            photo.detail = f"similarity {similarity:.2f} to this person's photos on file; somebody else?"
+        else:
+            photo.verdict = photo.verdict or "used"
+            kept.append(photo)
+
+
+def _pick_faces(crowded: list[_Photo], singles: list[np.ndarray]) -> None:
+    """In each photo with several faces, the one nearest the person's other photos."""
+    for photo in crowded:
+        others = singles or [_vector(f) for p in crowded if p is not photo for f in p.faces]
+        if singles:
+            scores = [float(_vector(f) @ unit(np.mean(singles, axis=0))) for f in photo.faces]
+            why = "the one nearest this person's other photos is used"
+        elif others:
+            # Nobody is alone in any photo: the person is whoever keeps coming back.
+            rest = [p for p in crowded if p is not photo]
+            scores = [
+                float(np.mean([max(float(_vector(f) @ _vector(g)) for g in p.faces) for p in rest]))
+                for f in photo.faces
+            ]
+            why = "the one who is in the other photos too is used"
+        else:
+            scores = [f.side for f in photo.faces]
+            why = "the largest is used, as there is no other photo to compare with"
+        best = photo.faces[int(np.argmax(scores))]
+        x, y = best.centre
+        photo.embedding, photo.verdict = best.embedding, "several_faces"
+        photo.detail = f"{len(photo.faces)} faces; {why} (at {x:.0f}, {y:.0f})"
+
+
+def _find_outliers(kept: list[_Photo], engine: FaceEngine) -> None:
+    """A photo far from the person's others is somebody else, or no use. Needs three photos to have a majority.
+
+    The worst goes first and the rest are judged again: one stranger drags everyone's similarity down.
+    """
+    kept = list(kept)
+    while len(kept) >= 3:
+        vectors = np.stack([_vector(p) for p in kept])
+        total = vectors.sum(axis=0)
+        own = np.array([float(v @ unit(total - v)) for v in vectors])
+        worst = int(own.argmin())
+        if own[worst] >= engine.outlier or np.median(own) < engine.outlier:
+            return
+        photo = kept.pop(worst)
+        photo.verdict = "outlier"
+        photo.detail = f"similarity {own[worst]:.2f} to this person's other photos; somebody else?"
+
+
+def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
+    """The same face of the same picture under two names is evidence for neither - unless the other photos of one of
+    the two have already shown that it is not theirs."""
+    used = [(g, p) for g, photos in judged for p in photos if p.verdict in ("used", "several_faces")]
+    for group, photo in ((g, p) for g, photos in judged for p in photos if p.verdict == "outlier" and not p.reused):
+        for other, twin in used:
+            if other is not group and _same_picture(photo, twin):
+                photo.detail += f" It is also filed under {other.name} ({twin.source})."
+                photo.names_others = True
+    for i, (group, photo) in enumerate(used):
+        for other, twin in used[i + 1 :]:
+            if other is group or not _same_picture(photo, twin):
+                continue
+            if float(_vector(photo) @ _vector(twin)) < 0.9:
+                continue  # one group picture, two people, each with their own face
+            photo.verdict = twin.verdict = "conflict"
+            photo.names_others = twin.names_others = True
+            photo.detail = f"the same face is filed under {other.name} ({twin.source}); used for neither"
+            twin.detail = f"the same face is filed under {group.name} ({photo.source}); used for neither"
+
+
+def _assemble(judged: list[tuple[_Group, list[_Photo]]], engine: FaceEngine, old: Gallery, seconds: float) -> Gallery:
+    """Photos with verdicts -> a gallery: people keep their id, and what was added to them by hand."""
+    notes: list[str] = []
+    people: list[Person] = []
+    blocks: list[np.ndarray] = []
+    for group, photos in judged:
+        earlier = group.earlier
+        if earlier and earlier.hand_name and name_key(earlier.hand_name) != name_key(group.name):
+            notes.append(f"{earlier.hand_name} is called {group.name}, as members.toml says")
+        references, vectors = _references(photos, earlier, old)
+        if not references:
+            notes.append(f"{group.name}: no usable photo, not in the gallery")
+            continue
+        taken = [p.colour for p in people] + [g.colour for g, _ in judged if g.colour]
+        people.append(
+            Person(
+                earlier.id if earlier else uuid.uuid4().hex, group.name, group.aliases,
+                checked_colour(group.colour, taken), tuple(group.folders), tuple(references),
+                earlier.hand_name if earlier else None, earlier.hand_aliases if earlier else (),
+                earlier.hand_folders if earlier else (),
+            )
+        )  # fmt: skip
+        blocks.append(np.stack(vectors))
+    lone = [person.name for person in people if len(person.references) == 1]
+    placed = {p.id for p in people} | {g.earlier.id for g, _ in judged if g.earlier}
+    for index, person in enumerate(old.people):
+        if person.id in placed:
+            continue
+        by_hand = [i for i, r in enumerate(person.references) if r.by_hand]
+        if person.folders:
+            gone = ", ".join(map(repr, person.folders))
+            kept = "; the photos added by hand stay" if by_hand else ", removed from the gallery"
+            notes.append(f"{person.name}: the folder {gone} is gone{kept}")
+        if by_hand:
+            people.append(replace(person, folders=(), references=tuple(person.references[i] for i in by_hand)))
+            blocks.append(old.person_references(index)[by_hand])
+    if lone:
+        notes.append(f"one photo only, and three or more make names far more certain: {', '.join(lone)}")
+    every = [(group.name, photo) for group, photos in judged for photo in photos]
+    verdicts = tuple(PhotoVerdict(name, p.source, p.verdict, p.detail) for name, p in every)
+    if not people:
+        raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(verdicts).table())
+    reused = sum(photo.reused for _, photo in every)
+    report = BuildReport(verdicts, len(every) - reused, reused, seconds, tuple(notes))
+    rows = tuple(_stored(photo) for _, photo in every)
+    return replace(Gallery.empty(engine).with_everyone(people, blocks), photos=rows, report=report)
+
+
+def _references(photos: list[_Photo], earlier: Person | None, old: Gallery) -> tuple[list[Reference], list[np.ndarray]]:
+    """What a person is known by: their photos that were used, and those that were added by hand."""
+    used = [p for p in photos if p.embedding is not None and p.verdict in ("used", "several_faces")]
+    references = [
+        Reference(p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "") for p in used
+    ]
+    vectors = [p.embedding for p in used if p.embedding is not None]
+    if earlier:
+        theirs = old.person_references(old.people.index(earlier))
+        for reference, vector in zip(earlier.references, theirs, strict=True):
+            hand = _Photo(reference.source, reference.sha256, reference.picture_hash, embedding=vector)
+            if reference.by_hand and not any(_same_picture(hand, p) for p in used):
+                references.append(reference)
+                vectors.append(vector)
+    return references, vectors
+
+
+def _stored(photo: _Photo) -> dict:
+    """A photo's verdict as the gallery keeps it, by which a later build knows the photo."""
+    return {
+        "folder": unicodedata.normalize("NFC", photo.source.split("/")[0]), "source": photo.source,
+        "sha256": photo.sha256, "verdict": photo.verdict, "detail": "" if photo.names_others else photo.detail,
+        "again": photo.names_others,
+    }  # fmt: skip
+
+
+def add_photos(
+    gallery: Gallery, engine: FaceEngine, name: str, photos: Sequence[str | os.PathLike]
+) -> tuple[Gallery, list[PhotoVerdict]]:
+    """Add a person, or more photos of one, by hand.
+
+    Args:
+        gallery: the people on file.
+        engine: who looks at the faces.
+        name: of a new person, or of one on file.
+        photos: paths of pictures.
+
+    Returns:
+        The new gallery (not yet saved) and a verdict per photo.
+
+    Raises:
+        InputError: no photo could be used.
+        GalleryMismatch: the gallery belongs to another engine.
+    """
+    gallery.check_engine(engine)
+    person = gallery.find(name) if name in gallery else None
+    label = person.name if person else normal_name(name)
+    loaded = [_looked_at(path, engine) for path in map(Path, photos)]
+    on_file = [
+        (owner, _Photo(r.source, r.sha256, r.picture_hash, embedding=v))
+        for index, owner in enumerate(gallery.people)
+        for r, v in zip(owner.references, gallery.person_references(index), strict=True)
+    ]
+    own = [photo for owner, photo in on_file if person and owner.id == person.id]
+    if own:
+        _judge_against(loaded, own, engine)
+    else:
+        _judge(loaded, engine)
+    for photo in loaded:
+        for owner, twin in on_file:
+            if photo.embedding is None or (person and owner.id == person.id) or not _same_picture(photo, twin):
+                continue
+            if photo.verdict in ("used", "several_faces") and float(_vector(photo) @ _vector(twin)) > 0.9:
+                photo.verdict = "conflict"
+                photo.detail = f"the same face is on file as {owner.name}; not used"
+    verdicts = [PhotoVerdict(label, p.source, p.verdict, p.detail) for p in loaded]
+    used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
+    if not used:
+        raise InputError(f"no photo of {label!r} could be used.\n" + BuildReport(tuple(verdicts)).table())
+    sources = [Reference(p.source, p.sha256, p.picture_hash, p.detail, by_hand=True) for p in used]
+    return gallery.with_person(label, np.stack([_vector(p) for p in used]), sources), verdicts
+
+
+def _looked_at(path: Path, engine: FaceEngine) -> _Photo:
+    """A photo given by hand, with its faces."""
+    photo, image = _load_photo(path, path.parent, {})
+    photo.source = shown_path(path.name)
+    if image is not None:
+        photo.faces = engine.faces(image)
+    return photo

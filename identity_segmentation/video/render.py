@@ -1,0 +1,511 @@
+"""An analysed video and names -> the video to be handed over. (Notebook section 7.)
+
+Only the people asked for are segmented, at the sampled frames; between them their mattes are propagated by optical flow
+from both sides and smoothed along the motion. The output is made in segments of about ten seconds; a killed run goes
+on after the last finished one, and ends with the same masks as an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from .. import drawing
+from ..engines.protocols import BoxSegmenter
+from ..errors import Cancelled, InputError, OutputError
+from ..files import atomic_write
+from ..geometry import encode_rle, whole_box
+from ..images import blurred, write_image
+from ..types import Face, Frame, Match, Segment, Sighting
+from .analysis import Analysis, Sample
+from .files import FORMATS, SegmentWriter, VideoInfo, VideoReader, format_for, join_segments, prefetched
+from .mattes import Mattes, Scene, Span, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
+from .naming import TrackName
+
+VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
+PROPAGATE = ("auto", "flow", "sam3")
+_SEGMENT_SECONDS = 10
+_UNSURE_MARGIN = 0.05  # a named track whose evidence is this close to the bar is listed for review
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What a render did.
+
+    Attributes:
+        frames: frames written.
+        seconds: duration written.
+        on_screen: person -> seconds on screen.
+        coverage: person -> share of their on-screen frames with a mask.
+        review: spans worth a look: {"track", "from", "to", "name", "why"}.
+        files: "video", "analysis", and "masks" if asked for.
+        note: what was wrong with the source; empty if nothing.
+    """
+
+    frames: int
+    seconds: float
+    on_screen: dict[str, float]
+    coverage: dict[str, float]
+    review: list[dict]
+    files: dict[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How to render: one of `VIEWS`; background "#RRGGBB" for a cutout without alpha; aspect (w, h) of a crop; frames
+    of temporal smoothing; whether to write masks as COCO RLE lines; propagate "flow", "sam3" (the segmenter's own
+    video tracker), or "auto" (that, if it has one); thing "" for whole people, or a word for a thing of theirs."""
+
+    view: str = "annotated"
+    background: str = "#00B140"
+    aspect: tuple[int, int] = (9, 16)
+    smoothing: int = 5
+    masks: bool = False
+    propagate: str = "auto"
+    thing: str = ""
+
+    @classmethod
+    def of(cls, settings: RenderSettings | None, changes: Mapping[str, Any]) -> RenderSettings:
+        """These settings (None = the defaults) with some fields changed.
+
+        Raises:
+            TypeError: a name that is no field, as for any keyword that a call does not know.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"unknown keyword {name!r}; expected {', '.join(known)}")
+        return replace(settings or cls(), **changes)
+
+
+def render(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    analysis: Analysis,
+    names: dict[int, TrackName],
+    wanted: Sequence[str],
+    segmenter: BoxSegmenter,
+    colour_of: Callable[[str], tuple[int, int, int]],
+    settings: RenderSettings = RenderSettings(),
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> VideoReport:
+    """Render a video of the people `wanted` (names); see the module.
+
+    Output named .mp4, .webm or .mov; a name without a suffix is a folder of PNG pictures.
+
+    Args:
+        source: the video.
+        output: the file, or the folder for pictures.
+        analysis: who is where and when.
+        names: who each track is.
+        wanted: display names.
+        segmenter: draws the masks.
+        colour_of: a display name -> (b, g, r).
+        settings: how to render.
+        progress: called with (frames done, frames in all).
+        cancel: set it to stop within a frame.
+
+    Raises:
+        InputError: an unknown view, or a format that cannot hold it.
+        OutputError: the output cannot be written; finished segments are kept.
+        Cancelled: `cancel` was set; finished segments are kept.
+    """
+    source, output = Path(source), Path(output)
+    if settings.view not in VIEWS:
+        raise InputError(f"unknown view {settings.view!r}; expected {', '.join(VIEWS)}")
+    if settings.propagate not in PROPAGATE:
+        raise InputError(f"unknown propagate {settings.propagate!r}; expected {', '.join(PROPAGATE)}")
+    if settings.propagate == "sam3" and not can_track(segmenter):
+        raise InputError(
+            f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
+            "--segmenter sam3-hf, or --propagate flow"
+        )
+    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings)
+    return job.run(progress, cancel)
+
+
+class _Job:
+    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings):
+        self.source, self.output, self.analysis, self.names = source, output, analysis, names
+        self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
+        self.pictures = output.suffix == ""
+        self.form = FORMATS[".mov"] if self.pictures else format_for(output)
+        self.sampling = analysis.header["sampling"]
+        per_segment = max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / self.sampling))
+        self.segment_frames = per_segment * self.sampling
+        self.crop_path = crop_path(analysis, names, wanted, settings.aspect) if settings.view == "crop" else None
+        self.size = (analysis.header["width"], analysis.header["height"])
+        if self.crop_path is not None:
+            self.size = self.crop_path.size
+        self.scene = Scene(analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing)
+
+    def _drawn_people(self) -> list[str | int]:
+        """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
+        if self.settings.view == "crop" and not self.settings.masks:
+            return []
+        if self.settings.view != "blur-others":
+            return list(self.wanted)
+        others = {t.name or track for track, t in self.names.items() if t.name not in self.wanted}
+        return [*self.wanted, *sorted(others, key=str)]
+
+    def run(self, progress, cancel) -> VideoReport:
+        work = self.output.with_name(f".{self.output.name}.work")
+        cache_key = self._cache_key()
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads((work / "cache_key.json").read_bytes()) != cache_key:
+                shutil.rmtree(work)
+        if work.exists() and not (work / "cache_key.json").exists():
+            shutil.rmtree(work, ignore_errors=True)
+        with atomic_write(work / "cache_key.json") as file:
+            file.write(json.dumps(cache_key).encode())
+        total = self.analysis.frames
+        starts = list(range(0, max(total, 1), self.segment_frames))
+        todo = [s for s in starts if not (work / f"{s:08d}.done").exists()]
+        if todo:
+            self._render_segments(work, todo, progress, cancel)
+        report = self._report(work, starts)
+        self._deliver(work, starts, report)
+        shutil.rmtree(work, ignore_errors=True)
+        return report
+
+    def _cache_key(self) -> list:
+        named = sorted((t, n.name) for t, n in self.names.items())
+        lines = hashlib.sha256(self.analysis.path.read_bytes()).hexdigest()
+        cache_key = [
+            lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
+            self.form.suffix, self.pictures, self.segment_frames,
+        ]  # fmt: skip
+        return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
+
+    def _render_segments(self, work: Path, todo: list[int], progress, cancel) -> None:
+        samples = {s.index: s for s in self.analysis.samples}
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(VideoReader(self.source))
+            ahead = None
+            tracked = self.settings.propagate != "flow" and can_track(self.segmenter) and not self.settings.thing
+            if tracked and self.scene.drawn:
+                # The tracker looks at a whole segment before its first frame can be drawn: it reads for itself.
+                ahead = prefetched(stack.enter_context(VideoReader(self.source)).frames(todo[0]), depth=4)
+                stack.callback(ahead.close)
+            frames = prefetched(reader.frames(todo[0]), depth=4)
+            stack.callback(frames.close)
+            spans = spans_between(frames, self.sampling)
+            for start in range(todo[0], self.analysis.frames, self.segment_frames):
+                mine = until(spans, start + self.segment_frames)
+                part: Iterator[Frame] = iter(()) if ahead is None else islice(ahead, self.segment_frames)
+                if start not in todo:
+                    for _ in chain(mine, part):
+                        pass
+                    continue
+                if ahead is None:
+                    mattes = Mattes(self.scene, samples)
+                else:
+                    mattes = TrackedMattes(self.scene, samples, part, cancel)
+                self._render_segment(work, start, mattes, mine, samples, reader.info, progress, cancel)
+
+    def _render_segment(
+        self, work: Path, start: int, state: Mattes, spans: Iterator[Span], samples: dict[int, Sample], info: VideoInfo,
+        progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
+    ) -> None:  # fmt: skip
+        stem = work / f"{start:08d}"
+        stats: dict[str, list[int]] = {}
+        with contextlib.ExitStack() as stack:
+            if self.pictures:
+                folder = stem.with_suffix(".pictures")
+                shutil.rmtree(folder, ignore_errors=True)
+                write = None
+            else:
+                writer = stack.enter_context(
+                    SegmentWriter(stem.with_suffix(self.form.suffix), self.form, self.size, info.fps, info.time_base)
+                )
+                write = writer.write
+            masks = stack.enter_context(atomic_write(stem.with_suffix(".masks")))
+            for frame, mattes in state.frames(spans):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled
+                picture = self._picture(frame, mattes, samples, state.cut_at)
+                if write is not None:
+                    write(picture, frame.pts)
+                else:
+                    write_image(folder / f"{frame.index:08d}.png", picture)
+                for name in self.wanted:
+                    visible = name in state.present
+                    matte = mattes.get(name)
+                    area = int((matte > 127).sum()) if matte is not None else 0
+                    row = stats.setdefault(name, [0, 0])
+                    row[0] += visible
+                    row[1] += visible and area > 0
+                    if self.settings.masks and matte is not None and area:
+                        masks.write(_rle_line(frame, name, matte))
+                if progress:
+                    progress(frame.index + 1, self.analysis.frames)
+        with atomic_write(stem.with_suffix(".done")) as file:
+            file.write(json.dumps(stats).encode())
+
+    # ---- one picture
+
+    def _picture(self, frame: Frame, mattes: dict, samples, cut_at) -> np.ndarray:
+        view, image = self.settings.view, frame.image
+        heads = heads_at(self.scene, frame.index, samples, cut_at)
+        if self.crop_path is not None:
+            return self.crop_path.cut(image, frame.index)
+        if view in ("blur", "blur-others"):
+            strangers = strangers_at(self.scene, frame.index, samples) if view == "blur-others" else []
+            return self._blurred(image, mattes, heads, strangers)
+        sightings = [self._sighting(name, mattes.get(name), heads.get(name)) for name in self.wanted]
+        sightings = [s for s in sightings if s.segment is not None or s.match is not None]
+        if view == "overlay":
+            return drawing.overlay(image, sightings, self.colour_of)
+        if view == "annotated":
+            return drawing.annotate(image, sightings, self.colour_of)
+        return self._cutout(image, mattes)
+
+    def _sighting(self, name: str, matte, head) -> Sighting:
+        segment = None
+        if matte is not None and (matte > 127).any():
+            segment = Segment(matte > 127, 1.0, whole_box(matte.shape), self.segmenter.id, matte)
+        match = None
+        if head is not None:
+            track = self.names[head[0]]
+            match = Match(Face(head[1], 1.0), name, track.similarity, track.margin, track.runner_up, name, "face")
+        return Sighting(match, segment, None if head is None else head[0], "tracked")
+
+    def _cutout(self, image, mattes) -> np.ndarray:
+        alpha = np.zeros(image.shape[:2], np.uint8)
+        for name in self.wanted:
+            if mattes.get(name) is not None:
+                alpha = np.maximum(alpha, mattes[name])
+        if not alpha.any():
+            person = np.zeros((*image.shape[:2], 4), np.uint8)
+        else:
+            person = drawing.cutout(image, Segment(alpha > 127, 1.0, whole_box(alpha.shape), "video", alpha))
+            person[..., 3] = alpha
+        if self.form.alpha:
+            return person
+        text = self.settings.background.lstrip("#")
+        colour = np.array([int(text[i : i + 2], 16) for i in (4, 2, 0)], np.float32)
+        share = person[..., 3:].astype(np.float32) / 255
+        return (person[..., :3] * share + colour * (1 - share)).round().astype(np.uint8)
+
+    def _blurred(self, image, mattes, heads, strangers) -> np.ndarray:
+        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say."""
+        hide = np.zeros(image.shape[:2], np.uint8)
+        keep = np.zeros(image.shape[:2], np.uint8)
+        for who, matte in mattes.items():
+            target = hide if (who in self.wanted) == (self.settings.view == "blur") else keep
+            np.maximum(target, matte, out=target)
+        hide[keep > 127] = 0
+        covered = [
+            box
+            for who, (track, box) in heads.items()
+            if track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur")
+        ]
+        for box in [*covered, *strangers]:
+            x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
+            cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
+        if not hide.any():
+            return image
+        coarse = blurred(image, 24)
+        share = (
+            cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
+        )
+        return (coarse * share + image * (1 - share)).round().astype(np.uint8)
+
+    # ---- the end
+
+    def _report(self, work: Path, starts: list[int]) -> VideoReport:
+        totals = {name: [0, 0] for name in self.wanted}
+        for start in starts:
+            done = work / f"{start:08d}.done"
+            for name, (seen, covered) in json.loads(done.read_bytes()).items() if done.exists() else ():
+                totals[name][0] += seen
+                totals[name][1] += covered
+        rate = float(self.analysis.fps)
+        files = {"video": str(self.output), "analysis": str(self.analysis.path)}
+        if self.settings.masks:
+            files["masks"] = f"{self.output}.masks.jsonl"
+        return VideoReport(
+            self.analysis.frames,
+            self.analysis.frames / rate,
+            {n: seen / rate for n, (seen, _) in totals.items()},
+            {n: covered / seen if seen else 0.0 for n, (seen, covered) in totals.items()},
+            spans_to_review(self.analysis, self.names),
+            files,
+            self.analysis.note,
+        )
+
+    def _deliver(self, work: Path, starts: list[int], report: VideoReport) -> None:
+        if self.settings.masks:
+            with atomic_write(report.files["masks"]) as file:
+                for start in starts:
+                    file.write((work / f"{start:08d}.masks").read_bytes())
+        if not self.pictures:
+            join_segments([work / f"{s:08d}{self.form.suffix}" for s in starts], self.output, self.source)
+            return
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            for start in starts:
+                for picture in sorted((work / f"{start:08d}.pictures").iterdir()):
+                    os.replace(picture, self.output / picture.name)
+        except OSError as error:
+            raise OutputError(f"{self.output}: cannot be written ({error.strerror})") from error
+
+
+def _rle_line(frame: Frame, name: str, matte: np.ndarray) -> bytes:
+    row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(matte > 127)}
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+# ---- a steady crop
+
+
+@dataclass(frozen=True)
+class CropPath:
+    """A fixed-size window that follows a person: its centre for every frame, float32 (frames, 2)."""
+
+    size: tuple[int, int]
+    centres: np.ndarray
+
+    def cut(self, image: np.ndarray, index: int) -> np.ndarray:
+        """The window's picture."""
+        width, height = self.size
+        x, y = self.centres[min(index, len(self.centres) - 1)]
+        forward = np.array([[1, 0, width / 2 - x], [0, 1, height / 2 - y]], np.float32)
+        return cv2.warpAffine(image, forward, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def crop_path(
+    analysis: Analysis, names: dict[int, TrackName], wanted: Sequence[str], aspect: tuple[int, int]
+) -> CropPath:
+    """Follow one person: body-sized window, path smoothed over about a second, steady in every shot.
+
+    Args:
+        analysis: who is where and when.
+        names: who each track is.
+        wanted: the one person's display name.
+        aspect: (width, height) of the window.
+
+    Raises:
+        InputError: more people than one, or nobody is seen.
+    """
+    if len(wanted) != 1:
+        raise InputError(f"the crop view follows one person; got {len(wanted)}")
+    width, height = analysis.header["width"], analysis.header["height"]
+    points = []
+    for sample in analysis.samples:
+        for point in sample.tracks:
+            found, box = names.get(analysis.track_of(point.track)), point.box
+            if found is not None and found.name == wanted[0]:
+                if point.evidence == "region":  # as if it were a person standing in it
+                    x, head = (box[0] + box[2]) / 2, (box[3] - box[1]) / 7
+                    box = (x - head / 2, box[1], x + head / 2, box[1] + head)
+                points.append((sample.index, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], sample.cut))
+                break
+    if not points:
+        raise InputError(f"{wanted[0]} is not seen in this video, so there is nobody to follow")
+    table = np.array(points, np.float64)
+    side = float(np.median(table[:, 3]))
+    tall = min(height, 9.0 * side, width * aspect[1] / aspect[0])
+    tall = max(tall, min(height, 64))
+    size = (max(2, int(tall * aspect[0] / aspect[1]) // 2 * 2), max(2, int(tall) // 2 * 2))
+    count = max(analysis.frames, 1)
+    sigma = max(1.0, 0.5 * float(analysis.fps))
+    cuts = [s.index for s in analysis.samples if s.cut]
+    centres = np.empty((count, 2), np.float32)
+    for start, stop in zip([0, *cuts], [*cuts, count], strict=True):
+        shot = table[(table[:, 0] >= start) & (table[:, 0] < stop)]
+        if not len(shot):  # not in this shot: stay where they were last, or will be first
+            before = table[table[:, 0] < start]
+            shot = before[-1:] if len(before) else table[:1]
+        frames = np.arange(start, stop)
+        # The head in the upper third.
+        for column, values in enumerate((shot[:, 1], shot[:, 2] + 0.28 * tall)):
+            path = np.interp(frames, shot[:, 0], values)
+            centres[start:stop, column] = gaussian_filter1d(path, sigma, mode="nearest")
+    centres[:, 0] = centres[:, 0].clip(size[0] / 2, width - size[0] / 2)
+    centres[:, 1] = centres[:, 1].clip(size[1] / 2, height - size[1] / 2)
+    return CropPath(size, centres)
+
+
+def track_thumbnails(analysis: Analysis, source: str | os.PathLike, folder: Path, tracks: Sequence[int]) -> list[Path]:
+    """Write one picture per track, of its clearest face; returns their paths, in order.
+
+    Args:
+        analysis: of the video.
+        source: the video.
+        folder: for the pictures.
+        tracks: their numbers.
+    """
+    best: dict[int, tuple[float, int, tuple]] = {}
+    for sample in analysis.samples:
+        for point in sample.tracks:
+            track = analysis.track_of(point.track)
+            wide = point.box[2] - point.box[0]
+            clear = sample.faces[point.face].score * wide if point.face is not None else 0.0
+            if track not in best or clear > best[track][0]:
+                best[track] = (clear, sample.index, point.box)
+    wanted: dict[int, list[int]] = {}
+    for track in tracks:
+        wanted.setdefault(best[track][1], []).append(track)
+    with VideoReader(source) as reader:
+        for frame in reader.frames(0, analysis.header["sampling"]):
+            for track in wanted.get(frame.index, ()):
+                box = best[track][2]
+                side, x, y = box[2] - box[0], (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+                x0, y0 = int(max(0, x - 1.2 * side)), int(max(0, y - 1.2 * side))
+                write_image(
+                    folder / f"track_{track}.jpg", frame.image[y0 : int(y + 1.2 * side), x0 : int(x + 1.2 * side)]
+                )
+    return [folder / f"track_{track}.jpg" for track in tracks]
+
+
+def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dict]:
+    """Tracks worth a look, with their times: named on thin evidence, nearly named, or carried mostly by the body."""
+    review = []
+    for track in analysis.regions:
+        for shot in _shots(analysis.samples):
+            seen = [s for s in shot if any(p.track == track for p in s.tracks)]
+            if seen and seen[-1] is not shot[-1]:
+                span: dict[str, Any] = {"track": track, "from": seen[-1].time_s, "to": shot[-1].time_s}
+                review.append(span | {"name": names[track].name, "why": "lost from here on, within its shot"})
+    for track, named in sorted(names.items()):
+        seen = [s for s in analysis.samples if any(analysis.track_of(p.track) == track for p in s.tracks)]
+        if not seen or named.by_hand:
+            continue
+        body = sum(p.evidence == "body" for s in seen for p in s.tracks if analysis.track_of(p.track) == track)
+        why = None
+        if named.name and named.margin < _UNSURE_MARGIN:
+            why = f"named with a margin of only {named.margin:.2f} over {named.runner_up}"
+        elif named.name and body > len(seen) / 2:
+            why = "named, but mostly without a face to see"
+        elif named.name is None and named.nearest and named.similarity > 0.35 and len(seen) >= 3:
+            why = f"unknown; nearest is {named.nearest} ({named.similarity:.2f})"
+        if why:
+            row = {"track": track, "from": seen[0].time_s, "to": seen[-1].time_s, "name": named.name, "why": why}
+            review.append(row)
+    return review
+
+
+def _shots(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples between cuts."""
+    shots: list[list[Sample]] = []
+    for sample in samples:
+        if sample.cut or not shots:
+            shots.append([])
+        shots[-1].append(sample)
+    return shots
