@@ -45,8 +45,8 @@ def heads_at(found, names, index: int):
     samples = {s.index: s for s in found.samples}
     before, after = samples.get(index - index % step), samples.get(index - index % step + step)
     share = (index % step) / step
-    here = {p[0]: np.array(p[1]) for p in found.points(before, names)} if before else {}
-    there = {p[0]: np.array(p[1]) for p in found.points(after, names)} if after and not after.cut else {}
+    here = {p.track: np.array(p.box) for p in found.points(before, names)} if before else {}
+    there = {p.track: np.array(p.box) for p in found.points(after, names)} if after and not after.cut else {}
     for track in here.keys() | there.keys():
         if track in here and track in there:
             box = (1 - share) * here[track] + share * there[track]

@@ -216,10 +216,44 @@ def timeline(
     return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: int) -> None:
+def matrix_picture(names: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """A square of similarities as a picture: a numbered row and column per name, darker where they are alike.
+
+    Args:
+        names: P of them; the first 60 are drawn.
+        values: float (P, P), -1..1; nan is left blank.
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+    """
+    names, values = names[:60], values[:60, :60]
+    cell, left, top = 44, 210, 44
+    side = cell * max(1, len(names))
+    canvas = np.full((top + side + 10, left + side + 10, 3), 255, np.uint8)
+    for row, column in np.argwhere(~np.isnan(values)).tolist():
+        share = float(np.clip(values[row, column], 0, 1))
+        colour = tuple(round(255 - share * (255 - end)) for end in (178, 114, 0))
+        y, x = top + row * cell, left + column * cell
+        cv2.rectangle(canvas, (x, y), (x + cell - 2, y + cell - 2), colour, -1)
+    picture = Image.fromarray(np.ascontiguousarray(canvas[:, :, ::-1]))
+    draw = ImageDraw.Draw(picture)
+    for number, name in enumerate(names):
+        label = f"{number + 1} {name}"
+        _write(draw, label if len(label) <= 22 else label[:21] + "…", 8, top + number * cell + 28, 16)
+        _write(draw, str(number + 1), left + number * cell + 14, top - 12, 15)
+    for row, column in np.argwhere(~np.isnan(values)).tolist():
+        value = float(values[row, column])
+        ink = (255, 255, 255) if value > 0.5 else (30, 30, 30)
+        _write(draw, f"{value:.2f}".replace("0.", "."), left + column * cell + 9, top + row * cell + 28, 14, ink)
+    return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, text: str, x: float, y: float, size: int, ink: tuple[int, int, int] = (30, 30, 30)
+) -> None:
     """A line of text in any script, from its left end on the baseline."""
     for part, font in font_runs(text, size):
-        draw.text((x, y), part, font=font, fill=(30, 30, 30), anchor="ls")
+        draw.text((x, y), part, font=font, fill=ink, anchor="ls")
         x += font.getlength(part)
 
 

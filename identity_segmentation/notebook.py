@@ -123,7 +123,7 @@ def show_timeline(
     import matplotlib.pyplot as plt
 
     found = read_analysis(analysis)
-    names = found.names(NamingRule.of_engine(face_analyzer, embeddings_db, threshold))
+    names = found.names(NamingRule.of_engine(face_analyzer, embeddings_db, threshold, tracks=True))
     figure, axis = plt.subplots(figsize=(10, 0.5 + 0.3 * len(names)))
     for row, track in enumerate(sorted(names)):
         times = [s.time_s for s in found.samples if any(p.track == track for p in found.points(s, names))]

@@ -64,7 +64,7 @@ class IdentityAwareSegmentation:
         segmenter: "auto", a name from `engines.SEGMENTERS`, or an engine; None likewise.
         gallery: the gallery's folder, or a `Gallery`. A folder is read when it is first needed.
         threshold: least similarity for a name; None = the face engine's calibrated value.
-        margin: least lead over the runner-up; None = the engine's, raised where the gallery's people look alike.
+        margin: least lead over the runner-up; None = the engine's.
         settings: everything else; default `Settings.from_env()`.
         sam3_model_size: "large" or "small", where the segmenter is SAM 3; None = what the settings say.
 
@@ -133,24 +133,32 @@ class IdentityAwareSegmentation:
     # ---- people
 
     def build_gallery(
-        self, dataset: str | os.PathLike | None = None, progress: Callable[[int, int, str], None] | None = None
+        self,
+        dataset: str | os.PathLike | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+        keep_outliers: bool = False,
+        anew: bool = False,
     ) -> Gallery:
         """Build or update the gallery from a folder of photos; see `build_embeddings_db`."""
         folder = self._gallery.folder if isinstance(self._gallery, Gallery) else self._gallery
-        self._gallery = build_embeddings_db(dataset or self.settings.dataset, self.face_engine, folder, progress)
+        self._gallery = build_embeddings_db(
+            dataset or self.settings.dataset, self.face_engine, folder, progress, keep_outliers, anew
+        )
         return self._gallery
 
-    def add_person(self, name: str, photos: Sequence[str | os.PathLike]) -> list[PhotoVerdict]:
+    def add_person(
+        self, name: str, photos: Sequence[str | os.PathLike], keep_outliers: bool = False
+    ) -> list[PhotoVerdict]:
         """Add a person by hand, or more photos of one; saved if the gallery has a folder. See `add_photos`."""
         folder = self._gallery.folder if isinstance(self._gallery, Gallery) else Path(self._gallery)
         if folder is None:
-            self._gallery, found = add_photos(self.gallery, self.face_engine, name, photos)
+            self._gallery, found = add_photos(self.gallery, self.face_engine, name, photos, keep_outliers)
             return found
         verdicts: list[PhotoVerdict] = []
 
         def add(current: Gallery) -> Gallery:
             current.check_engine(self.face_engine)
-            changed, found = add_photos(current, self.face_engine, name, photos)
+            changed, found = add_photos(current, self.face_engine, name, photos, keep_outliers)
             verdicts.extend(found)
             return changed
 
@@ -392,8 +400,10 @@ class IdentityAwareSegmentation:
     def track_names(self, found: Analysis) -> dict[int, TrackName]:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
         if "seed" in found.header:  # no face was looked at
-            return found.names(NamingRule(1.0))
-        return found.names(NamingRule.of_engine(self.face_engine, self.gallery, self.threshold, self.margin))
+            return found.names(NamingRule.plain(len(found.people), 1.0))
+        return found.names(
+            NamingRule.of_engine(self.face_engine, self.gallery, self.threshold, self.margin, tracks=True)
+        )
 
     def colour_of(self, name: str) -> tuple[int, int, int]:
         """A person's colour, (b, g, r)."""

@@ -19,6 +19,7 @@ from .errors import ImageError, InputError
 from .files import own_folder, read_json, safe_filename, shown_path, source_name, unused_name, write_json
 from .geometry import mask_box
 from .images import list_photos, read_image, write_image
+from .people.rule import NamingRule
 from .pipeline import IdentityAwareSegmentation, Look
 from .types import Match, PossessionResult
 
@@ -214,7 +215,7 @@ def _listed_files(content: dict) -> set[str]:
         return set()
 
 
-def _cache_key(pipeline, path: Path, names, crop: bool) -> str:
+def _cache_key(pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[str] | None, crop: bool) -> str:
     """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
     try:
         digest = hashlib.sha256(path.read_bytes())
@@ -235,6 +236,8 @@ def _cache_key(pipeline, path: Path, names, crop: bool) -> str:
         pipeline.margin,
         gallery.model_hash,
         known,
+        # What a name needs: an update of the program may change it.
+        NamingRule.of_engine(pipeline.face_engine, gallery, pipeline.threshold, pipeline.margin).levels.tolist(),
     ]
     digest.update(json.dumps(knobs).encode())
     digest.update(gallery.means.tobytes())

@@ -24,9 +24,9 @@ class Settings:
         output: folder results are written to.
         face_engine: "auto", "insightface", "embedded".
         segmenter: "auto", "sam3", "sam3-hf", "embedded".
-        threshold: least similarity for a name, on the face engine's scale; None = the engine's own.
-        margin: least lead over the runner-up; None = the engine's own, raised by the gallery where
-            its people look alike; 0 = one plain threshold.
+        threshold: least similarity for a name, on the face engine's scale; None = the engine's own, raised by the
+            gallery where its people look alike, and the strict one where it shows nothing (`people.rule`).
+        margin: least lead over the runner-up; None = the engine's own; 0 = one plain threshold.
         insightface_models: folder that holds InsightFace packs.
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
         sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.

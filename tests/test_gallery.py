@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from identity_segmentation.errors import (
 )
 from identity_segmentation.images import decode_image
 from identity_segmentation.people.gallery import Reference, locked, normal_name
+from identity_segmentation.people.measure import measure
 
 
 def photo(folder, name, *people, **options):
@@ -402,7 +404,7 @@ def test_a_file_name_that_is_no_utf8_is_no_obstacle(dataset, tmp_path, fake_face
 
 
 def test_a_photo_that_could_not_be_read_is_tried_again(dataset, tmp_path, fake_faces, monkeypatch):
-    import identity_segmentation.people.enrolment as module
+    import identity_segmentation.people.photos as module
     from identity_segmentation.errors import ImageError
 
     def refuse(data, source):
@@ -567,11 +569,102 @@ def test_another_engines_gallery_is_refused_with_both_ways_out(dataset, tmp_path
     build_embeddings_db(dataset, fake_faces, tmp_path / "g")
     other = FakeFaces()
     other.id = "other/pack"
-    with pytest.raises(GalleryMismatch, match=r"--face-engine fake, or rebuild with: .*--face-engine other --gallery"):
+    with pytest.raises(
+        GalleryMismatch, match=r"--face-engine fake, or build it anew .*--anew --face-engine other --gallery"
+    ):
         build_embeddings_db(dataset, other, tmp_path / "g")
     other.id, other.model_hash = "fake", "fedcba9876543210"
     with pytest.raises(GalleryMismatch, match="another model"):
         Gallery.load(tmp_path / "g").check_engine(other)
+
+
+class Newer(FakeFaces):
+    """The engine after an update: another model, another length."""
+
+    model_hash = "fedcba9876543210"
+    dim = 2 * DIM
+
+    def faces(self, image_bgr, embed: bool = True):
+        found = super().faces(image_bgr, embed)
+        return [replace(f, embedding=np.tile(f.embedding, 2)) if embed else f for f in found]
+
+
+def test_a_gallery_of_an_older_engine_is_built_anew_and_keeps_what_was_said_by_hand(dataset, tmp_path, fake_faces):
+    folder = tmp_path / "the gallery"
+    build_embeddings_db(dataset, fake_faces, folder)
+    Gallery.edit(folder, lambda g: g.renamed("Ada", "에이다").with_aliases("Bo", ["B"]).with_colour("Cy", "#123456"))
+    Gallery.edit(
+        folder, lambda g: add_photos(g, fake_faces, "Bo", [photo(tmp_path, "x.png", (PEOPLE["Bo"], 77, 33))])[0]
+    )
+    before = Gallery.load(folder)
+    with pytest.raises(GalleryMismatch, match=r"--anew --face-engine fake --gallery '.*the gallery'"):
+        before.check_engine(Newer())
+    with pytest.raises(GalleryMismatch, match="--anew"):
+        build_embeddings_db(dataset, Newer(), folder)
+    after = build_embeddings_db(dataset, Newer(), folder, anew=True)
+    after.check_engine(Newer())
+    assert after.names == before.names == ["에이다", "Bo", "Cy"]
+    assert [p.id for p in after.people] == [p.id for p in before.people]
+    assert after.find("B").name == "Bo" and after.find("Cy").colour == "#123456"
+    assert after.references.shape == (12, 2 * DIM) and np.isfinite(after.references).all()
+    assert "Bo: added by hand and not carried over, add them again: x.png" in after.report.notes
+    assert len(list(folder.glob("gen-*.json"))) == 2, "the older generation stays"
+    assert build_embeddings_db(dataset, Newer(), folder).report.embedded == 0
+
+
+def test_people_whose_photos_are_gone_are_not_lost_by_building_anew(dataset, tmp_path, fake_faces):
+    build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    Gallery.edit(tmp_path / "g", lambda g: add_photos(g, fake_faces, "Di", [photo(tmp_path, "d.png", PEOPLE["Di"])])[0])
+    shutil.rmtree(dataset / "Bo")
+    with pytest.raises(GalleryError, match=r"the photos of Bo, Di are not in .*idseg people remove"):
+        build_embeddings_db(dataset, Newer(), tmp_path / "g", anew=True)
+    assert set(Gallery.load(tmp_path / "g").names) == {"Ada", "Bo", "Cy", "Di"}
+    shutil.rmtree(dataset)
+    with pytest.raises(InputError, match="is not there"):
+        build_embeddings_db(dataset, Newer(), tmp_path / "g", anew=True)
+    assert len(Gallery.load(tmp_path / "g")) == 4
+
+
+def test_a_photo_of_somebody_else_is_left_out_and_used_on_request(dataset, tmp_path, fake_faces):
+    photo(dataset / "Ada", "namesake.png", (PEOPLE["Di"], 70, 70))
+    out = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert verdicts(out)["Ada/namesake.png"] == "outlier" and len(out.find("Ada").references) == 4
+    kept = build_embeddings_db(dataset, fake_faces, tmp_path / "g", keep_outliers=True)
+    assert verdicts(kept)["Ada/namesake.png"] == "kept" and len(kept.find("Ada").references) == 5
+    (said,) = [v for v in kept.report.verdicts if v.verdict == "kept"]
+    assert said.used and "kept as asked" in said.detail
+    assert build_embeddings_db(dataset, fake_faces, tmp_path / "g", keep_outliers=True).report.embedded == 0
+    again = build_embeddings_db(dataset, fake_faces, tmp_path / "g")
+    assert verdicts(again)["Ada/namesake.png"] == "outlier" and len(again.find("Ada").references) == 4
+    stranger = photo(tmp_path, "more.png", (PEOPLE["Di"], 90, 90))
+    with pytest.raises(InputError, match="outlier"):
+        add_photos(again, fake_faces, "Ada", [stranger])
+    grown, found = add_photos(again, fake_faces, "Ada", [stranger], keep_outliers=True)
+    assert found[0].verdict == "kept" and len(grown.find("Ada").references) == 5
+
+
+def test_a_build_says_who_needs_more_and_who_is_one_person(tmp_path, fake_faces):
+    root = tmp_path / "Dataset"
+    for i, person in enumerate(varied(PEOPLE["Ada"], 8)):
+        photo(root / ("Ada" if i % 2 else "Ada Two"), f"{i}.png", person)
+    for i, person in enumerate(varied(PEOPLE["Bo"], 2)):
+        photo(root / "Bo", f"{i}.png", person)
+    built = build_embeddings_db(root, fake_faces)
+    assert any("idseg people merge Ada 'Ada Two'" in note for note in built.report.notes)
+    assert any(note.startswith("two photos only") and note.endswith(": Bo") for note in built.report.notes)
+    assert any(
+        note.startswith("the strict threshold (0.60; with a single photo 0.63) applies to")
+        for note in built.report.notes
+    )
+    assert "idseg people merge Ada 'Ada Two'" in built.report.table()
+    merged = (
+        build_embeddings_db(root, fake_faces, tmp_path / "g")
+        and Gallery.edit(tmp_path / "g", lambda g: g.merged("Ada", "Ada Two"))[1]
+    )
+    assert merged.names == ["Ada", "Bo"]
+    assert not any(
+        "look like one person" in n for n in build_embeddings_db(root, fake_faces, tmp_path / "g").report.notes
+    )
 
 
 # ---- editing
@@ -665,7 +758,7 @@ def test_the_nearest_of_many_people_is_found_exactly():
 def test_an_empty_gallery_finds_nobody():
     gallery = Gallery("fake", "0", references=np.zeros((0, DIM), np.float32))
     assert gallery.search(embedding(PEOPLE["Ada"])[None]) == [[]]
-    assert gallery.look_alike_level() == float("-inf")
+    assert measure(gallery, 0.5).highest.shape == (0,)
 
 
 def test_background_is_nobody(fake_faces):

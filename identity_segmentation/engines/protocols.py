@@ -25,17 +25,28 @@ class FaceEngine(Protocol):
         id: stable name of engine and model, stored in galleries ("embedded", "insightface/buffalo_l").
         model_hash: short hash of the recogniser's weights; embeddings of different hashes do not mix.
         dim: length of the embeddings.
-        threshold: calibrated least cosine similarity for a name.
-        margin: calibrated least lead over the runner-up, in the same unit.
+        threshold: acceptance threshold where the gallery shows that its own look-alikes stay below it: about 0.2 % of
+            look-alike strangers reach it. A cosine, -1..1.
+        strict: acceptance threshold where the gallery can show nothing (`people.measure`): next to none reach it.
+        floor: least similarity for a name that only the reading of a whole group's picture earns.
+        margin: least lead over the runner-up, in the same unit.
         outlier: a reference less similar than this to the person's other references is not theirs.
+        strangers: (similarity, per cent of look-alike strangers that reach it against one person), rising; empty where
+            the engine has not been calibrated.
+        small: (pixels across a face, by how much less similar everybody's faces are at that size), rising; empty where
+            it makes no difference.
     """
 
     id: str
     model_hash: str
     dim: int
     threshold: float
+    strict: float
+    floor: float
     margin: float
     outlier: float
+    strangers: tuple[tuple[float, float], ...]
+    small: tuple[tuple[float, float], ...]
 
     def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
         """Every face, most confident first; embeddings are None with `embed=False`."""

@@ -18,20 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..engines.protocols import FaceEngine
-from ..errors import GalleryError, ImageError, InputError
+from ..errors import GalleryError, InputError
 from ..files import shown_path
-from ..images import decode_image, list_photos, shrink_to
-from ..types import BuildReport, Face, PhotoVerdict, unit
+from ..images import list_photos
+from ..types import USED_VERDICTS, BuildReport, PhotoVerdict
+from .check import remarks
 from .gallery import Gallery, Person, Reference, checked_colour, name_key, normal_name
+from .photos import Photo, judge, judge_against, load_photo, same_picture, vector_of
 
 logger = logging.getLogger(__name__)
-
-
-_REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
 
 
 @dataclass(frozen=True)
@@ -79,33 +77,13 @@ def read_members(dataset: str | os.PathLike) -> dict[str, Member]:
     return members
 
 
-@dataclass
-class _Photo:
-    """A reference photo on its way to a verdict."""
-
-    source: str
-    sha256: str = ""
-    picture_hash: int = 0
-    faces: list[Face] = field(default_factory=list)
-    embedding: np.ndarray | None = None
-    verdict: str = ""
-    detail: str = ""
-    reused: bool = False
-    names_others: bool = False  # the detail speaks of somebody else, so it is not stored
-
-
-def _vector(thing: _Photo | Face) -> np.ndarray:
-    """The embedding of a photo that has one, or of a face."""
-    if thing.embedding is None:
-        raise InputError("expected a face with an embedding; call faces(image) without embed=False")
-    return thing.embedding
-
-
 def build_embeddings_db(
     folder: str | os.PathLike,
     face_engine: FaceEngine,
     gallery: str | os.PathLike | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    keep_outliers: bool = False,
+    anew: bool = False,
 ) -> Gallery:
     """Build the gallery from a folder of photos: one sub-folder per person.
 
@@ -120,24 +98,58 @@ def build_embeddings_db(
         gallery: folder to keep the result in. A gallery already there is updated: only new and changed photos are
             looked at, people added by hand stay, people whose sub-folder is gone are purged. None: in memory only.
         progress: called with (photos done, photos in all, person).
+        keep_outliers: use photos that look like somebody else's, in this build; their verdict is "kept".
+        anew: look at every photo again, with this engine, whichever engine the gallery there was built with. Ids,
+            names, aliases, colours and merges stay; embeddings that were added by hand cannot, and are named.
 
     Returns:
-        The gallery; `.report` has the verdicts.
+        The gallery; `.report` has the verdicts, and notes on the people (`check.remarks`).
 
     Raises:
         InputError: no such folder, no sub-folders with photos, or no face in any photo.
-        GalleryMismatch: the gallery there belongs to another engine.
+        GalleryMismatch: the gallery there belongs to another engine, and `anew` was not asked for.
+        GalleryError: `anew`, and somebody's photos are gone, so that they would be lost.
         GalleryLocked: another build is under way.
     """
     folder = Path(folder)
     found = _people_folders(folder)
 
     def build(old: Gallery) -> Gallery:
-        old.check_engine(face_engine)
-        return _build(folder, _grouped(found, old), face_engine, old, progress)
+        notes: tuple[str, ...] = ()
+        if anew:
+            old, notes = _without_embeddings(old, face_engine, folder, {key for key, _, _ in found})
+        else:
+            old.check_engine(face_engine)
+        built = _build(folder, _grouped(found, old), face_engine, old, progress, keep_outliers)
+        return replace(built, report=replace(built.report, notes=notes + built.report.notes))
 
     nobody = Gallery.empty(face_engine)
-    return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody)[1]
+    return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody, purge=False if anew else None)[1]
+
+
+def _without_embeddings(
+    old: Gallery, engine: FaceEngine, dataset: Path, folders: set[str]
+) -> tuple[Gallery, tuple[str, ...]]:
+    """The people of a gallery without what an engine said of them, to be built anew; and what is lost by it.
+
+    Raises:
+        GalleryError: somebody has no photos in the data set.
+    """
+    gone = [person.name for person in old.people if not set(person.folders) & folders]
+    if gone:
+        raise GalleryError(
+            f"the photos of {', '.join(gone)} are not in {dataset}, so building anew would lose them. Put their photos "
+            f"in a folder of their own there ({dataset}/{gone[0]}/1.jpg), or delete them: idseg people remove NAME"
+        )
+    notes = []
+    for person in old.people:
+        by_hand = [reference.source for reference in person.references if reference.by_hand]
+        if by_hand:
+            notes.append(f"{person.name}: added by hand and not carried over, add them again: {', '.join(by_hand)}")
+    people = [replace(person, references=()) for person in old.people]
+    empty = np.zeros((0, engine.dim), np.float32)
+    nobody = replace(Gallery.empty(engine), folder=old.folder)
+    return nobody.with_everyone(people, [empty] * len(people)), tuple(notes)
 
 
 def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]:
@@ -261,24 +273,22 @@ def _check_names(groups: Iterable[_Group], others: Iterable[Person]) -> None:
 
 def _build(
     folder: Path, groups: list[_Group], engine: FaceEngine, old: Gallery,
-    progress: Callable[[int, int, str], None] | None,
+    progress: Callable[[int, int, str], None] | None, keep_outliers: bool,
 ) -> Gallery:  # fmt: skip
     started = time.perf_counter()
-    known, unchanged = _known_photos(old), _unchanged_groups(folder, groups, old)
+    known, unchanged = _known_photos(old), _unchanged_groups(folder, groups, old, keep_outliers)
     total, done = sum(len(group.paths) for group in groups), 0
-    judged: list[tuple[_Group, list[_Photo]]] = []
+    judged: list[tuple[_Group, list[Photo]]] = []
     with ThreadPoolExecutor(1) as reader:  # the next photo is decoded while this one is looked at
         for group, kept in zip(groups, unchanged, strict=True):
             photos = kept or []
-            waiting = [
-                reader.submit(_load_photo, path, folder, known) for path in (group.paths[:2] if not kept else [])
-            ]
+            waiting = [reader.submit(load_photo, path, folder, known) for path in (group.paths[:2] if not kept else [])]
             try:
                 while waiting:
                     photo, image = waiting.pop(0).result()
                     ahead = len(photos) + 2
                     if ahead < len(group.paths):
-                        waiting.append(reader.submit(_load_photo, group.paths[ahead], folder, known))
+                        waiting.append(reader.submit(load_photo, group.paths[ahead], folder, known))
                     if image is not None:
                         photo.faces = engine.faces(image)
                     photos.append(photo)
@@ -289,38 +299,44 @@ def _build(
                     load.cancel()
             done += len(group.paths)
             if not kept:
-                _judge(photos, engine)
+                judge(photos, engine, keep_outliers)
             judged.append((group, photos))
     _find_conflicts(judged)
     return _assemble(judged, engine, old, time.perf_counter() - started)
 
 
-def _unchanged_groups(folder: Path, groups: list[_Group], old: Gallery) -> list[list[_Photo] | None]:
+def _unchanged_groups(
+    folder: Path, groups: list[_Group], old: Gallery, keep_outliers: bool
+) -> list[list[Photo] | None]:
     """For each group its photos as the last build left them, if not a byte of any has changed; else None.
 
-    Verdicts that depend on more than the photos themselves (conflicts; what could not be read) are never taken over.
+    Verdicts that depend on more than the photos themselves (conflicts; what could not be read; outliers, where they
+    are now to be kept or no longer) are never taken over.
     """
+    open_verdicts = ("conflict", "unreadable", "outlier" if keep_outliers else "kept")
     embeddings = _embeddings(old)
     rows: dict[str, dict[str, dict]] = {}
     for row in old.photos:
         rows.setdefault(row["folder"], {})[row["source"]] = row
-    result: list[list[_Photo] | None] = []
+    result: list[list[Photo] | None] = []
     for group in groups:
         before = {source: row for name in group.folders for source, row in rows.get(name, {}).items()}
         same_folders = group.earlier is not None and set(group.folders) == set(group.earlier.folders)
-        result.append(_unchanged(folder, group.paths, before, embeddings) if same_folders else None)
+        result.append(_unchanged(folder, group.paths, before, embeddings, open_verdicts) if same_folders else None)
     return result
 
 
-def _unchanged(folder: Path, paths: list[Path], before: dict[str, dict], embeddings) -> list[_Photo] | None:
+def _unchanged(
+    folder: Path, paths: list[Path], before: dict[str, dict], embeddings, open_verdicts: Sequence[str]
+) -> list[Photo] | None:
     if {shown_path(path.relative_to(folder)) for path in paths} != before.keys():
         return None
     photos = []
     for path in paths:
         row = before[shown_path(path.relative_to(folder))]
         key = (row["source"], row["sha256"])
-        used = row["verdict"] in ("used", "several_faces")
-        if row["verdict"] in ("conflict", "unreadable") or row["again"] or (used and key not in embeddings):
+        used = row["verdict"] in USED_VERDICTS
+        if row["verdict"] in open_verdicts or row["again"] or (used and key not in embeddings):
             return None
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
@@ -329,7 +345,7 @@ def _unchanged(folder: Path, paths: list[Path], before: dict[str, dict], embeddi
             return None
         reference, vector = embeddings[key] if used else (None, None)
         picture_hash = reference.picture_hash if reference else 0
-        photos.append(_Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True))
+        photos.append(Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True))
     return photos
 
 
@@ -343,7 +359,7 @@ def _embeddings(gallery: Gallery) -> dict[tuple[str, str], tuple[Reference, np.n
     }
 
 
-def _known_photos(old: Gallery) -> dict[tuple[str, str], _Photo]:
+def _known_photos(old: Gallery) -> dict[tuple[str, str], Photo]:
     """(source, sha256) -> the photo as the last build left it. Photos with several faces are looked at again: which
     face is the person's depends on their other photos, and the other faces were not kept."""
     embeddings, known = _embeddings(old), {}
@@ -351,150 +367,26 @@ def _known_photos(old: Gallery) -> dict[tuple[str, str], _Photo]:
         key = (row["source"], row["sha256"])
         if row["verdict"] == "used" and key in embeddings:
             reference, vector = embeddings[key]
-            known[key] = _Photo(*key, reference.picture_hash, embedding=vector, reused=True)
+            known[key] = Photo(*key, reference.picture_hash, embedding=vector, reused=True)
         elif row["verdict"] == "no_face":
-            known[key] = _Photo(*key, verdict="no_face", reused=True)
+            known[key] = Photo(*key, verdict="no_face", reused=True)
     return known
 
 
-def _load_photo(path: Path, folder: Path, known) -> tuple[_Photo, np.ndarray | None]:
-    source = shown_path(path.relative_to(folder))
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return _Photo(source, verdict="unreadable", detail=error.strerror or str(error)), None
-    digest = hashlib.sha256(data).hexdigest()
-    if (source, digest) in known:
-        return replace(known[source, digest]), None
-    try:
-        image = decode_image(data, path.name)
-    except ImageError as error:
-        return _Photo(source, digest, verdict="unreadable", detail=str(error)), None
-    image = shrink_to(image, _REFERENCE_SIDE)[0]
-    return _Photo(source, digest, _difference_hash(image)), image
-
-
-def _difference_hash(image_bgr: np.ndarray) -> int:
-    """64 bits that hardly change when a picture is resized or re-encoded (Krawetz, "Kind of like that", 2013)."""
-    grey = cv2.resize(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
-    bits = (grey[:, 1:] > grey[:, :-1]).ravel()
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def _same_picture(a: _Photo, b: _Photo) -> bool:
-    if a.sha256 == b.sha256:
-        return True
-    close = (a.picture_hash ^ b.picture_hash).bit_count() <= 3
-    return close and a.embedding is not None and b.embedding is not None and float(a.embedding @ b.embedding) > 0.9
-
-
-def _judge(photos: list[_Photo], engine: FaceEngine) -> None:
-    """Give each of one person's photos its verdict and, where it has one, its embedding."""
-    for photo in photos:
-        if photo.verdict or photo.embedding is not None:
-            continue
-        if not photo.faces:
-            photo.verdict = "no_face"
-        elif len(photo.faces) == 1:
-            photo.embedding = photo.faces[0].embedding
-    crowded = [p for p in photos if len(p.faces) > 1]
-    if crowded:
-        _pick_faces(crowded, [p.embedding for p in photos if p.embedding is not None])
-    kept: list[_Photo] = []
-    for photo in photos:
-        if photo.embedding is None:
-            continue
-        twin = next((k for k in kept if _same_picture(photo, k)), None)
-        if twin:
-            photo.verdict, photo.detail = "duplicate", f"same picture as {Path(twin.source).name}"
-            continue
-        kept.append(photo)
-    _find_outliers(kept, engine)
-    for photo in kept:
-        photo.verdict = photo.verdict or "used"
-
-
-def _judge_against(photos: list[_Photo], own: list[_Photo], engine: FaceEngine) -> None:
-    """Judge new photos by those a person already has, which newcomers cannot out-vote."""
-    vectors = [_vector(photo) for photo in own]
-    mean, kept = unit(np.mean(vectors, axis=0)), list(own)
-    for photo in photos:
-        if photo.verdict:
-            continue
-        if not photo.faces:
-            photo.verdict = "no_face"
-            continue
-        photo.embedding = photo.faces[0].embedding
-        if len(photo.faces) > 1:
-            _pick_faces([photo], vectors)
-        twin = next((k for k in kept if _same_picture(photo, k)), None)
-        similarity = float(_vector(photo) @ mean)
-        if twin:
-            photo.verdict, photo.detail = "duplicate", f"same picture as {Path(twin.source).name}"
-        elif similarity < engine.outlier:
-            photo.verdict = "outlier"
-            photo.detail = f"similarity {similarity:.2f} to this person's photos on file; somebody else?"
-        else:
-            photo.verdict = photo.verdict or "used"
-            kept.append(photo)
-
-
-def _pick_faces(crowded: list[_Photo], singles: list[np.ndarray]) -> None:
-    """In each photo with several faces, the one nearest the person's other photos."""
-    for photo in crowded:
-        others = singles or [_vector(f) for p in crowded if p is not photo for f in p.faces]
-        if singles:
-            scores = [float(_vector(f) @ unit(np.mean(singles, axis=0))) for f in photo.faces]
-            why = "the one nearest this person's other photos is used"
-        elif others:
-            # Nobody is alone in any photo: the person is whoever keeps coming back.
-            rest = [p for p in crowded if p is not photo]
-            scores = [
-                float(np.mean([max(float(_vector(f) @ _vector(g)) for g in p.faces) for p in rest]))
-                for f in photo.faces
-            ]
-            why = "the one who is in the other photos too is used"
-        else:
-            scores = [f.side for f in photo.faces]
-            why = "the largest is used, as there is no other photo to compare with"
-        best = photo.faces[int(np.argmax(scores))]
-        x, y = best.centre
-        photo.embedding, photo.verdict = best.embedding, "several_faces"
-        photo.detail = f"{len(photo.faces)} faces; {why} (at {x:.0f}, {y:.0f})"
-
-
-def _find_outliers(kept: list[_Photo], engine: FaceEngine) -> None:
-    """A photo far from the person's others is somebody else, or no use. Needs three photos to have a majority.
-
-    The worst goes first and the rest are judged again: one stranger drags everyone's similarity down.
-    """
-    kept = list(kept)
-    while len(kept) >= 3:
-        vectors = np.stack([_vector(p) for p in kept])
-        total = vectors.sum(axis=0)
-        own = np.array([float(v @ unit(total - v)) for v in vectors])
-        worst = int(own.argmin())
-        if own[worst] >= engine.outlier or np.median(own) < engine.outlier:
-            return
-        photo = kept.pop(worst)
-        photo.verdict = "outlier"
-        photo.detail = f"similarity {own[worst]:.2f} to this person's other photos; somebody else?"
-
-
-def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
+def _find_conflicts(judged: list[tuple[_Group, list[Photo]]]) -> None:
     """The same face of the same picture under two names is evidence for neither - unless the other photos of one of
     the two have already shown that it is not theirs."""
-    used = [(g, p) for g, photos in judged for p in photos if p.verdict in ("used", "several_faces")]
+    used = [(g, p) for g, photos in judged for p in photos if p.verdict in USED_VERDICTS]
     for group, photo in ((g, p) for g, photos in judged for p in photos if p.verdict == "outlier" and not p.reused):
         for other, twin in used:
-            if other is not group and _same_picture(photo, twin):
+            if other is not group and same_picture(photo, twin):
                 photo.detail += f" It is also filed under {other.name} ({twin.source})."
                 photo.names_others = True
     for i, (group, photo) in enumerate(used):
         for other, twin in used[i + 1 :]:
-            if other is group or not _same_picture(photo, twin):
+            if other is group or not same_picture(photo, twin):
                 continue
-            if float(_vector(photo) @ _vector(twin)) < 0.9:
+            if float(vector_of(photo) @ vector_of(twin)) < 0.9:
                 continue  # one group picture, two people, each with their own face
             photo.verdict = twin.verdict = "conflict"
             photo.names_others = twin.names_others = True
@@ -502,7 +394,7 @@ def _find_conflicts(judged: list[tuple[_Group, list[_Photo]]]) -> None:
             twin.detail = f"the same face is filed under {group.name} ({photo.source}); used for neither"
 
 
-def _assemble(judged: list[tuple[_Group, list[_Photo]]], engine: FaceEngine, old: Gallery, seconds: float) -> Gallery:
+def _assemble(judged: list[tuple[_Group, list[Photo]]], engine: FaceEngine, old: Gallery, seconds: float) -> Gallery:
     """Photos with verdicts -> a gallery: people keep their id, and what was added to them by hand."""
     notes: list[str] = []
     people: list[Person] = []
@@ -525,7 +417,6 @@ def _assemble(judged: list[tuple[_Group, list[_Photo]]], engine: FaceEngine, old
             )
         )  # fmt: skip
         blocks.append(np.stack(vectors))
-    lone = [person.name for person in people if len(person.references) == 1]
     placed = {p.id for p in people} | {g.earlier.id for g, _ in judged if g.earlier}
     for index, person in enumerate(old.people):
         if person.id in placed:
@@ -538,21 +429,20 @@ def _assemble(judged: list[tuple[_Group, list[_Photo]]], engine: FaceEngine, old
         if by_hand:
             people.append(replace(person, folders=(), references=tuple(person.references[i] for i in by_hand)))
             blocks.append(old.person_references(index)[by_hand])
-    if lone:
-        notes.append(f"one photo only, and three or more make names far more certain: {', '.join(lone)}")
     every = [(group.name, photo) for group, photos in judged for photo in photos]
     verdicts = tuple(PhotoVerdict(name, p.source, p.verdict, p.detail) for name, p in every)
     if not people:
         raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(verdicts).table())
     reused = sum(photo.reused for _, photo in every)
+    built = Gallery.empty(engine).with_everyone(people, blocks)
+    notes += [remark.text for remark in remarks(built, engine)]
     report = BuildReport(verdicts, len(every) - reused, reused, seconds, tuple(notes))
-    rows = tuple(_stored(photo) for _, photo in every)
-    return replace(Gallery.empty(engine).with_everyone(people, blocks), photos=rows, report=report)
+    return replace(built, photos=tuple(_stored(photo) for _, photo in every), report=report)
 
 
-def _references(photos: list[_Photo], earlier: Person | None, old: Gallery) -> tuple[list[Reference], list[np.ndarray]]:
+def _references(photos: list[Photo], earlier: Person | None, old: Gallery) -> tuple[list[Reference], list[np.ndarray]]:
     """What a person is known by: their photos that were used, and those that were added by hand."""
-    used = [p for p in photos if p.embedding is not None and p.verdict in ("used", "several_faces")]
+    used = [p for p in photos if p.embedding is not None and p.verdict in USED_VERDICTS]
     references = [
         Reference(p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "") for p in used
     ]
@@ -560,14 +450,14 @@ def _references(photos: list[_Photo], earlier: Person | None, old: Gallery) -> t
     if earlier:
         theirs = old.person_references(old.people.index(earlier))
         for reference, vector in zip(earlier.references, theirs, strict=True):
-            hand = _Photo(reference.source, reference.sha256, reference.picture_hash, embedding=vector)
-            if reference.by_hand and not any(_same_picture(hand, p) for p in used):
+            hand = Photo(reference.source, reference.sha256, reference.picture_hash, embedding=vector)
+            if reference.by_hand and not any(same_picture(hand, p) for p in used):
                 references.append(reference)
                 vectors.append(vector)
     return references, vectors
 
 
-def _stored(photo: _Photo) -> dict:
+def _stored(photo: Photo) -> dict:
     """A photo's verdict as the gallery keeps it, by which a later build knows the photo."""
     return {
         "folder": unicodedata.normalize("NFC", photo.source.split("/")[0]), "source": photo.source,
@@ -577,7 +467,11 @@ def _stored(photo: _Photo) -> dict:
 
 
 def add_photos(
-    gallery: Gallery, engine: FaceEngine, name: str, photos: Sequence[str | os.PathLike]
+    gallery: Gallery,
+    engine: FaceEngine,
+    name: str,
+    photos: Sequence[str | os.PathLike],
+    keep_outliers: bool = False,
 ) -> tuple[Gallery, list[PhotoVerdict]]:
     """Add a person, or more photos of one, by hand.
 
@@ -586,9 +480,10 @@ def add_photos(
         engine: who looks at the faces.
         name: of a new person, or of one on file.
         photos: paths of pictures.
+        keep_outliers: use photos that look like somebody else's as well.
 
     Returns:
-        The new gallery (not yet saved) and a verdict per photo.
+        The new gallery (not yet saved), whose report has notes on the person, and a verdict per photo.
 
     Raises:
         InputError: no photo could be used.
@@ -599,20 +494,20 @@ def add_photos(
     label = person.name if person else normal_name(name)
     loaded = [_looked_at(path, engine) for path in map(Path, photos)]
     on_file = [
-        (owner, _Photo(r.source, r.sha256, r.picture_hash, embedding=v))
+        (owner, Photo(r.source, r.sha256, r.picture_hash, embedding=v))
         for index, owner in enumerate(gallery.people)
         for r, v in zip(owner.references, gallery.person_references(index), strict=True)
     ]
     own = [photo for owner, photo in on_file if person and owner.id == person.id]
     if own:
-        _judge_against(loaded, own, engine)
+        judge_against(loaded, own, engine, keep_outliers)
     else:
-        _judge(loaded, engine)
+        judge(loaded, engine, keep_outliers)
     for photo in loaded:
         for owner, twin in on_file:
-            if photo.embedding is None or (person and owner.id == person.id) or not _same_picture(photo, twin):
+            if photo.embedding is None or (person and owner.id == person.id) or not same_picture(photo, twin):
                 continue
-            if photo.verdict in ("used", "several_faces") and float(_vector(photo) @ _vector(twin)) > 0.9:
+            if photo.verdict in USED_VERDICTS and float(vector_of(photo) @ vector_of(twin)) > 0.9:
                 photo.verdict = "conflict"
                 photo.detail = f"the same face is on file as {owner.name}; not used"
     verdicts = [PhotoVerdict(label, p.source, p.verdict, p.detail) for p in loaded]
@@ -620,12 +515,14 @@ def add_photos(
     if not used:
         raise InputError(f"no photo of {label!r} could be used.\n" + BuildReport(tuple(verdicts)).table())
     sources = [Reference(p.source, p.sha256, p.picture_hash, p.detail, by_hand=True) for p in used]
-    return gallery.with_person(label, np.stack([_vector(p) for p in used]), sources), verdicts
+    changed = gallery.with_person(label, np.stack([vector_of(p) for p in used]), sources)
+    notes = tuple(remark.text for remark in remarks(changed, engine) if label in remark.people)
+    return replace(changed, report=BuildReport(tuple(verdicts), len(loaded), notes=notes)), verdicts
 
 
-def _looked_at(path: Path, engine: FaceEngine) -> _Photo:
+def _looked_at(path: Path, engine: FaceEngine) -> Photo:
     """A photo given by hand, with its faces."""
-    photo, image = _load_photo(path, path.parent, {})
+    photo, image = load_photo(path, path.parent, {})
     photo.source = shown_path(path.name)
     if image is not None:
         photo.faces = engine.faces(image)

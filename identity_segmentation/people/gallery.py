@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 import unicodedata
 import uuid
@@ -46,10 +47,7 @@ SCHEMA_VERSION = 1
 SCORINGS = ("mean", "best", "blend")
 _BEST_OF = 3
 _SHORTLIST = 50  # people per face that are scored reference by reference in a large gallery
-_EXHAUSTIVE = 2000  # people up to which everyone is
-# The look-alike level: what all but 2 % of the gallery's own impostors stay below.
-_LEVEL_QUANTILE = 0.98
-_LEVEL_SAMPLE, _LEVEL_SAMPLE_LARGE = 1500, 200  # references that play impostor; fewer against very many people
+EXHAUSTIVE = 2000  # people up to which everyone is
 _KEPT_GENERATIONS = 2
 # Distinct at a glance, and in print (Okabe and Ito's palette for colour-blind readers, and two more).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8A5FD6", "#7F9F3F")
@@ -132,22 +130,22 @@ class Gallery:
     photos: tuple[dict, ...] = ()
     report: BuildReport = field(default_factory=BuildReport)
     folder: Path | None = None
-    # Worked out from the rest: each person's mean, first row of references, names as keys, levels once measured.
+    # Worked out from the rest: each person's mean, first row of references, names as keys.
     means: np.ndarray = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
     _keys: dict[str, int] = field(init=False, repr=False)
-    _levels: dict[str, float] = field(init=False, repr=False)
 
     def __post_init__(self):
         counts = [len(p.references) for p in self.people]
         if sum(counts) != len(self.references):
             raise GalleryError(f"{sum(counts)} references are listed, {len(self.references)} embeddings are there")
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-        means = [unit(self.references[a:b].mean(axis=0)) for a, b in pairwise(starts)]
         dim = self.references.shape[1] if self.references.ndim == 2 else 0
+        means = [
+            unit(self.references[a:b].mean(axis=0)) if b > a else np.zeros(dim, np.float32) for a, b in pairwise(starts)
+        ]
         object.__setattr__(self, "_starts", starts)
         object.__setattr__(self, "means", np.stack(means) if means else np.zeros((0, dim), np.float32))
-        object.__setattr__(self, "_levels", {})
         keys: dict[str, int] = {}
         for index, person in enumerate(self.people):
             for alias in (person.name, *person.aliases):
@@ -212,10 +210,13 @@ class Gallery:
                 differ = f"the same engine with another model ({self.model_hash}, now {engine.model_hash})"
             else:
                 differ = f"the face engine {self.engine_id!r}, and {engine.id!r} is in use"
+            where = f" --gallery {shlex.quote(str(self.folder))}" if self.folder else ""
+            other = self.engine_id.split("/")[0]
+            use = "Build" if self.engine_id == engine.id else f"Use --face-engine {other}, or build"
+            command = f"idseg people build --anew --face-engine {engine.id.split('/')[0]}{where}"
             raise GalleryMismatch(
-                f"this gallery was built with {differ}; their numbers do not mix. Use --face-engine "
-                f"{self.engine_id.split('/')[0]}, or rebuild with: "
-                f"idseg people build --face-engine {engine.id.split('/')[0]} --gallery ANOTHER_FOLDER"
+                f"this gallery was built with {differ}; their numbers do not mix. {use} it anew from its photos "
+                f"(names, aliases and merges stay): {command}"
             )
 
     # ---- comparing
@@ -236,14 +237,13 @@ class Gallery:
             return scores
         shortlist = None
         columns = np.arange(len(self))
-        if len(self) > _EXHAUSTIVE:
+        if len(self) > EXHAUSTIVE:
             shortlist = np.argpartition(-scores, _SHORTLIST, axis=1)[:, :_SHORTLIST]
             columns = np.unique(shortlist)
         exact = np.full(scores.shape, np.nan, np.float32)
         for person in columns.tolist():
             rows = slice(None) if shortlist is None else np.flatnonzero((shortlist == person).any(axis=1))
-            cosines = embeddings[rows] @ self.person_references(person).T
-            best = np.sort(cosines, axis=1)[:, -_BEST_OF:].mean(axis=1)
+            best = _best(embeddings[rows], self.person_references(person))
             exact[rows, person] = best if scoring == "best" else (scores[rows, person] + best) / 2
         # A mean alone is on another scale: whoever is not on a face's shortlist stays below those who are.
         floor = np.nanmin(exact, axis=1, keepdims=True)
@@ -259,30 +259,6 @@ class Gallery:
             top = top[np.argsort(-row[top], kind="stable")]
             found.append([(self.people[i].name, float(row[i])) for i in top])
         return found
-
-    def look_alike_level(self, scoring: str = "blend") -> float:
-        """How much evidence (similarity + margin) an impostor reaches in this gallery; -inf if too few to tell.
-
-        Every reference in turn plays a stranger to all the other people; 98 % of those impostors stay
-        below the returned value. In a gallery of look-alikes it is high, so a face must say more
-        to be given a name. Needs three people and ten references.
-        """
-        if scoring not in self._levels:
-            self._levels[scoring] = self._measure_level(scoring)
-        return self._levels[scoring]
-
-    def _measure_level(self, scoring: str) -> float:
-        if len(self) < 3 or len(self.references) < 10:
-            return float("-inf")
-        rows = np.arange(len(self.references))
-        most = _LEVEL_SAMPLE if len(self) <= _EXHAUSTIVE else _LEVEL_SAMPLE_LARGE
-        if len(rows) > most:
-            rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-        scores = self.similarity(self.references[rows], scoring)
-        owners = self.owners[rows]
-        scores[np.arange(len(rows)), owners] = -np.inf
-        top = np.sort(scores, axis=1)[:, -2:]
-        return float(np.quantile(2 * top[:, 1] - top[:, 0], _LEVEL_QUANTILE, method="higher"))
 
     # ---- changing (each returns a new gallery)
 
@@ -546,6 +522,29 @@ class Gallery:
             engine["id"], engine["model_hash"], people, references.astype(np.float32, copy=False),
             tuple(manifest["photos"]), BuildReport(), folder,
         )  # fmt: skip
+
+
+def _best(embeddings: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Mean of each face's best three cosines to single references: (F,)."""
+    return np.sort(embeddings @ references.T, axis=1)[:, -_BEST_OF:].mean(axis=1)
+
+
+def blended(embeddings: np.ndarray, references: np.ndarray, scoring: str = "blend") -> np.ndarray:
+    """Score faces against one person's references as `Gallery.similarity` does.
+
+    Args:
+        embeddings: float32 (F, D), unit length.
+        references: float32 (n, D), unit length, n >= 1.
+        scoring: one of `SCORINGS`.
+
+    Returns:
+        float32 (F,).
+    """
+    mean = embeddings @ unit(references.mean(axis=0))
+    if scoring == "mean":
+        return mean
+    best = _best(embeddings, references)
+    return best if scoring == "best" else (mean + best) / 2
 
 
 def _reference(row: dict) -> Reference:

@@ -19,6 +19,7 @@ from ..engines.protocols import FaceEngine
 from ..errors import InputError
 from ..types import Face, Match
 from .gallery import Gallery
+from .measure import KIND
 from .rule import NamingRule
 
 _GROUP_LEAST = 3  # faces in a picture before it can be read as a whole
@@ -69,10 +70,10 @@ def name_faces(faces: Sequence[Face], gallery: Gallery, rule: NamingRule, scorin
     scores = gallery.similarity(np.stack(vectors), scoring)
     if not scores.shape[1]:
         return [Match(face, None, 0.0, 0.0, None) for face in faces]
-    given = _assign(scores, rule.threshold)
+    given = _assign(scores, rule.floor)
     matches = []
     for row, face, person in zip(scores, faces, given, strict=True):
-        said = rule.judge(row, person)
+        said = rule.judge(row, person, face.side)
         nearest = gallery.people[said.person].name
         matches.append(
             Match(
@@ -115,13 +116,17 @@ def _read_as_group(
     """Where the picture shows everyone in the gallery, give the names that only the whole reading earns.
 
     A name is earned when every other way of placing all the people costs at least `least` in total similarity. At
-    least a third of the names must stand on their own, and there may be no face too many: a picture of as many
-    strangers is no picture of the group.
+    least half of the names must stand on their own, and there may be no face too many: a picture of as many
+    strangers is no picture of the group. A person on file whom no face of the picture comes near, and who is no more
+    than one in four, is not waited for: somebody unrelated must not silence the group.
     """
-    people = scores.shape[1]
-    everyone = sorted(p for p in given if p is not None) == list(range(people))
+    near = np.flatnonzero(scores.max(axis=0) >= KIND)
+    people = len(near)
+    if people < _GROUP_LEAST or 4 * people < 3 * scores.shape[1]:
+        return matches
+    everyone = sorted(p for p in given if p is not None) == near.tolist()
     earned = sum(m.name is not None for m in matches)
-    if people < _GROUP_LEAST or not everyone or len(matches) > people or earned < people / 3 or earned == people:
+    if not everyone or len(matches) > people or earned < people / 2 or earned == people:
         return matches
     placed = [(row, person) for row, person in enumerate(given) if person is not None]
     best = sum(float(scores[row, person]) for row, person in placed)

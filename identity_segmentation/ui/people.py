@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 
 from ..errors import GalleryError, InputError
+from ..people.check import check
 from ..people.gallery import Gallery, open_gallery
+from ..types import BuildReport
 from .page import ENGINE, PRIVATE, Page, People, Words, safely, verdict_table
 
 _GALLERY_FILE = re.compile(r"CURRENT|gen-\d{6,}\.(json|safetensors)")
@@ -34,8 +37,8 @@ class PeopleTab:
             raise InputError("say who it is first")
         if not photos:
             raise InputError("give at least one photo")
-        verdicts = self.page.pipeline.add_person(name, [photos] if isinstance(photos, str) else photos)
-        return [[v.photo, v.verdict, v.detail] for v in verdicts]
+        self.page.pipeline.add_person(name, [photos] if isinstance(photos, str) else photos)
+        return _report_rows(self.page.pipeline.gallery.report)
 
     def table(self) -> list[list]:
         """Everyone on file: name, aliases, photos, colour."""
@@ -81,9 +84,14 @@ class PeopleTab:
         return folder
 
     def rebuild(self) -> list[list[str]]:
-        """Learn anew from the folder of photos: a verdict on each."""
-        report = self.page.pipeline.build_gallery().report
-        return [[v.photo, v.verdict, v.detail] for v in report.verdicts]
+        """Learn anew from the folder of photos: what is to be said of the people, and a verdict on each photo."""
+        return _report_rows(self.page.pipeline.build_gallery().report)
+
+    def check(self) -> tuple[np.ndarray, str]:
+        """How well the people on file are told apart: the matrix as a picture (RGB), and all of it in words."""
+        pipeline = self.page.pipeline
+        found = check(pipeline.gallery, pipeline.face_engine)
+        return np.ascontiguousarray(found.picture()[:, :, ::-1]), found.table()
 
     def export(self) -> str:
         """The gallery's current generation as a zip: a JSON manifest and a safetensors file."""
@@ -118,6 +126,11 @@ class PeopleTab:
         self.page.pipeline.use_gallery(Gallery.edit(self._gallery_folder(), lambda _: taken, taken, purge=False)[1])
         shutil.rmtree(copy, ignore_errors=True)
         return len(gallery)
+
+
+def _report_rows(report: BuildReport) -> list[list[str]]:
+    """What the page shows of a build or an addition: a row per photo, then one for all that is said of the people."""
+    return [[v.photo, v.verdict, v.detail] for v in report.verdicts] + [["", "note", note] for note in report.notes]
 
 
 def hex_colour(colour: str) -> str:
@@ -169,6 +182,12 @@ def build(
                 archive = gr.File(label=words("import"), file_types=[".zip"], elem_id="people_archive")
                 take = gr.Button(words("do_import"), elem_id="people_import")
 
+        with gr.Row():
+            checking = gr.Button(words("check"), elem_id="people_check")
+        with gr.Row():
+            matrix = gr.Image(label=words("matrix"), interactive=False, format="png", elem_id="people_matrix")
+            checked = gr.Textbox(label=words("checked"), lines=12, interactive=False, elem_id="people_checked")
+
         every = [*lists, person, really, table]
 
         def refreshed():
@@ -190,6 +209,7 @@ def build(
         after(save.click(safely(tab.edit), [person, aliases, colour], None, **ENGINE, **PRIVATE))
         after(delete.click(safely(tab.delete), [person, sure], None, **ENGINE, **PRIVATE))
         after(rebuild.click(safely(tab.rebuild), None, [verdicts], **ENGINE, **PRIVATE))
+        checking.click(safely(tab.check), None, [matrix, checked], **ENGINE, **PRIVATE)
         export.click(safely(tab.export), None, [exported], **ENGINE, **PRIVATE)
         after(take.click(safely(tab.take_in), [archive], None, **ENGINE, **PRIVATE))
         demo.load(refreshed, None, every, **PRIVATE)

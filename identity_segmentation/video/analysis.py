@@ -30,7 +30,7 @@ from ..people.rule import NamingRule
 from ..types import Face
 from .cuts import CutDetector
 from .files import VideoInfo, VideoReader, prefetched
-from .naming import TrackName, corrected, face_weight, name_tracks
+from .naming import Evidence, TrackName, corrected, face_weight, name_tracks
 from .tracking import SimpleTracker, TrackPoint
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Analysis:
 
     def names(self, rule: NamingRule) -> dict[int, TrackName]:
         """Names of all tracks: evidence of every face, one-to-one over what is on screen together, corrections last."""
-        evidence: dict[int, list] = {}
+        evidence: dict[int, list[Evidence]] = {}
         together = set()
         for sample in self.samples:
             seen = set()
@@ -144,7 +144,8 @@ class Analysis:
                 rows = evidence.setdefault(track, [])
                 if point.face is not None:
                     record = sample.faces[point.face]
-                    rows.append((face_weight(record.face()), record.similar))
+                    face = record.face()
+                    rows.append(Evidence(face_weight(face), record.similar, face.side))
             together.add(frozenset(seen))
         evidence = {t: rows for t, rows in evidence.items() if rows}
         names = name_tracks(evidence, sorted(map(sorted, together)), self.people, rule)

@@ -1,13 +1,14 @@
 """Tracks and what their faces say -> names, one-to-one over everything on screen together. (Notebook section 7.)
 
-Names are given to tracks, not frames. Every face of a track is evidence, and no name is given twice to people who are
-on screen together.
+Names are given to tracks, not frames. A track is as similar to a person as the better half of its faces are: turned and
+blurred faces are no evidence against anybody. No name is given twice to people who are on screen together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -26,10 +27,11 @@ class TrackName:
     Attributes:
         track: its id.
         name: the person, or None.
-        similarity: weighted mean of its faces' similarities to `nearest`.
+        similarity: weighted mean of the better half of its faces' similarities to `nearest`.
         margin: `similarity` less the runner-up's.
         runner_up, nearest: people, or None.
         faces: number of faces behind it.
+        sure: the similarity is what a picture alone would need; if not, the name is worth a look.
         by_hand: a person said so.
     """
 
@@ -41,10 +43,19 @@ class TrackName:
     nearest: str | None
     faces: int
     by_hand: bool = False
+    sure: bool = True
+
+
+class Evidence(NamedTuple):
+    """What one face says of a track: its weight, its similarities to everybody (P,), and its size in pixels."""
+
+    weight: float
+    similar: np.ndarray
+    side: float = np.inf
 
 
 def name_tracks(
-    evidence: dict[int, list[tuple[float, np.ndarray]]],
+    evidence: dict[int, list[Evidence]],
     together: Sequence[Sequence[int]],
     people: Sequence[str],
     rule: NamingRule,
@@ -55,31 +66,38 @@ def name_tracks(
     track a name" in every set of tracks that are seen together (a mixed-integer program, solved by HiGHS).
 
     Args:
-        evidence: track -> [(weight, similarities to `people` (P,))], one per face seen.
+        evidence: track -> what each of its faces says of `people`.
         together: sets of tracks that share a sampled frame.
         people: the gallery's names, P of them.
         rule: when a name is given.
     """
     tracks = sorted(evidence)
-    scores = {}
-    for track in tracks:
-        weights = np.array([w for w, _ in evidence[track]])
-        rows = np.stack([s for _, s in evidence[track]])
-        scores[track] = (rows * weights[:, None]).sum(0) / max(weights.sum(), 1e-9)
-    given = _assign_tracks(tracks, scores, evidence, together, rule.threshold) if people else {}
+    scores = {track: _better_half(evidence[track]) for track in tracks}
+    sides = {track: float(np.median([e.side for e in evidence[track]])) for track in tracks}
+    levels = {track: rule.levels - rule.relief(sides[track]) for track in tracks}
+    given = _assign_tracks(tracks, scores, evidence, together, levels) if people else {}
     names = {}
     for track in tracks:
         faces = len(evidence[track])
         if not len(scores[track]):
             names[track] = TrackName(track, None, 0.0, 0.0, None, None, faces)
             continue
-        said = rule.judge(scores[track], given.get(track))
+        said = rule.judge(scores[track], given.get(track), sides[track])
+        sure = rule.sure is None or said.similarity >= float(rule.sure[said.person]) - rule.relief(sides[track])
         nearest = people[said.person]
         rival = None if said.runner_up is None else people[said.runner_up]
         names[track] = TrackName(
-            track, nearest if said.accepted else None, said.similarity, said.lead, rival, nearest, faces
+            track, nearest if said.accepted else None, said.similarity, said.lead, rival, nearest, faces, sure=sure
         )
     return names
+
+
+def _better_half(seen: list[Evidence]) -> np.ndarray:
+    """For every person the weighted mean of the half of the faces that are most like them: (P,)."""
+    rows, weights = np.stack([e.similar for e in seen]), np.array([e.weight for e in seen])
+    best = np.argsort(-rows, axis=0, kind="stable")[: (len(seen) + 1) // 2]
+    counted = weights[best]
+    return (np.take_along_axis(rows, best, 0) * counted).sum(0) / np.maximum(counted.sum(0), 1e-9)
 
 
 def face_weight(face: Face) -> float:
@@ -87,14 +105,17 @@ def face_weight(face: Face) -> float:
     return face.score * min(1.0, face.side / _FULL_FACE)
 
 
-def _assign_tracks(tracks, scores, evidence, together, threshold) -> dict[int, int]:
-    """track -> person index of the best total; only pairs at or above the threshold can be."""
-    pairs = [(t, int(p)) for t in tracks for p in np.flatnonzero(scores[t] >= threshold)]
+def _assign_tracks(
+    tracks: list[int], scores: dict[int, np.ndarray], evidence: dict[int, list[Evidence]],
+    together: Sequence[Sequence[int]], levels: dict[int, np.ndarray],
+) -> dict[int, int]:  # fmt: skip
+    """track -> person index of the best total; only pairs at or above the person's threshold can be."""
+    pairs = [(t, int(p)) for t in tracks for p in np.flatnonzero(scores[t] >= levels[t])]
     if not pairs:
         return {}
     column = {pair: i for i, pair in enumerate(pairs)}
-    seen = {t: float(np.sqrt(sum(w for w, _ in evidence[t]))) for t in tracks}
-    value = np.array([(float(scores[t][p]) - threshold + 1e-6) * seen[t] for t, p in pairs])
+    seen = {t: float(np.sqrt(sum(e.weight for e in evidence[t]))) for t in tracks}
+    value = np.array([(float(scores[t][p]) - float(levels[t][p]) + 1e-6) * seen[t] for t, p in pairs])
     groups = {frozenset(g) & set(tracks) for g in together}
     limits = [[column[t, p] for p in range(len(scores[t])) if (t, p) in column] for t in tracks]
     people = sorted({p for _, p in pairs})

@@ -491,6 +491,8 @@ def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dic
         why = None
         if named.name and named.margin < _UNSURE_MARGIN:
             why = f"named with a margin of only {named.margin:.2f} over {named.runner_up}"
+        elif named.name and not named.sure:
+            why = f"named at a similarity of {named.similarity:.2f}, which would not be enough in a picture"
         elif named.name and body > len(seen) / 2:
             why = "named, but mostly without a face to see"
         elif named.name is None and named.nearest and named.similarity > 0.35 and len(seen) >= 3:
