@@ -9,8 +9,10 @@ listed. On single faces the one-to-one rule has nothing to work on; the group pi
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +52,7 @@ GROUPS = {
         "identity/bbt/group/bbt3.jpg": ["sheldon", "howard", "penny", "raj", "leonard"],
     },
 }  # fmt: skip
-PARTS = ("single", "levels", "small", "few", "lone", "split", "across", "scoring", "groups", "time")
+PARTS = ("single", "levels", "halves", "small", "few", "lone", "split", "across", "scoring", "groups", "time")
 SIZES, VIEWS = (40, 55, 80), 6  # pixels across a face; how often each photo is shown at that size
 LEVELS = (0.40, 0.45, 0.48, 0.50, 0.52, 0.54, 0.55, 0.56, 0.58)
 
@@ -119,6 +121,24 @@ def level_rows(gallery: Gallery, engine, repeats: int = 60):
         own, strangers = np.concatenate(genuine), np.concatenate(impostor)
         cells = [f"{100 * (strangers >= x).mean():.2f} / {100 * (own >= x).mean():.0f}" for x in LEVELS]
         yield (engine.id, count, *cells)
+
+
+def halves_rows(gallery: Gallery, engine):
+    """The threshold chosen on half of the people (0.3 % of their pairs reach it), and what it does on the others."""
+    references = [gallery.person_references(i) for i in range(len(gallery))]
+
+    def reached(people: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        others = [blended(references[a], references[b]) for a in people for b in people if a != b]
+        return np.concatenate(others), np.concatenate([own_scores(gallery, a) for a in people])
+
+    rows = []
+    for half in itertools.combinations(range(len(gallery)), len(gallery) // 2):
+        level = float(np.quantile(reached(half)[0], 0.997))
+        others, own = reached([i for i in range(len(gallery)) if i not in half])
+        rows.append((level, float((others >= level).mean()), float((own >= level).mean())))
+    levels, strangers, own = np.array(rows).T
+    yield (engine.id, len(rows), f"{levels.min():.2f}-{levels.max():.2f}", f"{strangers.mean():.1%}",
+           f"{strangers.max():.1%}", f"{own.mean():.0%}")  # fmt: skip
 
 
 def small_rows(gallery: Gallery, engine, data: Path, name: str = "ive"):
@@ -311,6 +331,8 @@ def main() -> None:
             "strangers named", "pair AUC"), single())  # fmt: skip
     section("levels", "Levels: per cent of look-alike strangers / of the person's own photos that reach a similarity",
             ("engine", "references", *map(str, LEVELS)), each(level_rows))  # fmt: skip
+    section("halves", "The threshold chosen on half of the look-alikes, and what it does on the other half", ("engine",
+            "halves", "threshold", "strangers, mean", "strangers, worst", "own"), each(halves_rows))  # fmt: skip
     section("small", "Small faces, as a video shows them: look-alike strangers' 99.8 %, one's own median; who reaches "
             "the threshold", ("engine", "pixels", "strangers' 99.8 %", "own median", "strangers", "own"),
             each(lambda g, e: small_rows(g, e, data)))  # fmt: skip

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
+from identity_segmentation import Gallery, IdentityAwareSegmentation, read_image, write_image
 from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
 from identity_segmentation.geometry import mask_iou
 from identity_segmentation.labels.job import LabelJob
+from identity_segmentation.people.gallery import Reference
 from identity_segmentation.settings import Settings
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
@@ -121,6 +123,7 @@ def test_a_person_is_added_edited_and_deleted_with_every_trace(page, pipeline, e
     assert "Eileen" not in [row[0] for row in PeopleTab(page).table()]
     verdicts = PeopleTab(page).add(HOSTILE, [str(tmp_path / "a b 사진.png")])
     assert verdicts[0][:2] == ["a b 사진.png", "used"]
+    assert verdicts[1][:2] == ["", "note"] and "one photo only" in verdicts[1][2]
     PeopleTab(page).edit(HOSTILE, "알리, อีลีน ,", "rgba(255, 0, 127.4, 1)")
     row = next(r for r in PeopleTab(page).table() if r[0] == HOSTILE)
     assert row[1:] == ["알리, อีลีน", 1, "#FF007F"] and pipeline.gallery.find("อีลีน").name == HOSTILE
@@ -128,6 +131,22 @@ def test_a_person_is_added_edited_and_deleted_with_every_trace(page, pipeline, e
     for file in (tmp_path / "gallery").iterdir():
         if file.suffix == ".json":
             assert "onerror" not in file.read_text("utf-8")
+
+
+def test_the_page_says_when_one_person_is_on_file_under_two_names(page, pipeline, example):
+    vector = pipeline.gallery.person_references(pipeline.gallery.names.index("Eileen"))[0]
+    noise = np.random.default_rng(0).normal(size=(8, len(vector))) / np.sqrt(len(vector))
+    rows = vector + 0.6 * noise.astype(np.float32)
+    for name, part in (("Eileen", rows[:4]), ("에일린 2", rows[4:])):
+        sources = [Reference(f"{name}{i}.jpg", f"{name}{i}", 0, by_hand=True) for i in range(4)]
+        Gallery.edit(page.pipeline.gallery_folder, lambda g, n=name, p=part, s=sources: g.with_person(n, p, s))
+    pipeline.use_gallery(Gallery.load(page.pipeline.gallery_folder))
+    pipeline.settings = replace(pipeline.settings, dataset=example[0])
+    rows = PeopleTab(page).rebuild()
+    (said,) = [row[2] for row in rows if row[1] == "note" and "look like one person" in row[2]]
+    assert "idseg people merge Eileen '에일린 2'" in said
+    matrix, text = PeopleTab(page).check()
+    assert matrix.ndim == 3 and said in text
 
 
 def test_colours_come_in_several_spellings():
@@ -379,6 +398,14 @@ def test_browser_a_member_with_a_thai_name_is_cut_out(tab, example, tmp_path):
     cutout = picture_of(found, "segment_cutout", tmp_path)
     assert cutout.shape[2] == 4 and 0.01 < (cutout[..., 3] > 127).mean() < 0.5
     shot(found, "segment")
+
+
+def test_browser_a_check_shows_who_is_like_whom(tab):
+    found = tab("People")
+    found.locator("#people_check").click()
+    shown(found, "people_matrix")
+    assert "strict" in waits(found, "people_checked", "Of 1,000 faces")
+    shot(found, "check")
 
 
 def test_browser_an_example_is_one_click_away(tab):

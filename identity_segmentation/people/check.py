@@ -49,8 +49,8 @@ class PhotoCheck:
         called: the name that it would get without itself on file; None = unknown.
         nearest, nearest_similarity: the other person who comes nearest.
         effect: by how much it raises what the person's other references score; below 0 it lowers it.
-        verdict: "carries" (the person's most helpful photos), "hurts" (the others are better without it, or it is
-            nearer to somebody else) or "".
+        verdict: "carries" (the person's most helpful photos), "hurts" (the others are better without it, it is nearer
+            to somebody else, or as unlike the others as an outlier) or "".
     """
 
     person: str
@@ -103,7 +103,7 @@ class Check:
     strangers: float | None
 
     def table(self) -> str:
-        """The whole as text: a matrix, then what is worth saying."""
+        """The whole as text: the matrix, then the findings."""
         numbers = range(1, len(self.people) + 1)
         wide = max([5, *(len(str(n)) + 1 for n in numbers)])
         lines = [
@@ -117,7 +117,14 @@ class Check:
             wrong = sum(person.called.values()) - named - unknown
             level = f"{person.level:.2f}{'' if person.measured else ' strict'}"
             lines.append(f"{cells}  {named:>5} {unknown:>7} {wrong:>5} {level:<11} {n} {person.name}")
-        lines += ["", *(self._photo_lines() or ["every photo would be given its name by the others"]), ""]
+        return "\n".join([*lines, "", self.findings()])
+
+    def findings(self) -> str:
+        """What is worth saying, as text: photos, people, strangers, remarks."""
+        lines = self._photo_lines()
+        asked = sum(photo.similarity is not None for photo in self.photos)
+        if asked and not any("would be" in line for line in lines):
+            lines.append("every photo would be given its name by the others")
         for person in self.people:
             best = sorted((p for p in self.photos if p.person == person.name), key=lambda p: -p.effect)
             carrying = [p.photo for p in best if p.verdict == "carries"]
@@ -125,11 +132,10 @@ class Check:
                 lines.append(f"{person.name} is carried by: {', '.join(carrying)}")
         if self.strangers is not None:
             lines += [
-                "",
                 f"Of 1,000 faces of strangers who look like people on file, expect {self.strangers:.1f} to be given a "
                 "name; of others next to none.",
             ]
-        return "\n".join([*lines, *([""] if self.remarks else []), *(r.text for r in self.remarks)])
+        return "\n".join([*lines, *(remark.text for remark in self.remarks)])
 
     def _photo_lines(self) -> list[str]:
         lines = []
@@ -170,7 +176,7 @@ def check(gallery: Gallery, engine: FaceEngine) -> Check:
     for index, person in enumerate(gallery.people):
         rows = scores[owners == index]
         effects = _effects(gallery.person_references(index))
-        verdicts = _photo_verdicts(rows, index, effects)
+        verdicts = _photo_verdicts(rows, index, effects, engine.outlier)
         counts: dict[str | None, int] = {}
         for reference, row, effect, verdict in zip(person.references, rows, effects, verdicts, strict=True):
             given = called[at]
@@ -215,7 +221,7 @@ def _called(rule: NamingRule, row: np.ndarray) -> int | None:
 
 
 def _effects(references: np.ndarray) -> np.ndarray:
-    """float (n,): by how much each reference raises the mean of what the others score against each other."""
+    """float (n,): by how much each reference raises what the others score against each other (their median)."""
     count = len(references)
     if not _THIN <= count <= 100:
         return np.zeros(count)
@@ -227,16 +233,20 @@ def _effects(references: np.ndarray) -> np.ndarray:
             without = [i for i in rest if i != probe]
             row = references[probe][None]
             gains.append(blended(row, references[[*without, out]])[0] - blended(row, references[without])[0])
-        effects[out] = np.mean(gains)
+        effects[out] = np.median(gains)
     return effects
 
 
-def _photo_verdicts(rows: np.ndarray, person: int, effects: np.ndarray) -> list[str]:
-    """The third of a person's photos that help most carry them; those that help less than nothing hurt."""
+def _photo_verdicts(rows: np.ndarray, person: int, effects: np.ndarray, outlier: float) -> list[str]:
+    """The third of a person's photos that help most carry them.
+
+    Those hurt that help less than nothing, are nearer to somebody else, or are as unlike the others as an outlier.
+    """
     if len(rows) < _THIN:
         return [""] * len(rows)
     others = np.delete(rows, person, axis=1)
     nearer = others.max(axis=1) >= rows[:, person] if others.shape[1] else np.zeros(len(rows), bool)
+    nearer |= rows[:, person] < outlier
     carries = (effects > 0) & (effects >= np.sort(effects)[::-1][max(0, len(rows) // 3 - 1)])
     return [
         "hurts" if (e < -_ROUNDING or n) else "carries" if c else ""

@@ -16,7 +16,7 @@ from ..errors import GalleryError, InputError
 from ..people.check import check
 from ..people.gallery import Gallery, open_gallery
 from ..types import BuildReport
-from .page import ENGINE, PRIVATE, Page, People, Words, safely, verdict_table
+from .page import ENGINE, PRIVATE, Page, People, Words, safely, shown_image, verdict_table
 
 _GALLERY_FILE = re.compile(r"CURRENT|gen-\d{6,}\.(json|safetensors)")
 
@@ -88,10 +88,10 @@ class PeopleTab:
         return _report_rows(self.page.pipeline.build_gallery().report)
 
     def check(self) -> tuple[np.ndarray, str]:
-        """How well the people on file are told apart: the matrix as a picture (RGB), and all of it in words."""
+        """How well the people on file are told apart: the matrix as a picture (RGB), and the findings."""
         pipeline = self.page.pipeline
         found = check(pipeline.gallery, pipeline.face_engine)
-        return np.ascontiguousarray(found.picture()[:, :, ::-1]), found.table()
+        return np.ascontiguousarray(found.picture()[:, :, ::-1]), found.findings()
 
     def export(self) -> str:
         """The gallery's current generation as a zip: a JSON manifest and a safetensors file."""
@@ -185,7 +185,7 @@ def build(
         with gr.Row():
             checking = gr.Button(words("check"), elem_id="people_check")
         with gr.Row():
-            matrix = gr.Image(label=words("matrix"), interactive=False, format="png", elem_id="people_matrix")
+            matrix = shown_image(words("matrix"), "people_matrix")
             checked = gr.Textbox(label=words("checked"), lines=12, interactive=False, elem_id="people_checked")
 
         every = [*lists, person, really, table]
