@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from identity_segmentation import Gallery, build_embeddings_db, face_to_body_bbox, identify, match_faces, read_image
+from identity_segmentation.people.matching import name_faces
+from identity_segmentation.people.rule import NamingRule
 from identity_segmentation.types import Face
 
 LEFT_TO_RIGHT = ["Kim_Gaeul", "Lee_Hyunseo", "Naoi_Rei", "Kim_Jiwon", "Jang_Wonyoung", "An_Yujin"]
@@ -24,6 +26,33 @@ def ive(engine, data) -> Gallery:
 def test_all_six_are_named_in_the_group_picture(ive, engine, data):
     matches = identify(read_image(data / "identity/ive/group/group_a.jpg"), engine, ive)
     assert [m.name for m in sorted(matches, key=lambda m: m.face.centre[0])] == LEFT_TO_RIGHT
+
+
+def test_somebody_unrelated_on_file_does_not_silence_the_group(ive, engine, data):
+    friends = build_embeddings_db(data / "identity/friends/refs", engine)
+    joined = ive.with_everyone(
+        [*ive.people, friends.people[0]],
+        [*(ive.person_references(i) for i in range(len(ive))), friends.person_references(0)],
+    )
+    matches = identify(read_image(data / "identity/ive/group/group_a.jpg"), engine, joined)
+    assert [m.name for m in sorted(matches, key=lambda m: m.face.centre[0])] == LEFT_TO_RIGHT
+
+
+def test_one_person_on_file_is_not_the_name_of_every_stranger(ive, engine):
+    """One of six look-alikes on file, alone or among people who look nothing like her; the others are strangers."""
+    for index, person in enumerate(ive.people):
+        lone = ive.with_everyone([person], [ive.person_references(index)])
+        rule = NamingRule.of_engine(engine, lone)
+        others = [v for i in range(len(ive)) if i != index for v in ive.person_references(i)]
+        named = sum(name_faces([Face([0, 0, 200, 200], 1, v)], lone, rule)[0].name is not None for v in others)
+        assert named <= 1, f"{named} of {len(others)} strangers were called {person.name}"
+
+
+def test_a_namesakes_photos_are_left_out(ive, engine):
+    out = {v.photo for v in ive.report.verdicts if v.verdict == "outlier"}
+    if engine.id == "embedded":
+        assert out == {f"Kim_Jiwon/Kim_Jiwon_{n}.jpg" for n in ("001", "004", "007")}
+    assert all(photo.startswith("Kim_Jiwon") for photo in out)
 
 
 def test_a_member_who_is_not_on_file_is_hardly_ever_given_a_name(ive, engine):

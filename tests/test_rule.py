@@ -181,3 +181,9 @@ def test_the_notebooks_timeline_obeys_the_threshold_it_is_given(monkeypatch, tmp
     notebook.show_timeline("x", "Ada", FakeFaces(), gallery)
     notebook.show_timeline("x", "Ada", FakeFaces(), gallery, 0.9)
     assert colours == [gallery.find("Ada").colour, "#999999"]
+
+
+def test_a_check_of_very_many_people_is_refused_before_it_takes_an_hour():
+    gallery = people(**{f"P{i}": np.eye(8)[i % 8] for i in range(2001)})
+    with pytest.raises(InputError, match="2000 people at most, got 2001"):
+        check(replace(gallery, engine_id="fake", model_hash=Strict.model_hash), Strict())

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..drawing import matrix_picture
 from ..engines.protocols import FaceEngine
+from ..errors import InputError
 from .gallery import EXHAUSTIVE, Gallery, blended
 from .measure import Pair, measure, own_scores
 from .rule import SINGLE, NamingRule
@@ -165,8 +166,13 @@ def check(gallery: Gallery, engine: FaceEngine) -> Check:
 
     Raises:
         GalleryMismatch: the gallery was built with another engine.
+        InputError: more people than can be held against each other.
     """
     gallery.check_engine(engine)
+    if len(gallery) > EXHAUSTIVE:
+        raise InputError(
+            f"expected {EXHAUSTIVE:,} people at most, who are held against each other; got {len(gallery):,}"
+        )
     rule = NamingRule.of_engine(engine, gallery)
     found = measure(gallery, engine.threshold, engine.margin)
     scores, owners = _leave_one_out(gallery), gallery.owners

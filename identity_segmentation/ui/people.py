@@ -31,13 +31,19 @@ class PeopleTab:
     def __init__(self, page: Page):
         self.page = page
 
-    def add(self, name: str | None, photos: str | list[str] | None) -> list[list[str]]:
-        """Put photos of one person on file: a verdict on each."""
+    def add(self, name: str | None, photos: str | list[str] | None, keep_outliers: bool = False) -> list[list[str]]:
+        """Put photos of one person on file: a verdict on each, and what is to be said of the person.
+
+        Args:
+            name: who it is.
+            photos: paths.
+            keep_outliers: use photos that look like somebody else's as well.
+        """
         if not name or not name.strip():
             raise InputError("say who it is first")
         if not photos:
             raise InputError("give at least one photo")
-        self.page.pipeline.add_person(name, [photos] if isinstance(photos, str) else photos)
+        self.page.pipeline.add_person(name, [photos] if isinstance(photos, str) else photos, keep_outliers)
         return _report_rows(self.page.pipeline.gallery.report)
 
     def table(self) -> list[list]:
@@ -83,9 +89,9 @@ class PeopleTab:
             raise InputError("this gallery lies in memory alone, so it cannot be changed here")
         return folder
 
-    def rebuild(self) -> list[list[str]]:
+    def rebuild(self, keep_outliers: bool = False) -> list[list[str]]:
         """Learn anew from the folder of photos: what is to be said of the people, and a verdict on each photo."""
-        return _report_rows(self.page.pipeline.build_gallery().report)
+        return _report_rows(self.page.pipeline.build_gallery(keep_outliers=keep_outliers).report)
 
     def check(self) -> tuple[np.ndarray, str]:
         """How well the people on file are told apart: the matrix as a picture (RGB), and the findings."""
@@ -176,6 +182,7 @@ def build(
                 sure = gr.Checkbox(label=words("sure"), elem_id="people_sure")
                 delete = gr.Button(words("delete"), variant="stop", elem_id="people_delete")
             with gr.Column():
+                outliers = gr.Checkbox(label=words("keep_outliers"), elem_id="people_outliers")
                 rebuild = gr.Button(words("rebuild"), elem_id="people_rebuild")
                 export = gr.Button(words("export"), elem_id="people_export")
                 exported = gr.File(label=words("export"), interactive=False, elem_id="people_exported")
@@ -204,11 +211,11 @@ def build(
 
         keep, given, verdict = stranger
         person.change(chosen_person, person, [aliases, colour], **PRIVATE)
-        after(add.click(safely(tab.add), [name, photos], [verdicts], **ENGINE, **PRIVATE))
+        after(add.click(safely(tab.add), [name, photos, outliers], [verdicts], **ENGINE, **PRIVATE))
         after(keep.click(safely(tab.add), given, [verdict], **ENGINE, **PRIVATE))
         after(save.click(safely(tab.edit), [person, aliases, colour], None, **ENGINE, **PRIVATE))
         after(delete.click(safely(tab.delete), [person, sure], None, **ENGINE, **PRIVATE))
-        after(rebuild.click(safely(tab.rebuild), None, [verdicts], **ENGINE, **PRIVATE))
+        after(rebuild.click(safely(tab.rebuild), [outliers], [verdicts], **ENGINE, **PRIVATE))
         checking.click(safely(tab.check), None, [matrix, checked], **ENGINE, **PRIVATE)
         export.click(safely(tab.export), None, [exported], **ENGINE, **PRIVATE)
         after(take.click(safely(tab.take_in), [archive], None, **ENGINE, **PRIVATE))
