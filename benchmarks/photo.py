@@ -53,7 +53,9 @@ def main() -> None:
 
     from identity_segmentation import IdentityAwareSegmentation, cutout, overlay, read_image, segment_matches
     from identity_segmentation.drawing import annotate
+    from identity_segmentation.engines._sface import Descriptor
     from identity_segmentation.people.gallery import Gallery, Person, Reference
+    from identity_segmentation.people.rule import NamingRule
     from identity_segmentation.types import unit
 
     started = time.perf_counter()
@@ -92,6 +94,11 @@ def main() -> None:
         ("one member, end to end (5 results)", f"{t_member:.2f} s", "1.0 s"),
         ("all six, end to end (annotated)", f"{t_all:.2f} s", "2.0 s"),
     ]
+    descriptor = Descriptor(1)
+    chips = np.random.default_rng(0).integers(0, 255, (12, 112, 112, 3), dtype=np.uint8)
+    for count, what in ((1, "describe one face and its mirror image, one core"), (6, "... six at once, each")):
+        t_describe, _ = best(lambda n=count: descriptor(chips[: 2 * n]), 10 * options.repeat)
+        rows.append((what, f"{t_describe / count:.3f} s", "0.030 s"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     rows.append(("peak memory so far", f"{peak:.2f} GB", "1.5 GB"))
 
@@ -103,6 +110,9 @@ def main() -> None:
     t_search, found = best(lambda: large.search(probe, 5), 20)
     assert found[0][0][0] == "p0"
     rows.append(("search 100,000 people x 512, one face", f"{1000 * t_search:.1f} ms", "25 ms"))
+    started = time.perf_counter()
+    NamingRule.of_engine(pipeline.face_engine, large)
+    rows.append(("... measure their levels, once", f"{time.perf_counter() - started:.1f} s", ""))
     print(table(("what", "measured", "goal"), rows))
 
 

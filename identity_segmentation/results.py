@@ -225,6 +225,7 @@ def _cache_key(pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[
         digest.update(json.dumps([__version__, crop, pipeline.engine_ids]).encode())
         return digest.hexdigest()
     gallery = pipeline.gallery
+    rule = NamingRule.of_engine(pipeline.face_engine, gallery, pipeline.threshold, pipeline.margin)
     people = sorted(gallery.find(n).id for n in names) if names is not None else None
     known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
     knobs = [
@@ -237,7 +238,8 @@ def _cache_key(pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[
         gallery.model_hash,
         known,
         # What a name needs: an update of the program may change it.
-        NamingRule.of_engine(pipeline.face_engine, gallery, pipeline.threshold, pipeline.margin).levels.tolist(),
+        rule.levels.tolist(),
+        [rule.floor, rule.least_lead, rule.group_lead, rule.small, sorted(rule.pairs.items())],
     ]
     digest.update(json.dumps(knobs).encode())
     digest.update(gallery.means.tobytes())

@@ -75,11 +75,7 @@ def test_list_as_text_and_as_json(idseg):
 
 def test_check_as_text_as_json_and_as_a_picture(idseg, home):
     status, out, _ = idseg("people", "check", *EMBEDDED)
-    assert (
-        status == 0
-        and "3 Wonyoung" in out
-        and "the strict threshold (0.55; with a single photo 0.58) applies to Ada, Bo, Wonyoung" in out
-    )
+    assert status == 0 and "3 Wonyoung" in out and "the strict threshold (0.58) applies to Ada, Bo, Wonyoung" in out
     status, out, err = idseg("people", "check", "--json", "--picture", "확인.png", *EMBEDDED)
     content = json.loads(out)
     assert content.keys() == {"engine", "people", "photos", "remarks", "strangers"}

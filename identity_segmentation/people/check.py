@@ -16,8 +16,8 @@ from ..drawing import matrix_picture
 from ..engines.protocols import FaceEngine
 from ..errors import InputError
 from .gallery import EXHAUSTIVE, Gallery, blended
-from .measure import Pair, measure, own_scores
-from .rule import SINGLE, NamingRule
+from .measure import Astray, Pair, measure, own_scores
+from .rule import NamingRule
 
 _THIN = 3  # references from which a person's mean is one
 _NAMES_SHOWN = 6
@@ -30,8 +30,8 @@ class Remark:
 
     Attributes:
         people: whom it is about.
-        kind: "pair" (they look like one person), "thin" (few photos), "weak" (their photos do not name each other) or
-            "strict" (the strict threshold applies to them).
+        kind: "pair" (they look like one person), "astray" (a photo looks like somebody else on file), "thin" (few
+            photos), "weak" (their photos do not name each other) or "strict" (the strict threshold applies to them).
         text: the sentence, with what to do.
     """
 
@@ -157,12 +157,13 @@ class Check:
         return matrix_picture([person.name for person in self.people], self.similarity)
 
 
-def check(gallery: Gallery, engine: FaceEngine) -> Check:
+def check(gallery: Gallery, engine: FaceEngine, threshold: float | None = None, margin: float | None = None) -> Check:
     """Check a gallery.
 
     Args:
         gallery: built with that engine; 2,000 people at most.
         engine: gives the levels.
+        threshold, margin: as in `NamingRule.of_engine`.
 
     Raises:
         GalleryMismatch: the gallery was built with another engine.
@@ -173,7 +174,7 @@ def check(gallery: Gallery, engine: FaceEngine) -> Check:
         raise InputError(
             f"expected {EXHAUSTIVE:,} people at most, who are held against each other; got {len(gallery):,}"
         )
-    rule = NamingRule.of_engine(engine, gallery)
+    rule = NamingRule.of_engine(engine, gallery, threshold, margin)
     found = measure(gallery, engine.threshold, engine.margin)
     scores, owners = _leave_one_out(gallery), gallery.owners
     called = [_called(rule, row) for row in scores]
@@ -207,7 +208,7 @@ def check(gallery: Gallery, engine: FaceEngine) -> Check:
         )
     known = [person.strangers for person in people if person.strangers is not None]
     total = min(1000.0, sum(known)) if known and len(known) == len(people) else None
-    return Check(tuple(people), tuple(photos), similarity, tuple(remarks(gallery, engine)), total)
+    return Check(tuple(people), tuple(photos), similarity, tuple(remarks(gallery, engine, rule)), total)
 
 
 def _leave_one_out(gallery: Gallery) -> np.ndarray:
@@ -273,15 +274,18 @@ def _strangers(engine: FaceEngine, level: float, impostors: np.ndarray) -> float
     return 1000 * max(float((impostors >= level).mean()), 1 / len(impostors))
 
 
-def remarks(gallery: Gallery, engine: FaceEngine) -> list[Remark]:
+def remarks(gallery: Gallery, engine: FaceEngine, rule: NamingRule | None = None) -> list[Remark]:
     """What a user should know about the people on file, most pressing first.
 
     Args:
         gallery: built with that engine.
         engine: gives the levels.
+        rule: that names are given by; None = the engine's.
     """
+    rule = NamingRule.of_engine(engine, gallery) if rule is None else rule
     found = measure(gallery, engine.threshold, engine.margin)
     said = [_pair_remark(gallery, pair) for pair in found.pairs]
+    said += [_astray_remark(gallery, astray) for astray in found.astray]
     sizes = {person.name: len(person.references) for person in gallery.people}
     for count, word in ((1, "one photo"), (2, "two photos")):
         thin = tuple(name for name, size in sizes.items() if size == count)
@@ -289,30 +293,48 @@ def remarks(gallery: Gallery, engine: FaceEngine) -> list[Remark]:
             text = f"{word} only, and three or more make names far more certain: {_listed(thin)}"
             said.append(Remark(thin, "thin", text))
     if len(gallery) <= EXHAUSTIVE:
-        said += _weak(gallery, engine)
-    strict = tuple(p.name for p, shown in zip(gallery.people, found.shown, strict=True) if not shown)
+        said += _weak(gallery, rule)
+    alone = np.flatnonzero(~found.shown)
+    strict = tuple(gallery.people[i].name for i in alone)
     if strict:
         text = (
-            f"the strict threshold ({engine.strict:.2f}; with a single photo {engine.strict + SINGLE:.2f}) applies to "
-            f"{_listed(strict)}: too few look-alikes are on file to show what strangers of their kind reach"
+            f"the strict threshold ({_range(rule.levels[alone])}) applies to {_listed(strict)}: too few look-alikes "
+            "are on file to show what strangers of their kind reach"
         )
         said.append(Remark(strict, "strict", text))
     return said
 
 
+def _range(levels: np.ndarray) -> str:
+    low, high = f"{levels.min():.2f}", f"{levels.max():.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _astray_remark(gallery: Gallery, astray: Astray) -> Remark:
+    owner, other = gallery.people[int(gallery.owners[astray.reference])], gallery.people[astray.person]
+    photo = [r.source for person in gallery.people for r in person.references][astray.reference]
+    return Remark(
+        (owner.name, other.name),
+        "astray",
+        f"{photo} is filed under {owner.name} and looks like {other.name} (similarity {astray.similarity:.2f}, to "
+        f"{owner.name}'s other photos {astray.own:.2f}): put it where it belongs",
+    )
+
+
 def _pair_remark(gallery: Gallery, pair: Pair) -> Remark:
     first, second = gallery.people[pair.first].name, gallery.people[pair.second].name
+    words = " ".join([*(["--"] if "-" in (first[0], second[0]) else []), shlex.quote(first), shlex.quote(second)])
     return Remark(
         (first, second),
         "pair",
         f"{first} and {second} look like one person (similarity {pair.similarity:.2f}): idseg people merge "
-        f"{shlex.quote(first)} {shlex.quote(second)}. If they are two, a lead of {pair.lead:.2f} decides between them",
+        f"{words}. If they are two, a lead of {pair.lead:.2f} decides between them",
     )
 
 
-def _weak(gallery: Gallery, engine: FaceEngine) -> list[Remark]:
+def _weak(gallery: Gallery, rule: NamingRule) -> list[Remark]:
     """People whose photos, most of them, would not be given their name by the others."""
-    rule, scores, owners = NamingRule.of_engine(engine, gallery), _leave_one_out(gallery), gallery.owners
+    scores, owners = _leave_one_out(gallery), gallery.owners
     said = []
     for index, person in enumerate(gallery.people):
         rows = scores[owners == index]

@@ -115,27 +115,46 @@ def build_embeddings_db(
     found = _people_folders(folder)
 
     def build(old: Gallery) -> Gallery:
-        notes: tuple[str, ...] = ()
+        notes = _folders_gone(old, {key for key, _, _ in found})
         if anew:
-            old, notes = _without_embeddings(old, face_engine, folder, {key for key, _, _ in found})
+            old, lost = _without_embeddings(old, face_engine, folder, _grouped(found, old))
+            notes += lost
         else:
             old.check_engine(face_engine)
         built = _build(folder, _grouped(found, old), face_engine, old, progress, keep_outliers)
-        return replace(built, report=replace(built.report, notes=notes + built.report.notes))
+        kept = {person.id for person in built.people}
+        nobody_left = [person.name for person in old.people if person.id not in kept]
+        if anew and nobody_left:
+            raise GalleryError(
+                f"building anew would lose {', '.join(nobody_left)}: no photo of theirs can be used. Nothing was "
+                f"written; give better photos, or delete them first: idseg people remove NAME\n{built.report.table()}"
+            )
+        return replace(built, report=replace(built.report, notes=tuple(notes) + built.report.notes))
 
     nobody = Gallery.empty(face_engine)
     return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody, purge=False if anew else None)[1]
 
 
+def _folders_gone(old: Gallery, folders: set[str]) -> list[str]:
+    """A note on everybody of whose several folders some are gone; whoever has none left is said elsewhere."""
+    notes = []
+    for person in old.people:
+        gone = [name for name in person.folders if name not in folders]
+        if gone and len(gone) < len(person.folders):
+            notes.append(f"{person.name}: the folder {', '.join(map(repr, gone))} is gone, and its photos with it")
+    return notes
+
+
 def _without_embeddings(
-    old: Gallery, engine: FaceEngine, dataset: Path, folders: set[str]
-) -> tuple[Gallery, tuple[str, ...]]:
+    old: Gallery, engine: FaceEngine, dataset: Path, groups: Sequence[_Group]
+) -> tuple[Gallery, list[str]]:
     """The people of a gallery without what an engine said of them, to be built anew; and what is lost by it.
 
     Raises:
         GalleryError: somebody has no photos in the data set.
     """
-    gone = [person.name for person in old.people if not set(person.folders) & folders]
+    found = {group.earlier.id for group in groups if group.earlier}
+    gone = [person.name for person in old.people if person.id not in found]
     if gone:
         raise GalleryError(
             f"the photos of {', '.join(gone)} are not in {dataset}, so building anew would lose them. Put their photos "
@@ -149,7 +168,7 @@ def _without_embeddings(
     people = [replace(person, references=()) for person in old.people]
     empty = np.zeros((0, engine.dim), np.float32)
     nobody = replace(Gallery.empty(engine), folder=old.folder)
-    return nobody.with_everyone(people, [empty] * len(people)), tuple(notes)
+    return nobody.with_everyone(people, [empty] * len(people)), notes
 
 
 def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]:
@@ -163,7 +182,7 @@ def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]
     found = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
-            key = unicodedata.normalize("NFC", entry.name)
+            key = unicodedata.normalize("NFC", shown_path(entry.name))  # as the photos' paths say it
             photos = list_photos(entry)
             if photos:
                 found.append((key, members.get(key), photos))
@@ -377,6 +396,13 @@ def _find_conflicts(judged: list[tuple[_Group, list[Photo]]]) -> None:
     """The same face of the same picture under two names is evidence for neither - unless the other photos of one of
     the two have already shown that it is not theirs."""
     used = [(g, p) for g, photos in judged for p in photos if p.verdict in USED_VERDICTS]
+    for group, photo in [(g, p) for g, p in used if p.verdict == "kept"]:
+        theirs = ((g, p) for g, p in used if g is not group and p.verdict != "kept" and same_picture(photo, p))
+        owner = next((g for g, p in theirs if float(vector_of(photo) @ vector_of(p)) > 0.9), None)
+        if owner:  # asked for or not: it is theirs, and they keep it
+            photo.verdict, photo.names_others = "outlier", True
+            photo.detail = f"{photo.detail.split(';')[0]}; it is {owner.name}'s"
+    used = [(g, p) for g, p in used if p.verdict in USED_VERDICTS]
     for group, photo in ((g, p) for g, photos in judged for p in photos if p.verdict == "outlier" and not p.reused):
         for other, twin in used:
             if other is not group and same_picture(photo, twin):
@@ -404,6 +430,10 @@ def _assemble(judged: list[tuple[_Group, list[Photo]]], engine: FaceEngine, old:
         if earlier and earlier.hand_name and name_key(earlier.hand_name) != name_key(group.name):
             notes.append(f"{earlier.hand_name} is called {group.name}, as members.toml says")
         references, vectors = _references(photos, earlier, old)
+        if earlier and not references:
+            references, vectors = _of_unreadable(photos, earlier, old)
+            if references:
+                notes.append(f"{group.name}: no photo can be read now; what the last build saw is kept")
         if not references:
             notes.append(f"{group.name}: no usable photo, not in the gallery")
             continue
@@ -455,6 +485,14 @@ def _references(photos: list[Photo], earlier: Person | None, old: Gallery) -> tu
                 references.append(reference)
                 vectors.append(vector)
     return references, vectors
+
+
+def _of_unreadable(photos: list[Photo], earlier: Person, old: Gallery) -> tuple[list[Reference], list[np.ndarray]]:
+    """What an earlier build saw in photos that cannot be read now: a broken copy, a drive that is away."""
+    broken = {photo.source for photo in photos if photo.verdict == "unreadable"}
+    theirs = zip(earlier.references, old.person_references(old.people.index(earlier)), strict=True)
+    kept = [(reference, vector) for reference, vector in theirs if reference.source in broken]
+    return [reference for reference, _ in kept], [vector for _, vector in kept]
 
 
 def _stored(photo: Photo) -> dict:

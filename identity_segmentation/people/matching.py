@@ -70,7 +70,7 @@ def name_faces(faces: Sequence[Face], gallery: Gallery, rule: NamingRule, scorin
     scores = gallery.similarity(np.stack(vectors), scoring)
     if not scores.shape[1]:
         return [Match(face, None, 0.0, 0.0, None) for face in faces]
-    given = _assign(scores, rule.floor)
+    given = _assign(scores, np.array([rule.floor - rule.relief(face.side) for face in faces]))
     matches = []
     for row, face, person in zip(scores, faces, given, strict=True):
         said = rule.judge(row, person, face.side)
@@ -87,21 +87,21 @@ def name_faces(faces: Sequence[Face], gallery: Gallery, rule: NamingRule, scorin
             )
         )
     if rule.group_lead is not None:
-        matches = _read_as_group(matches, scores, given, gallery, rule.group_lead)
+        matches = _read_as_group(matches, scores, given, gallery, rule)
     return matches
 
 
-def _assign(scores: np.ndarray, threshold: float) -> list[int | None]:
-    """The one-to-one assignment with the greatest total similarity; leaving a face unnamed is worth `threshold`."""
+def _assign(scores: np.ndarray, floors: np.ndarray) -> list[int | None]:
+    """The one-to-one assignment with the greatest total similarity; leaving a face unnamed is worth its floor (F,)."""
     faces, people = scores.shape
     if people > 4 * faces + 50:
         # Only people near some face can take part: a face's 2F best hold an optimal answer.
         near = np.unique(np.argpartition(-scores, 2 * faces, axis=1)[:, : 2 * faces])
     else:
         near = np.arange(people)
-    value = np.hstack([scores[:, near], np.full((faces, faces), threshold, scores.dtype)])
+    value = np.hstack([scores[:, near], np.repeat(floors[:, None], faces, axis=1).astype(scores.dtype)])
     # A person below the threshold must lose to "nobody" even on a tie of totals.
-    value[:, : len(near)][scores[:, near] < threshold] = -4.0
+    value[:, : len(near)][scores[:, near] < floors[:, None]] = -4.0
     rows, columns = linear_sum_assignment(-value)
     given: list[int | None] = [None] * faces
     for row, column in zip(rows, columns, strict=True):
@@ -111,15 +111,16 @@ def _assign(scores: np.ndarray, threshold: float) -> list[int | None]:
 
 
 def _read_as_group(
-    matches: list[Match], scores: np.ndarray, given: list[int | None], gallery: Gallery, least: float
+    matches: list[Match], scores: np.ndarray, given: list[int | None], gallery: Gallery, rule: NamingRule
 ) -> list[Match]:
     """Where the picture shows everyone in the gallery, give the names that only the whole reading earns.
 
-    A name is earned when every other way of placing all the people costs at least `least` in total similarity. At
-    least half of the names must stand on their own, and there may be no face too many: a picture of as many
+    A name is earned when every other way of placing all the people costs at least the rule's lead in total. At least
+    half of the names must stand on their own, and there may be no face too many: a picture of as many
     strangers is no picture of the group. A person on file whom no face of the picture comes near, and who is no more
     than one in four, is not waited for: somebody unrelated must not silence the group.
     """
+    least = np.inf if rule.group_lead is None else rule.group_lead
     near = np.flatnonzero(scores.max(axis=0) >= KIND)
     people = len(near)
     if people < _GROUP_LEAST or 4 * people < 3 * scores.shape[1]:
@@ -137,7 +138,7 @@ def _read_as_group(
         barred = scores.copy()
         barred[row, person] = -10.0
         r, c = linear_sum_assignment(-barred)
-        if best - float(barred[r, c].sum()) >= least:
+        if best - float(barred[r, c].sum()) >= least and rule.tells_apart(scores[row], person):
             m = matches[row]
             name = gallery.people[person].name
             result[row] = Match(m.face, name, m.similarity, m.margin, m.runner_up, name, "group")

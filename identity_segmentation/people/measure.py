@@ -40,6 +40,23 @@ class Pair:
     lead: float
 
 
+@dataclass(frozen=True)
+class Astray:
+    """A reference that looks like somebody other than the one it is filed under.
+
+    Attributes:
+        reference: its row in the gallery.
+        person: whom it looks like.
+        similarity: its score against that person.
+        own: its score against the other references of the one it is filed under.
+    """
+
+    reference: int
+    person: int
+    similarity: float
+    own: float
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """See the module.
@@ -50,12 +67,14 @@ class Measured:
         shown: bool (P,), are there references and look-alikes enough to show what strangers of their kind reach.
         pairs: people who cannot be told apart.
         impostors: float (N,), what references score against others of their kind.
+        astray: references that are somebody else's by the looks of them.
     """
 
     highest: np.ndarray
     shown: np.ndarray
     pairs: tuple[Pair, ...]
     impostors: np.ndarray
+    astray: tuple[Astray, ...] = ()
 
 
 _measured: WeakKeyDictionary[Gallery, dict[tuple[str, float, float], Measured]] = WeakKeyDictionary()
@@ -86,13 +105,18 @@ def _measure(gallery: Gallery, threshold: float, margin: float, scoring: str) ->
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
     scores, owners = gallery.similarity(gallery.references[rows], scoring), gallery.owners[rows]
+    everyones = gallery.owners
+    own = np.array([_own_score(gallery, int(row), everyones, scoring) for row in rows])
+    # A reference that is nearer to somebody else is that person's own face in the wrong folder: it is no impostor.
+    astray = (scores >= own[:, None]) & (np.arange(count) != owners[:, None])
     present = np.unique(owners)
     # (owner of the references, person): the middle and the top of what the one's references score against the other.
     middle = np.full((len(present), count), -1.0)
     top = np.full((len(present), count), -1.0)
     for place, owner in enumerate(present):
         block = scores[owners == owner]
-        middle[place], top[place] = np.median(block, axis=0), block.max(axis=0)
+        middle[place] = np.median(block, axis=0)
+        top[place] = np.where(astray[owners == owner], -1.0, block).max(axis=0)
         middle[place, owner] = top[place, owner] = -1.0
     pairs = _pairs(gallery, present, middle, threshold, margin, scoring)
     place_of = {int(owner): place for place, owner in enumerate(present)}
@@ -104,7 +128,13 @@ def _measure(gallery: Gallery, threshold: float, margin: float, scoring: str) ->
     probes = (alike * sizes[present][:, None]).sum(axis=0)
     shown = (sizes >= _LEAST_REFERENCES) & (alike.sum(axis=0) >= _LEAST_ALIKE) & (probes >= _LEAST_PROBES)
     row_of = np.searchsorted(present, owners)
-    return Measured(top.max(axis=0), shown, tuple(pairs), scores[alike[row_of]])
+    paired = {(pair.first, pair.second) for pair in pairs} | {(pair.second, pair.first) for pair in pairs}
+    found = [
+        Astray(int(rows[row]), int(person), float(scores[row, person]), float(own[row]))
+        for row, person in np.argwhere(astray & (scores >= threshold) & (scores >= own[:, None] + margin)).tolist()
+        if (int(owners[row]), person) not in paired
+    ]
+    return Measured(top.max(axis=0), shown, tuple(pairs), scores[alike[row_of] & ~astray], tuple(found))
 
 
 def _pairs(
@@ -134,6 +164,16 @@ def _lead(gallery: Gallery, first: int, second: int, margin: float, scoring: str
             against = blended(theirs, gallery.person_references(other), scoring)
             worst = max(worst, float(np.max(against - np.array(own))))
     return margin + worst
+
+
+def _own_score(gallery: Gallery, row: int, owners: np.ndarray, scoring: str) -> float:
+    """What a reference scores against the others of its person; infinite for a single one, which says nothing."""
+    person = int(owners[row])
+    theirs = gallery.person_references(person)
+    first = row - int(np.searchsorted(owners, person))
+    if len(theirs) < 2:
+        return float("inf")
+    return float(blended(theirs[first][None], np.delete(theirs, first, 0), scoring)[0])
 
 
 def own_scores(gallery: Gallery, person: int, scoring: str = "blend") -> list[float]:

@@ -18,7 +18,7 @@ from ..engines.protocols import FaceEngine
 from ..errors import ImageError, InputError
 from ..files import shown_path
 from ..images import decode_image, shrink_to
-from ..types import Face, unit
+from ..types import USED_VERDICTS, Face, unit
 
 _REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
 
@@ -147,6 +147,7 @@ def judge_against(photos: list[Photo], own: list[Photo], engine: FaceEngine, kee
             _call_outlier(photo, f"similarity {similarity:.2f} to this person's photos on file", keep_outliers)
         else:
             photo.verdict = photo.verdict or "used"
+        if photo.verdict in USED_VERDICTS:
             kept.append(photo)
 
 
@@ -185,8 +186,12 @@ def _find_outliers(kept: list[Photo], engine: FaceEngine, keep_outliers: bool) -
         total = vectors.sum(axis=0)
         own = np.array([float(v @ unit(total - v)) for v in vectors])
         worst = int(own.argmin())
-        if own[worst] >= engine.outlier or np.median(own) < engine.outlier:
+        if own[worst] >= engine.outlier:
             return
+        rest = np.delete(vectors, worst, 0)  # whom the worst has not dragged down
+        total = rest.sum(axis=0)
+        if np.median([float(v @ unit(total - v)) for v in rest]) < engine.outlier:
+            return  # nobody agrees with anybody: there is no majority to be an outlier of
         _call_outlier(kept.pop(worst), f"similarity {own[worst]:.2f} to this person's other photos", keep_outliers)
 
 

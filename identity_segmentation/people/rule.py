@@ -187,8 +187,11 @@ class NamingRule:
         enough = similarity >= float(self.levels[judged]) - self.relief(side) and (
             rival is None or lead >= self.least_lead
         )
-        apart = all(similarity - float(row[other]) >= least for other, least in self.pairs.get(judged, ()))
-        return Verdict(judged, rival, similarity, lead, person is not None and enough and apart)
+        return Verdict(judged, rival, similarity, lead, person is not None and enough and self.tells_apart(row, judged))
+
+    def tells_apart(self, row: np.ndarray, person: int) -> bool:
+        """Is a face (scores (P,)) far enough ahead of whoever cannot be told from `person` otherwise?"""
+        return all(float(row[person]) - float(row[other]) >= least for other, least in self.pairs.get(person, ()))
 
 
 def runner_up(row: np.ndarray, winner: int) -> int | None:

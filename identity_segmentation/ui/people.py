@@ -96,7 +96,7 @@ class PeopleTab:
     def check(self) -> tuple[np.ndarray, str]:
         """How well the people on file are told apart: the matrix as a picture (RGB), and the findings."""
         pipeline = self.page.pipeline
-        found = check(pipeline.gallery, pipeline.face_engine)
+        found = check(pipeline.gallery, pipeline.face_engine, pipeline.threshold, pipeline.margin)
         return np.ascontiguousarray(found.picture()[:, :, ::-1]), found.findings()
 
     def export(self) -> str:
