@@ -104,19 +104,21 @@ def _measure(gallery: Gallery, threshold: float, margin: float, scoring: str) ->
     most = _SAMPLE if count <= EXHAUSTIVE else _SAMPLE_LARGE
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    scores, owners = gallery.similarity(gallery.references[rows], scoring), gallery.owners[rows]
     everyones = gallery.owners
-    own = np.array([_own_score(gallery, int(row), everyones, scoring) for row in rows])
-    # A reference that is nearer to somebody else is that person's own face in the wrong folder: it is no impostor.
-    astray = (scores >= own[:, None]) & (np.arange(count) != owners[:, None])
-    present = np.unique(owners)
+    scores, owners = gallery.similarity(gallery.references[rows], scoring), everyones[rows]
+    present, own, astray = np.unique(owners), np.empty(len(rows)), np.zeros(scores.shape, bool)
     # (owner of the references, person): the middle and the top of what the one's references score against the other.
     middle = np.full((len(present), count), -1.0)
     top = np.full((len(present), count), -1.0)
-    for place, owner in enumerate(present):
-        block = scores[owners == owner]
-        middle[place] = np.median(block, axis=0)
-        top[place] = np.where(astray[owners == owner], -1.0, block).max(axis=0)
+    for place, owner in enumerate(present.tolist()):
+        mine = owners == owner
+        block, first = scores[mine], int(np.searchsorted(everyones, owner))
+        # A single reference says nothing of itself. One that is nearer to somebody else than to its own person's other
+        # references is that person's face in the wrong folder, and no impostor of theirs.
+        own[mine] = np.array(own_scores(gallery, owner, scoring) or [np.inf])[rows[mine] - first]
+        astray[mine] = block >= own[mine][:, None]
+        astray[mine, owner] = False
+        middle[place], top[place] = np.median(block, axis=0), np.where(astray[mine], -1.0, block).max(axis=0)
         middle[place, owner] = top[place, owner] = -1.0
     pairs = _pairs(gallery, present, middle, threshold, margin, scoring)
     place_of = {int(owner): place for place, owner in enumerate(present)}
@@ -164,16 +166,6 @@ def _lead(gallery: Gallery, first: int, second: int, margin: float, scoring: str
             against = blended(theirs, gallery.person_references(other), scoring)
             worst = max(worst, float(np.max(against - np.array(own))))
     return margin + worst
-
-
-def _own_score(gallery: Gallery, row: int, owners: np.ndarray, scoring: str) -> float:
-    """What a reference scores against the others of its person; infinite for a single one, which says nothing."""
-    person = int(owners[row])
-    theirs = gallery.person_references(person)
-    first = row - int(np.searchsorted(owners, person))
-    if len(theirs) < 2:
-        return float("inf")
-    return float(blended(theirs[first][None], np.delete(theirs, first, 0), scoring)[0])
 
 
 def own_scores(gallery: Gallery, person: int, scoring: str = "blend") -> list[float]:
