@@ -7,6 +7,7 @@ Enrolment says the part of it that a user has to act on (`remarks`).
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -177,38 +178,42 @@ def check(gallery: Gallery, engine: FaceEngine, threshold: float | None = None, 
     rule = NamingRule.of_engine(engine, gallery, threshold, margin)
     found = measure(gallery, engine.threshold, engine.margin)
     scores, owners = _leave_one_out(gallery), gallery.owners
-    called = [_called(rule, row) for row in scores]
-    people, photos, at = [], [], 0
+    people, photos = [], []
     similarity = np.full((len(gallery), len(gallery)), np.nan)
     for index, person in enumerate(gallery.people):
         rows = scores[owners == index]
-        effects = _effects(gallery.person_references(index))
-        verdicts = _photo_verdicts(rows, index, effects, engine.outlier)
-        counts: dict[str | None, int] = {}
-        for reference, row, effect, verdict in zip(person.references, rows, effects, verdicts, strict=True):
-            given = called[at]
-            name = None if given is None else gallery.people[given].name
-            at += 1
-            own = None if np.isnan(row[index]) else float(row[index])
-            if own is not None:
-                counts[name] = counts.get(name, 0) + 1
-            others = np.where(np.arange(len(row)) == index, -2, row)
-            near = int(others.argmax()) if len(row) > 1 else None
-            photos.append(
-                PhotoCheck(
-                    person.name, reference.source, own, name, None if near is None else gallery.people[near].name,
-                    -1.0 if near is None else float(others[near]), float(effect), verdict,
-                )
-            )  # fmt: skip
         similarity[index] = np.median(rows, axis=0)
+        theirs = _photos_of(gallery, index, rows, rule, engine.outlier)
+        photos += theirs
         level = float(rule.levels[index])
+        called = Counter(photo.called for photo in theirs if photo.similarity is not None)
         strangers = _strangers(engine, level, found.impostors)
         people.append(
-            PersonCheck(person.name, len(person.references), level, bool(found.shown[index]), counts, strangers)
+            PersonCheck(person.name, len(person.references), level, bool(found.shown[index]), dict(called), strangers)
         )
     known = [person.strangers for person in people if person.strangers is not None]
     total = min(1000.0, sum(known)) if known and len(known) == len(people) else None
     return Check(tuple(people), tuple(photos), similarity, tuple(remarks(gallery, engine, rule)), total)
+
+
+def _photos_of(gallery: Gallery, index: int, rows: np.ndarray, rule: NamingRule, outlier: float) -> list[PhotoCheck]:
+    """A person's references, each with its row of leave-one-out scores (P,)."""
+    person, photos = gallery.people[index], []
+    effects = _effects(gallery.person_references(index))
+    verdicts = _photo_verdicts(rows, index, effects, outlier)
+    for reference, row, effect, verdict in zip(person.references, rows, effects, verdicts, strict=True):
+        given = _called(rule, row)
+        others = np.where(np.arange(len(row)) == index, -2, row)
+        near = int(others.argmax()) if len(row) > 1 else None
+        photos.append(
+            PhotoCheck(
+                person.name, reference.source, None if np.isnan(row[index]) else float(row[index]),
+                None if given is None else gallery.people[given].name,
+                None if near is None else gallery.people[near].name,
+                -1.0 if near is None else float(others[near]), float(effect), verdict,
+            )
+        )  # fmt: skip
+    return photos
 
 
 def _leave_one_out(gallery: Gallery) -> np.ndarray:

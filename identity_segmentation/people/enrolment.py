@@ -122,17 +122,23 @@ def build_embeddings_db(
         else:
             old.check_engine(face_engine)
         built = _build(folder, _grouped(found, old), face_engine, old, progress, keep_outliers)
-        kept = {person.id for person in built.people}
-        nobody_left = [person.name for person in old.people if person.id not in kept]
-        if anew and nobody_left:
-            raise GalleryError(
-                f"building anew would lose {', '.join(nobody_left)}: no photo of theirs can be used. Nothing was "
-                f"written; give better photos, or delete them first: idseg people remove NAME\n{built.report.table()}"
-            )
+        if anew:
+            _nobody_lost(old, built)
         return replace(built, report=replace(built.report, notes=tuple(notes) + built.report.notes))
 
     nobody = Gallery.empty(face_engine)
     return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody, purge=False if anew else None)[1]
+
+
+def _nobody_lost(old: Gallery, built: Gallery) -> None:
+    """Raise `GalleryError` if somebody is no longer on file."""
+    kept = {person.id for person in built.people}
+    lost = [person.name for person in old.people if person.id not in kept]
+    if lost:
+        raise GalleryError(
+            f"building anew would lose {', '.join(lost)}: no photo of theirs can be used. Nothing was written; give "
+            f"better photos, or delete them first: idseg people remove NAME\n{built.report.table()}"
+        )
 
 
 def _folders_gone(old: Gallery, folders: set[str]) -> list[str]:
@@ -541,13 +547,7 @@ def add_photos(
         judge_against(loaded, own, engine, keep_outliers)
     else:
         judge(loaded, engine, keep_outliers)
-    for photo in loaded:
-        for owner, twin in on_file:
-            if photo.embedding is None or (person and owner.id == person.id) or not same_picture(photo, twin):
-                continue
-            if photo.verdict in USED_VERDICTS and float(vector_of(photo) @ vector_of(twin)) > 0.9:
-                photo.verdict = "conflict"
-                photo.detail = f"the same face is on file as {owner.name}; not used"
+    _find_others_faces(loaded, [(owner, photo) for owner, photo in on_file if not person or owner.id != person.id])
     verdicts = [PhotoVerdict(label, p.source, p.verdict, p.detail) for p in loaded]
     used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
     if not used:
@@ -556,6 +556,16 @@ def add_photos(
     changed = gallery.with_person(label, np.stack([vector_of(p) for p in used]), sources)
     notes = tuple(remark.text for remark in remarks(changed, engine) if label in remark.people)
     return replace(changed, report=BuildReport(tuple(verdicts), len(loaded), notes=notes)), verdicts
+
+
+def _find_others_faces(photos: list[Photo], on_file: list[tuple[Person, Photo]]) -> None:
+    """A new photo of a face that is on file as somebody else is used for nobody."""
+    for photo in photos:
+        for owner, twin in on_file:
+            shown = photo.verdict in USED_VERDICTS and photo.embedding is not None and same_picture(photo, twin)
+            if shown and float(vector_of(photo) @ vector_of(twin)) > 0.9:
+                photo.verdict = "conflict"
+                photo.detail = f"the same face is on file as {owner.name}; not used"
 
 
 def _looked_at(path: Path, engine: FaceEngine) -> Photo:
