@@ -18,7 +18,7 @@ from ..engines.protocols import FaceEngine
 from ..errors import InputError
 from .gallery import EXHAUSTIVE, Gallery, blended
 from .measure import Astray, Pair, measure, own_scores
-from .rule import NamingRule
+from .rule import LEAST_IMPOSTORS, NamingRule
 
 _THIN = 3  # references from which a person's mean is one
 _NAMES_SHOWN = 6
@@ -274,7 +274,7 @@ def _strangers(engine: FaceEngine, level: float, impostors: np.ndarray) -> float
             return 10 * float(np.exp(np.interp(level, reached, np.log(share))))
         slope = np.log(share[-1] / share[-2]) / (reached[-1] - reached[-2])  # the tail goes on as it ends
         return 10 * float(share[-1] * np.exp(slope * (level - reached[-1])))
-    if len(impostors) < 200:
+    if len(impostors) < LEAST_IMPOSTORS:
         return None
     return 1000 * max(float((impostors >= level).mean()), 1 / len(impostors))
 

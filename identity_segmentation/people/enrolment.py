@@ -404,10 +404,9 @@ def _find_conflicts(judged: list[tuple[_Group, list[Photo]]]) -> None:
     used = [(g, p) for g, photos in judged for p in photos if p.verdict in USED_VERDICTS]
     for group, photo in [(g, p) for g, p in used if p.verdict == "kept"]:
         theirs = ((g, p) for g, p in used if g is not group and p.verdict != "kept" and same_picture(photo, p))
-        owner = next((g for g, p in theirs if float(vector_of(photo) @ vector_of(p)) > 0.9), None)
-        if owner:  # asked for or not: it is theirs, and they keep it
-            photo.verdict, photo.names_others = "outlier", True
-            photo.detail = f"{photo.detail.split(';')[0]}; it is {owner.name}'s"
+        if any(float(vector_of(photo) @ vector_of(p)) > 0.9 for _, p in theirs):
+            # Asked for or not: it is theirs, and they keep it. The next lines say whose it is.
+            photo.verdict, photo.detail = "outlier", photo.detail.replace("; kept as asked", "; somebody else?")
     used = [(g, p) for g, p in used if p.verdict in USED_VERDICTS]
     for group, photo in ((g, p) for g, photos in judged for p in photos if p.verdict == "outlier" and not p.reused):
         for other, twin in used:

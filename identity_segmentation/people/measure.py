@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..types import unit
 from .gallery import EXHAUSTIVE, Gallery, blended
 
 # Similarity from which somebody is of a person's kind. Of people who look nothing like each other 99 % stay below 0.26;
@@ -182,8 +181,3 @@ def own_scores(gallery: Gallery, person: int, scoring: str = "blend") -> list[fl
     return [
         float(blended(row[None], np.delete(references, index, 0), scoring)[0]) for index, row in enumerate(references)
     ]
-
-
-def centre_similarity(gallery: Gallery) -> np.ndarray:
-    """float32 (P, P): cosines between people's means."""
-    return unit(gallery.means) @ unit(gallery.means).T

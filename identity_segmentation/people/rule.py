@@ -27,7 +27,7 @@ from .measure import measure
 # How much more a person with a single reference needs. One cosine scatters more than a mean does: with SFace 0.15 % of
 # look-alike strangers still reach the strict threshold, and none this much more (docs/figures.md, "Levels").
 SINGLE = 0.03
-_LEAST_IMPOSTORS = 200  # impostors' scores before a gallery can calibrate an engine
+LEAST_IMPOSTORS = 200  # impostors' scores before a gallery can calibrate an engine
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class NamingRule:
             return cls.plain(len(gallery), threshold, margin or 0.0)
         found = measure(gallery, threshold, engine_margin, scoring)
         strict = threshold if strict is None else strict
-        if not calibrated and len(found.impostors) >= _LEAST_IMPOSTORS:
+        if not calibrated and len(found.impostors) >= LEAST_IMPOSTORS:
             by = max(0.0, float(np.quantile(found.impostors, 0.998)) - threshold)
             threshold, strict = threshold + by, strict + by
         more = SINGLE if strict > threshold else 0.0
