@@ -23,8 +23,9 @@ from _data import parser, require, table
 from _masks_data import Case, clothing, coco, penn_fudan
 
 from identity_segmentation import face_to_body_bbox
+from identity_segmentation.engines._silhouettes import Head, silhouette
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
-from identity_segmentation.engines.embedded_masks import EmbeddedMasks, Head, grabcut_person, silhouette
+from identity_segmentation.engines.embedded_masks import EmbeddedMasks, grabcut_person
 from identity_segmentation.geometry import mask_box
 from identity_segmentation.images import shrink_to
 

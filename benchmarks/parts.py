@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import ROOT, parser, require, table
 from _masks_data import clothing
 
+from identity_segmentation.engines._silhouettes import Head
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
-from identity_segmentation.engines.embedded_masks import EmbeddedMasks, Head
+from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.embedded_parts import CLASSES, find_part, learn_prior, write_prior
 from identity_segmentation.masks.segmentation import segment_faces
 

@@ -110,6 +110,21 @@ def face_to_body_bbox(
     return clip_box(body, image_shape)
 
 
+def grown_box(box: BoxLike, by: float, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Integer xyxy box grown on all sides, clipped to the image.
+
+    Args:
+        box: xyxy pixels.
+        by: pixels.
+        shape: (H, W) or (H, W, 3) of the image.
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return (
+        int(max(0, x0 - by)), int(max(0, y0 - by)),
+        int(min(shape[1], np.ceil(x1 + by))), int(min(shape[0], np.ceil(y1 + by))),
+    )  # fmt: skip
+
+
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Least-squares rotation, uniform scale and shift taking `source` (N, 2) to `target` (N, 2).
 

@@ -220,6 +220,15 @@ def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor
 
 
+def scale_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """The image with its long side just `longest` pixels, and the factor it was scaled by."""
+    factor = longest / max(image.shape[:2])
+    if factor <= 1:
+        return shrink_to(image, longest)
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), factor
+
+
 def blurred(image: np.ndarray, times: int) -> np.ndarray:
     """The image with everything finer than `times` pixels gone: shrunk so many times, softened, and enlarged again."""
     small = cv2.resize(image, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)

@@ -127,6 +127,45 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False)
+class Detection:
+    """A thing in a picture, as a box.
+
+    Attributes:
+        box: float32 (4,), xyxy in pixels.
+        score: the detector's confidence, 0..1.
+        noun: what it is, in English, as the detector calls it.
+    """
+
+    box: np.ndarray
+    score: float
+    noun: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "box", as_box(self.box))
+
+
+@dataclass(frozen=True, eq=False)
+class Human:
+    """One human being in a picture, named or not: a face, a body, or both.
+
+    Attributes:
+        face: None where it is not seen (a back), or where it is not clear which of the faces is theirs.
+        body: float32 (4,), xyxy box of all of them that is seen, in pixels; None where only the face was found.
+        score: the detector's confidence in the body, 0..1; the face's where there is no body.
+    """
+
+    face: Face | None
+    body: np.ndarray | None
+    score: float
+
+    def __post_init__(self):
+        if self.face is None and self.body is None:
+            raise InputError("expected a face, a body, or both, got neither")
+        if self.body is not None:
+            object.__setattr__(self, "body", as_box(self.body))
+
+
+@dataclass(frozen=True, eq=False)
 class Segment:
     """One object's pixels.
 

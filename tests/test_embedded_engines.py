@@ -14,7 +14,8 @@ import pytest
 
 from identity_segmentation.engines import nets as _nets
 from identity_segmentation.engines._sface import Descriptor, rewritten
-from identity_segmentation.engines.embedded_masks import Head, grabcut_person, silhouette
+from identity_segmentation.engines._silhouettes import Head, silhouette
+from identity_segmentation.engines.embedded_masks import grabcut_person
 from identity_segmentation.errors import EngineUnavailable
 from identity_segmentation.types import Face
 

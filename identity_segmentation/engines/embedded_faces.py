@@ -18,7 +18,7 @@ from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
 from ._sface import CHIP, DIM, TEMPLATE, Descriptor
-from .nets import AnchorDetector, Net, by_size, digests, sigmoid, square_crop
+from .nets import AnchorDetector, Net, by_size, cut_by_tile, digests, sigmoid, square_crop, two_tiles
 
 # Face-mesh indices (viewer's left is the person's right).
 _EYE_CORNERS = ((33, 133), (362, 263))
@@ -83,7 +83,7 @@ class EmbeddedFaces:
             tile = image_bgr[y0:y1, x0:x1]
             for box, keys, score in zip(*self._full(tile, _LEAST), strict=True):
                 box, keys = box + (x0, y0, x0, y0), keys + (x0, y0)
-                if not _cut_by_tile(box, (x0, y0, x1, y1), image_bgr.shape):
+                if not cut_by_tile(box, (x0, y0, x1, y1), image_bgr.shape):
                     found.append((box, keys, score))
         for box, keys, score in zip(*self._short(image_bgr, _LEAST), strict=True):
             found.append((box, keys, score))
@@ -141,25 +141,9 @@ def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
     tiles = [(0, 0, width, height)]
     longest = max(height, width)
     if longest >= 600:
-        part = int(longest * 0.6)
-        if width >= height:
-            tiles += [(0, 0, part, height), (width - part, 0, width, height)]
-        if height > width:
-            tiles += [(0, 0, width, part), (0, height - part, width, height)]
+        tiles += two_tiles(height, width)
     if longest > 1600:
         size, step = 800, 560
         xs, ys = ({*range(0, max(1, side - size), step), max(0, side - size)} for side in (width, height))
         tiles += [(x, y, min(width, x + size), min(height, y + size)) for y in sorted(ys) for x in sorted(xs)]
     return tiles
-
-
-def _cut_by_tile(box, tile, shape) -> bool:
-    """A box that touches a tile's inner edge is half a face; a neighbour tile has it whole."""
-    height, width = shape[:2]
-    x0, y0, x1, y1 = tile
-    return bool(
-        (x0 > 0 and box[0] < x0 + 2)
-        or (y0 > 0 and box[1] < y0 + 2)
-        or (x1 < width and box[2] > x1 - 2)
-        or (y1 < height and box[3] > y1 - 2)
-    )

@@ -16,11 +16,24 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ..geometry import clip_box, component_with, drop_specks, fill_holes, follow_edges, mask_box, mask_iou, whole_box
+from ..geometry import (
+    box_iou,
+    clip_box,
+    component_with,
+    drop_specks,
+    fill_holes,
+    follow_edges,
+    grown_box,
+    mask_box,
+    mask_iou,
+    whole_box,
+)
 from ..images import shrink_to
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from ._examples import checked_points
+from ._silhouettes import Head, box_odds, log_odds, silhouette
+from .embedded_belief import NEED_A_BODY, Joints, evidence
 from .embedded_parts import find_part, part_named
 from .embedded_pixels import PixelClassifier
 from .embedded_things import thing_at
@@ -32,17 +45,6 @@ from .protocols import face_of_each
 _WORKING_SIDES = (800, 1600, 3200)
 _LEAST_HEAD, _LEAST_BOX = 24, 256
 
-# Silhouette of people around a face, measured on 350 hand-drawn masks. Unit: the side of the face square; y runs down
-# from its centre. Rows: y, the half width inside which half of the people are, how softly that falls off.
-_PRIOR = np.array(
-    [
-        (-1.45, -0.35, 0.22), (-1.2, -0.05, 0.22), (-1.0, 0.3, 0.2), (-0.75, 0.58, 0.15), (-0.5, 0.65, 0.15),
-        (0, 0.75, 0.2), (0.5, 0.75, 0.26), (0.75, 1.0, 0.3), (1.0, 1.25, 0.35), (1.25, 1.5, 0.33), (2, 1.55, 0.38),
-        (3, 1.6, 0.42), (4, 1.5, 0.5), (5, 1.38, 0.6), (6, 1.25, 0.65), (7, 1.0, 0.7), (8, 0.87, 0.75), (9, 0.7, 0.8),
-        (10, 0.6, 0.8), (11, 0.3, 0.8), (12.5, -0.3, 0.8),
-    ]
-)  # fmt: skip
-
 # How far around the head to look, in face sides (across, up, down): holds 99.7 % of a person's pixels on average.
 _SEARCH = (3.2, 1.8, 12.0)
 _HALF_LENGTH = (2.2, 1.8, 5.0)
@@ -50,6 +52,12 @@ _FACE_CORE = (0.35, 0.45)  # half axes of the ellipse that is face in every head
 _NOSE_REACH = 0.75  # face sides between a pose's nose and the face it belongs to
 _POSE_LEAST = 0.3  # pose detector score
 _BOX_TO_POSE = 1.1  # side of the square the pose net gets for a tight box, in the box's longer side
+_JOINTS_RIM = 0.25  # face sides around a person that stay in the picture when their joints are looked for
+_UPRIGHT_SURE = 0.5  # belief of the pose net below which the person may lie or stand on their head
+_TURNS = (np.pi / 2, np.pi, -np.pi / 2)
+_TURNED_LEAD = 0.6  # by how much more the net must believe a turned picture
+_TURNED_SIDE = 1.25  # who lies or tumbles reaches further out than who stands
+_FIT_WEIGHT = 6.0  # of a body's IoU with the box, in log-odds: a body that fills the box is who was meant
 _BOX_FIT = 0.15  # IoU of a body with the box below which it is not who was meant
 # What a mask is worth, by what stood behind it (share of such masks above IoU 0.8 in benchmarks/masks.py, rounded).
 _SCORE_POSE, _SCORE_BOX, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.7, 0.3, 0.2
@@ -62,75 +70,6 @@ def create(settings: Settings) -> EmbeddedMasks:
 def ready(settings: Settings) -> str:
     """It runs on any machine: nothing speaks against it before it is made; see `EngineModule`."""
     return ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A face as the body below it is measured: centre and side of a square from brows to chin, in pixels."""
-
-    x: float
-    y: float
-    side: float
-
-    @classmethod
-    def of(cls, face: Face, factor: float = 1.0) -> Head:
-        """From the landmarks, which all detectors agree on to 5 %; from the box where there are none.
-
-        The ratios (eye distance and eye-to-mouth distance to the width of a BlazeFace box, and that
-        to the square) are medians over 66 faces.
-        """
-        if face.landmarks is not None:
-            eyes, mouth = face.landmarks[:2].mean(0), face.landmarks[3:].mean(0)
-            apart = float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-            width = max(apart / 0.395, float(np.linalg.norm(mouth - eyes)) / 0.429)
-            centre = (eyes + mouth) / 2
-        else:
-            width = float(face.box[2] - face.box[0])
-            centre = np.array([face.centre[0], face.box[3] - 0.55 * width])
-        x, y = centre * factor
-        return cls(float(x), float(y), max(2.0, 0.955 * width * factor))
-
-    def ellipse(self, shape: tuple[int, ...], across: float, down: float) -> np.ndarray:
-        """bool mask of an ellipse around the head, half axes in face sides.
-
-        Args:
-            shape: (H, W) of the mask.
-            across, down: half axes, in face sides.
-        """
-        canvas = np.zeros(shape, np.uint8)
-        axes = (max(1, int(across * self.side)), max(1, int(down * self.side)))
-        cv2.ellipse(canvas, (int(self.x), int(self.y)), axes, 0, 0, 360, 1, -1)
-        return canvas > 0
-
-    def window(self, shape: tuple[int, ...], across: float, up: float, down: float) -> tuple[int, int, int, int]:
-        """Integer xyxy box around the head, reaches in face sides, clipped to the image.
-
-        Args:
-            shape: (H, W) of the image.
-            across, up, down: reach to either side, above and below, in face sides.
-        """
-        height, width = shape
-        x0, x1 = self.x - across * self.side, self.x + across * self.side
-        y0, y1 = self.y - up * self.side, self.y + down * self.side
-        return int(max(0, x0)), int(max(0, y0)), int(min(width, np.ceil(x1))), int(min(height, np.ceil(y1)))
-
-
-def silhouette(shape: tuple[int, int], head: Head) -> np.ndarray:
-    """float32 (H, W): how probable a pixel is to be the person's, from the face's place alone."""
-    y = (np.arange(shape[0]) + 0.5 - head.y) / head.side
-    x = np.abs(np.arange(shape[1]) + 0.5 - head.x) / head.side
-    down, width, softness = _PRIOR.T
-    half = np.interp(y, down, width, -2, -2)
-    soft = 0.45 * np.interp(y, down, softness)
-    # How often people reach this far down at all: sitters and cropped pictures end early.
-    present = np.interp(y, [-1, -0.75, 4, 6, 8, 10, 12], [0.7, 0.97, 0.93, 0.8, 0.65, 0.55, 0.3])
-    return (sigmoid((half[:, None] - x) / soft[:, None]) * present[:, None]).astype(np.float32)
-
-
-def log_odds(probability: np.ndarray) -> np.ndarray:
-    """Log-odds of probabilities, held within 2 % of certainty: no net may outvote all the others."""
-    clipped = np.clip(probability, 0.02, 0.98)
-    return np.log(clipped / (1 - clipped))
 
 
 @dataclass
@@ -240,14 +179,14 @@ class EmbeddedMasks:
         return PixelClassifier(references, self.id)
 
     def by_part(self, encoded: Encoded, person: Segment, face: Face, thing: str) -> Segment:
-        """A thing of a person, from a short fixed list; see `PartSegmenter`."""
+        """A thing of a person, from a short fixed list; see `PartSegmenter`. Its score is how far to believe it."""
         part = part_named(thing)
         if part == "person":
             return person
         box = mask_box(person.mask)
         if box is None:
             return Segment(person.mask, 0.0, person.box, self.id)
-        x0, y0, x1, y1 = _grown(box, 8, person.mask.shape)
+        x0, y0, x1, y1 = grown_box(box, 8, person.mask.shape)
         near = Head.of(face)
         head = Head(near.x - x0, near.y - y0, near.side)
         crop = encoded.image[y0:y1, x0:x1]
@@ -256,8 +195,11 @@ class EmbeddedMasks:
         inside = (share > 0.5) & person.mask[y0:y1, x0:x1]
         area = np.count_nonzero(inside)
         inside = drop_specks(fill_holes(inside, 0.01 * area), 0.02 * area) if area else inside
+        own = person.mask[y0:y1, x0:x1]
+        joints = self._joints(crop, own, head) if part in NEED_A_BODY else None
+        score = min(evidence(crop, own, head, thing, share, inside, joints).values())
         mask, alpha = np.zeros(person.mask.shape, bool), np.zeros(person.mask.shape, np.uint8)
-        mask[y0:y1, x0:x1] = inside & person.mask[y0:y1, x0:x1]
+        mask[y0:y1, x0:x1] = inside & own & (score > 0)
         soft = cv2.GaussianBlur(mask[y0:y1, x0:x1].astype(np.uint8) * 255, (0, 0), 1.0)
         alpha[y0:y1, x0:x1] = np.minimum(
             soft, (person.mask * np.uint8(255) if person.alpha is None else person.alpha)[y0:y1, x0:x1]
@@ -265,7 +207,7 @@ class EmbeddedMasks:
         mask &= alpha > 127
         tight = mask_box(mask)
         return Segment(
-            mask, person.score if tight is not None else 0.0, person.box if tight is None else tight, self.id, alpha
+            mask, score if tight is not None else 0.0, person.box if tight is None else tight, self.id, alpha
         )
 
     # ---- what the nets see
@@ -287,8 +229,22 @@ class EmbeddedMasks:
             result[y0:y1, x0:x1] = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
         return result
 
+    def _joints(self, image: np.ndarray, person: np.ndarray, head: Head) -> Joints | None:
+        """The body of one person at full size, with everything else painted grey: what is not theirs hides nothing."""
+        reach = 2 * max(1, int(_JOINTS_RIM * head.side)) + 1
+        alone = image.copy()
+        alone[cv2.dilate(person.astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0] = 127
+        factor = min(1.0, _LEAST_HEAD / head.side)
+        small = cv2.resize(alone, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        best, nearest = None, _NOSE_REACH * head.side
+        for points, _ in self._poses(small, (0, 0, small.shape[1], small.shape[0])):
+            distance = float(np.hypot(*(points[0, :2] / factor - (head.x, head.y))))
+            if distance < nearest:
+                best, nearest = points, distance
+        return None if best is None else Joints(best[:33, :2] / factor, best[:33, 2])
+
     def _poses(self, image: np.ndarray, window) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Bodies found in a window of the working image: (nose (2,) in pixels, probability map (H, W))."""
+        """Bodies found in a window of the working image: joints as `_draw_body` gives them, probability map (H, W)."""
         x0, y0, x1, y1 = window
         if x1 - x0 < 8 or y1 - y0 < 8:
             return
@@ -299,18 +255,20 @@ class EmbeddedMasks:
             (hip_x, hip_y), (reach_x, reach_y) = points[:2]
             side = 2.5 * float(np.hypot(reach_x - hip_x, reach_y - hip_y))
             angle = np.pi / 2 - np.arctan2(hip_y - reach_y, reach_x - hip_x)
-            nose, probability, _ = self._draw_body(image, (hip_x, hip_y), side, angle)
-            yield nose, probability
+            joints, probability, _ = self._draw_body(image, (hip_x, hip_y), side, angle)
+            yield joints, probability
 
     def _draw_body(self, image: np.ndarray, centre, side: float, angle: float) -> tuple[np.ndarray, np.ndarray, float]:
-        """The pose net on a turned square: nose (2,) in pixels, probability map (H, W), belief that a body is there."""
+        """The pose net on a turned square: joints (39, 3) as x and y in pixels and how visible, the nose first;
+        probability map (H, W); belief that a body is there."""
         size = self._pose.size
         crop, back = square_crop(image, centre, max(side, 8.0), angle, size)
         outputs = self._pose(crop)
-        nose = by_size(outputs, 39 * 5)[:2].astype(np.float64) @ back[:, :2].T + back[:, 2]
+        points = by_size(outputs, 39 * 5).reshape(39, 5).astype(np.float64)
+        joints = np.column_stack([points[:, :2] @ back[:, :2].T + back[:, 2], sigmoid(points[:, 3])])
         probability = sigmoid(by_size(outputs, size * size).reshape(size, size)).astype(np.float32)
         whole = cv2.warpAffine(probability, back, image.shape[1::-1], flags=cv2.INTER_LINEAR)
-        return nose, whole, float(by_size(outputs, 1).ravel()[0])
+        return joints, whole, float(by_size(outputs, 1).ravel()[0])
 
     # ---- a person by their face
 
@@ -346,7 +304,7 @@ class EmbeddedMasks:
         """Of the poses in a window, the one whose nose is nearest this face, if its mask covers the face."""
         core = head.ellipse(image.shape[:2], *_FACE_CORE)
         best, nearest = None, _NOSE_REACH
-        for nose, probability in self._poses(image, window):
+        for (nose, *_), probability in self._poses(image, window):
             distance = float(np.hypot(nose[0] - head.x, nose[1] - head.y)) / head.side
             if distance < nearest and _covers(probability, core):
                 best, nearest = probability, distance
@@ -404,7 +362,7 @@ class EmbeddedMasks:
         if tight is None:
             return first
         grow = 0.05 * max(tight[2] - tight[0], tight[3] - tight[1])
-        window = _grown(tight, grow, view.shape)
+        window = grown_box(tight, grow, view.shape)
         odds = log_odds(self._everybody(view, window, mirror=True))
         body = self._best_pose(self._without_faces(view, head, rivals), window, head)
         if body is not None:
@@ -443,26 +401,25 @@ class EmbeddedMasks:
     # ---- a person by their box
 
     def _person_in_box(self, view: View, box: np.ndarray, heads: list[Head]) -> tuple[np.ndarray, float]:
-        """Probability map (H, W) at working size, and a score; the box is taken to be tight.
+        """Probability map (H, W) at working size, and a score; the box is a hint, not a border.
 
-        Two opinions on our body: the pose net drawn straight from the box, and the detected body that fills
-        the box best. The other bodies contest it.
+        Two opinions on our body: the pose net drawn straight from the box, and the detected body that fills the box
+        best; the better one fits the box, the more it weighs. The other bodies contest it.
         """
         shape, height = view.shape, float(box[3] - box[1])
-        odds = log_odds(self._everybody(view, _grown(box, 0.1 * height, shape), mirror=True))
-        x0, y0, x1, y1 = _grown(box, 0, shape)
+        odds = log_odds(self._everybody(view, grown_box(box, 0.1 * height, shape), mirror=True))
+        x0, y0, x1, y1 = grown_box(box, 0, shape)
         inside = np.zeros(shape, bool)
         inside[y0:y1, x0:x1] = True
-        centre, side = (box[:2] + box[2:]) / 2, _BOX_TO_POSE * float(max(box[2:] - box[:2]))
-        _, drawn, presence = self._draw_body(view.small, centre, side, 0.0)
-        ours = [drawn] if presence > _POSE_LEAST else []
-        bodies = [p for _, p in self._poses(view.small, _grown(box, 0.25 * height, shape))]
+        drawn = self._draw_box(view, box)
+        ours = [] if drawn is None else [drawn]
+        bodies = [p for _, p in self._poses(view.small, grown_box(box, 0.25 * height, shape))]
         fit = [mask_iou(p > 0.5, inside) for p in bodies]
         if bodies and max(fit) >= _BOX_FIT:
             ours.append(bodies.pop(int(np.argmax(fit))))
         score = _SCORE_NO_POSE
         if ours:
-            mine = np.mean([log_odds(p) for p in ours], axis=0)
+            mine = np.average([log_odds(p) for p in ours], axis=0, weights=[_fit_weight(p, box) for p in ours])
             odds, score = 0.6 * mine + 0.4 * odds, _SCORE_BOX
             for other in bodies:
                 if mask_iou(other > 0.5, mine > 0) < 0.5:
@@ -470,11 +427,23 @@ class EmbeddedMasks:
         for head in heads:
             if not (box[0] < head.x < box[2] and box[1] < head.y < box[1] + 0.5 * height):
                 odds[head.ellipse(shape, 0.45, 0.65)] = -4
-        probability = sigmoid(odds) * _soft_box(shape, box, 0.02 * height)
+        probability = sigmoid(odds + box_odds(shape, box))
         if not (probability > 0.5).any():
             return probability.astype(np.float32), 0.0
         part = component_with(probability > 0.5, inside)
         return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32), score
+
+    def _draw_box(self, view: View, box: np.ndarray) -> np.ndarray | None:
+        """The pose net's map of the body in a box, which may lie on its side or stand on its head; None if it sees
+        none. The net was trained on upright people: where it is unsure, the picture is turned for it."""
+        centre, side = (box[:2] + box[2:]) / 2, _BOX_TO_POSE * float(max(box[2:] - box[:2]))
+        _, drawn, presence = self._draw_body(view.small, centre, side, 0.0)
+        if presence < _UPRIGHT_SURE:
+            ways = [self._draw_body(view.small, centre, _TURNED_SIDE * side, angle) for angle in _TURNS]
+            _, turned, belief = max(ways, key=lambda way: way[2])
+            if belief > presence + _TURNED_LEAD:
+                return turned
+        return drawn if presence > _POSE_LEAST else None
 
     # ---- out
 
@@ -485,7 +454,7 @@ class EmbeddedMasks:
         near = mask_box(probability > 0.01)
         if near is None:
             return Segment(mask, 0.0, box, self.id, alpha)
-        x0, y0, x1, y1 = _grown(near, 4, probability.shape)
+        x0, y0, x1, y1 = grown_box(near, 4, probability.shape)
         part = probability[y0:y1, x0:x1]
         rows, columns = slice(y0, y1), slice(x0, x1)
         if view.factor < 1:
@@ -545,23 +514,7 @@ def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
     return bool(area.any() and (probability[area] > 0.5).mean() > 0.5)
 
 
-def _grown(box, by: float, shape) -> tuple[int, int, int, int]:
-    """Integer xyxy box grown on all sides, clipped to the image."""
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return (
-        int(max(0, x0 - by)), int(max(0, y0 - by)),
-        int(min(shape[1], np.ceil(x1 + by))), int(min(shape[0], np.ceil(y1 + by))),
-    )  # fmt: skip
-
-
-def _soft_box(shape, box, soft: float) -> np.ndarray:
-    """float32 (H, W): 1 inside the box, 0 outside, over a rim of about `soft` pixels."""
-    y, x = (np.arange(side, dtype=np.float32) + 0.5 for side in shape)
-    soft = max(float(soft), 0.5)
-    # A side that lies on the picture's own border cuts nobody off, so nothing fades there.
-    low, high = np.array(box[:2]), np.array(box[2:])
-    low[low < 1] = -np.inf
-    high[high > np.array(shape[::-1]) - 1] = np.inf
-    across = sigmoid((x - low[0]) / soft) * sigmoid((high[0] - x) / soft)
-    down = sigmoid((y - low[1]) / soft) * sigmoid((high[1] - y) / soft)
-    return (down[:, None] * across[None]).astype(np.float32)
+def _fit_weight(probability: np.ndarray, box: np.ndarray) -> float:
+    """How much a body's opinion counts for a box."""
+    tight = mask_box(probability > 0.5)
+    return 1e-3 if tight is None else float(np.exp(_FIT_WEIGHT * box_iou(tight, box)[0, 0]))

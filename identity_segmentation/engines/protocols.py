@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..settings import Settings
-from ..types import BoxLike, Exemplar, Face, Segment, Trial
+from ..types import BoxLike, Detection, Exemplar, Face, Segment, Trial
 
 
 @runtime_checkable
@@ -50,6 +50,40 @@ class FaceEngine(Protocol):
 
     def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
         """Every face, most confident first; embeddings are None with `embed=False`."""
+        ...
+
+    def describe(self) -> str:
+        """One line: model, and the device it truly runs on."""
+        ...
+
+
+@runtime_checkable
+class ObjectDetector(Protocol):
+    """Finds things of the kinds it knows, as boxes.
+
+    Attributes:
+        id: stable name of engine and model.
+        nouns: the kinds, in English; "person" is one of them.
+    """
+
+    id: str
+    nouns: tuple[str, ...]
+
+    def detect(
+        self, image_bgr: np.ndarray, nouns: Sequence[str] = ("person",), tiles: bool = True, least: float = 0.35
+    ) -> list[Detection]:
+        """Every thing of these kinds, best first, no two the same.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            nouns: kinds, of `nouns`.
+            tiles: look at parts of the picture too: finds smaller things, but may take two things that overlap for
+                one; for stills, not for crowds in motion.
+            least: score from which a thing is there, 0..1.
+
+        Raises:
+            EngineUnavailable: a noun that it does not know; the message has the list.
+        """
         ...
 
     def describe(self) -> str:
