@@ -2,9 +2,9 @@
 
 Two small nets look at the person: MediaPipe's pose net draws one body (whose nose must be at the face that was asked
 for), and its selfie net draws everybody. Their log-odds are mixed; every neighbour with a face of their own gets the
-same treatment, and a contested pixel goes to whoever claims it more. Where no pose is found, the measured silhouette of
-people around a face stands in, and where both nets see nobody, GrabCut. Figures: docs/figures.md, printed by
-benchmarks/masks.py.
+same treatment, and what both claim is settled (`_rivals`). Where no pose is found, the measured silhouette of people
+around a face stands in, and where both nets see nobody, GrabCut. Figures: docs/figures.md, printed by
+benchmarks/masks.py and benchmarks/overlaps.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ from ..images import shrink_to
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from ._examples import checked_points
+from ._rivals import claims_on, colour_bins, drawn_over, settled
 from ._silhouettes import Head, box_odds, log_odds, silhouette
 from .embedded_belief import NEED_A_BODY, Joints, evidence
 from .embedded_parts import find_part, part_named
@@ -83,6 +85,11 @@ class View:
     @property
     def shape(self) -> tuple[int, int]:
         return self.small.shape[:2]
+
+    @cached_property
+    def bins(self) -> np.ndarray:
+        """See `colour_bins`."""
+        return colour_bins(self.small)
 
 
 @dataclass
@@ -279,26 +286,37 @@ class EmbeddedMasks:
         crowd = self._everybody(view, head.window(shape, *_SEARCH))
         if body is None:
             body, score = np.minimum(crowd, 0.2 + 0.8 * silhouette(shape, head)), _SCORE_NO_POSE
-        claims = self._claims(view, body, head, rivals)
+        others = self._neighbours(view, head, rivals)
+        claims = claims_on(head, body, others, view.bins) if others else []
+        image = self._without_faces(view, head, rivals)
+        hidden = drawn_over(body, claims, head)
+        if hidden is not None:
+            image = np.where(hidden[..., None], np.uint8(127), image)
+            again = self._first_pose(image, head)
+            if again is not None:
+                body, claims = again, claims_on(head, again, others, view.bins)
         weight = 0.7 if claims else 0.6
         odds = weight * log_odds(body) + (1 - weight) * log_odds(crowd)
-        odds = self._settle(odds, body, claims, head)
-        first = self._keep_mine(sigmoid(odds), head)
-        probability = self._look_closer(view, first, head, rivals, claims)
+        first = self._keep_mine(sigmoid(settled(odds, claims, head)), head)
+        probability = self._look_closer(view, first, image, head, bool(claims))
         if not (probability > 0.5).any():
             return self._grabcut(view, head, rivals), _SCORE_GRABCUT
+        if claims:
+            mine = sigmoid(settled(log_odds(probability), claims, head)) * (probability > 0)
+            probability = self._keep_mine(mine.astype(np.float32), head)
         return probability, score
 
     def _body(self, view: View, head: Head, rivals: list[Head]) -> np.ndarray | None:
         """The pose net's mask of the body under `head`; None if no pose has its nose there. Kept per image."""
         if head not in view.bodies:
-            found = (self._pose_at(view, head, rivals, window) for window in (_SEARCH, _HALF_LENGTH))
-            view.bodies[head] = next((p for p in found if p is not None), None)
+            view.bodies[head] = self._first_pose(self._without_faces(view, head, rivals), head)
         return view.bodies[head]
 
-    def _pose_at(self, view: View, head: Head, rivals: list[Head], reach) -> np.ndarray | None:
-        window = head.window(view.shape, *reach)
-        return self._best_pose(self._without_faces(view, head, rivals), window, head)
+    def _first_pose(self, image: np.ndarray, head: Head) -> np.ndarray | None:
+        """The body under a head in the whole search window; else in one of half the length."""
+        windows = (head.window(image.shape[:2], *reach) for reach in (_SEARCH, _HALF_LENGTH))
+        found = (self._best_pose(image, window, head) for window in windows)
+        return next((body for body in found if body is not None), None)
 
     def _best_pose(self, image: np.ndarray, window, head: Head) -> np.ndarray | None:
         """Of the poses in a window, the one whose nose is nearest this face, if its mask covers the face."""
@@ -319,55 +337,40 @@ class EmbeddedMasks:
             image[rival.ellipse(view.shape, 0.6, 0.8) & ~mine] = 127
         return image
 
-    def _claims(self, view, body, head, rivals) -> list[tuple[Head, np.ndarray]]:
-        """Neighbours whose own body could reach ours, with its mask.
-
-        A neighbour without a confirmed pose is no evidence (it may be a false face); nor is one whose mask swallowed
-        our face (we are in front), or is ours (one body, two detections).
-        """
-        core = head.ellipse(view.shape, *_FACE_CORE)
-        claims = []
+    def _neighbours(self, view: View, head: Head, rivals: list[Head]) -> list[tuple[Head, np.ndarray]]:
+        """Neighbours whose own body could reach ours, with its map. Without a confirmed pose a neighbour is no
+        evidence: it may be a false face."""
+        found = []
         for rival in rivals:
             across, down = abs(rival.x - head.x), rival.y - head.y
             if across > 5.8 * head.side + 2 * rival.side or not -3.4 * head.side < down < 13.6 * head.side:
                 continue
             other = self._body(view, rival, [h for h in (head, *rivals) if h is not rival])
-            if other is None or _covers(other, core):
-                continue
-            both = np.count_nonzero((other > 0.5) & (body > 0.5))
-            either = np.count_nonzero((other > 0.5) | (body > 0.5))
-            if both <= 0.7 * either:
-                claims.append((rival, other))
-        return claims
+            if other is not None:
+                found.append((rival, other))
+        return found
 
-    @staticmethod
-    def _settle(odds: np.ndarray, body: np.ndarray, claims, head: Head) -> np.ndarray:
-        """Contested pixels go to the larger claim, with the silhouettes as tie-break; a neighbour whose face our mask
-        swallowed is in front of us and keeps everything; a neighbour's head is never ours."""
-        shape = odds.shape
-        for rival, other in claims:
-            if _covers(body, rival.ellipse(shape, *_FACE_CORE)):
-                lead = -log_odds(other)
-            else:
-                prior = log_odds(silhouette(shape, head)) - log_odds(silhouette(shape, rival))
-                lead = log_odds(body) - log_odds(other) + 0.25 * prior
-            odds = np.where(other > 0.5, np.minimum(odds, lead), odds)
-            odds[rival.ellipse(shape, 0.45, 0.65) & ~head.ellipse(shape, 0.5, 0.7)] = -4
-        return odds
-
-    def _look_closer(self, view, first: np.ndarray, head: Head, rivals, claims) -> np.ndarray:
+    def _look_closer(self, view: View, first: np.ndarray, image: np.ndarray, head: Head, beside: bool) -> np.ndarray:
         """Both nets again on just the person that the first look found: 256 pixels go further, feet are in the picture,
-        passers-by are not. Beside neighbours the first look's decisions weigh half."""
+        passers-by are not. Beside neighbours the first look's decisions weigh half.
+
+        Args:
+            view: of the picture.
+            first: float32 (H, W), what the first look found.
+            image: the view's, with what is others' painted over.
+            head: whose body is meant.
+            beside: are there neighbours.
+        """
         tight = mask_box(first > 0.5)
         if tight is None:
             return first
         grow = 0.05 * max(tight[2] - tight[0], tight[3] - tight[1])
         window = grown_box(tight, grow, view.shape)
         odds = log_odds(self._everybody(view, window, mirror=True))
-        body = self._best_pose(self._without_faces(view, head, rivals), window, head)
+        body = self._best_pose(image, window, head)
         if body is not None:
             odds = 0.35 * log_odds(body) + 0.65 * odds
-        if claims:
+        if beside:
             odds = (odds + log_odds(first)) / 2
             reach = 2 * int(0.35 * head.side) + 1
             near = cv2.dilate((first > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8))
