@@ -28,7 +28,8 @@ def annotate(
 ) -> np.ndarray:
     """Boxes, outlines and names: "Wonyoung 0.87"; strangers in grey as "unknown".
 
-    A name given only by reading the whole group has its similarity in brackets with "group".
+    A person of whom only the body is seen has a thin grey box around all of it. A name given only by reading the whole
+    group has its similarity in brackets with "group".
 
     Args:
         scene: uint8 (H, W, 3), BGR.
@@ -48,8 +49,12 @@ def annotate(
         if sighting.match is not None:
             x0, y0, x1, y1 = (round(float(v)) for v in sighting.match.face.box)
             cv2.rectangle(result, (x0, y0), (x1, y1), colour, width)
+        elif sighting.body is not None:
+            x0, y0, x1, y1 = (round(float(v)) for v in sighting.body)
+            cv2.rectangle(result, (x0, y0), (x1, y1), STRANGER_BGR, max(1, width // 2))
     if labels:
         tags = [(s.match.face.box, _label(s.match), _colour(s, colour_of)) for s in sightings if s.match]
+        tags += [(s.body, "unknown", STRANGER_BGR) for s in sightings if s.match is None and s.body is not None]
         result = draw_labels(result, tags)
     return result
 

@@ -15,21 +15,22 @@ from typing import Any
 import numpy as np
 
 from . import drawing, engines
-from .engines.protocols import BoxSegmenter, FaceEngine
-from .errors import GalleryError, InputError, UnknownPerson
+from .engines.protocols import BoxSegmenter, EdgeRefiner, FaceEngine, ObjectDetector
+from .errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
 from .files import check_writable
 from .geometry import mask_box, united
 from .images import read_image
+from .masks.humans import find_humans
 from .masks.instances import every
 from .masks.possession import thing_of
-from .masks.segmentation import segment_by_box, segment_faces, segment_matches
+from .masks.segmentation import segment_by_box, segment_humans, segment_matches
 from .people.enrolment import add_photos, build_embeddings_db
 from .people.gallery import Gallery, Person, open_gallery
 from .people.matching import identify
 from .people.rule import NamingRule
 from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
-from .types import Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
+from .types import Face, Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video.analysis import Analysis, analyse
 from .video.box_following import follow_box
 from .video.files import format_for
@@ -37,6 +38,9 @@ from .video.naming import TrackName
 from .video.render import RenderSettings, VideoReport, render
 
 logger = logging.getLogger(__name__)
+
+EDGES = ("auto", "fine", "fast")
+_FEW = 2  # people in a single picture up to whom "auto" takes the time for fine edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,8 @@ class IdentityAwareSegmentation:
         threshold: least similarity for a name; None = the face engine's calibrated value.
         margin: least lead over the runner-up; None = the engine's.
         settings: everything else; default `Settings.from_env()`.
+        detector: "auto", a name from `engines.OBJECT_DETECTORS`, or an engine; None likewise.
+        edges: "fine", "fast" or "auto"; see `Settings.edges`. None likewise.
         sam3_model_size: "large" or "small", where the segmenter is SAM 3; None = what the settings say.
 
     Raises:
@@ -81,12 +87,18 @@ class IdentityAwareSegmentation:
         margin: float | None = None,
         settings: Settings | None = None,
         sam3_model_size: str | None = None,
+        detector: str | ObjectDetector | None = None,
+        edges: str | None = None,
     ):
         self.settings = settings or Settings.from_env()
         if sam3_model_size is not None:
             self.settings = replace(self.settings, sam3_model=sam3_model_size)
         self._face_engine = face_engine or self.settings.face_engine
         self._segmenter = segmenter or self.settings.segmenter
+        self._detector = detector or self.settings.detector
+        self.edges = edges or self.settings.edges
+        if self.edges not in EDGES:
+            raise InputError(f"unknown edges {self.edges!r}; expected {', '.join(EDGES)}")
         self._gallery = gallery if gallery is not None else self.settings.gallery
         self.threshold = self.settings.threshold if threshold is None else threshold
         self.margin = self.settings.margin if margin is None else margin
@@ -104,6 +116,16 @@ class IdentityAwareSegmentation:
         if not isinstance(self._segmenter, str):
             return self._segmenter
         return engines.segmenter(self._segmenter, self.settings)
+
+    @cached_property
+    def detector(self) -> ObjectDetector:
+        if not isinstance(self._detector, str):
+            return self._detector
+        return engines.object_detector(self._detector, self.settings)
+
+    @cached_property
+    def _fine_edges(self) -> EdgeRefiner:
+        return engines.fine_edges()
 
     @property
     def gallery(self) -> Gallery:
@@ -171,10 +193,57 @@ class IdentityAwareSegmentation:
         """Every face, named or not; see `matching.identify`."""
         return identify(as_image(image_bgr), self.face_engine, self.gallery, self.threshold, self.margin)
 
-    def look(self, image_bgr: np.ndarray, names: Sequence[str] | None = None) -> Look:
-        """Identify everyone and draw the masks of `names` (display names; None = everyone with a name)."""
+    def humans(self, image_bgr: np.ndarray, faces: Sequence[Face]) -> list[Human]:
+        """Everybody in a picture: those with these faces, in order, then those of whom only a body is seen.
+
+        Where the detector is left to "auto" and none can run, there are only the faces.
+        """
+        try:
+            detector = self.detector
+        except EngineUnavailable as error:
+            if self._detector != "auto":
+                raise
+            logger.warning("people are found by their faces alone: %s", error)
+            return [Human(face, None, face.score) for face in faces]
+        return find_humans(image_bgr, faces, detector)
+
+    def everybody(self, image_bgr: np.ndarray) -> tuple[Sighting, ...]:
+        """Everybody in a picture, with a name or without, with a face or without; no masks.
+
+        A body without a face has no match: nobody names a back.
+        """
         matches = self.identify(image_bgr)
-        return Look(image_bgr, tuple(segment_matches(image_bgr, matches, self.segmenter, names)))
+        return tuple(segment_matches(image_bgr, matches, self.segmenter, (), self.humans_of(image_bgr, matches)))
+
+    def humans_of(self, image_bgr: np.ndarray, matches: Sequence[Match]) -> list[Human]:
+        """`humans` for the faces of matches."""
+        return self.humans(image_bgr, [match.face for match in matches])
+
+    def look(self, image_bgr: np.ndarray, names: Sequence[str] | None = None, single: bool = True) -> Look:
+        """Identify everyone and draw the masks of `names` (display names; None = everyone with a name).
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            names: whom to draw.
+            single: one picture is asked for, not a folder of them: there is time for fine edges.
+        """
+        matches = self.identify(image_bgr)
+        humans = self.humans_of(image_bgr, matches)
+        sightings = segment_matches(image_bgr, matches, self.segmenter, names, humans)
+        return Look(image_bgr, tuple(self._with_edges(image_bgr, sightings, single)))
+
+    def _with_edges(self, image_bgr: np.ndarray, sightings: Sequence[Sighting], single: bool) -> list[Sighting]:
+        """The sightings with fine edges where they are asked for, or there is time."""
+        drawn = sum(s.segment is not None for s in sightings)
+        if self.edges == "fast" or not drawn or (self.edges == "auto" and not (single and drawn <= _FEW)):
+            return list(sightings)
+        try:
+            edges = self._fine_edges
+        except EngineUnavailable:
+            if self.edges == "fine":
+                raise
+            return list(sightings)
+        return [s if s.segment is None else replace(s, segment=edges.refine(image_bgr, s.segment)) for s in sightings]
 
     def segment_by_box(self, image_bgr: np.ndarray, box: Sequence[float]) -> Segment:
         """The person in a box; see `segmentation.segment_by_box`."""
@@ -220,16 +289,17 @@ class IdentityAwareSegmentation:
         asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
         matches = asked.identify(image_bgr)
         mine = next((i for i, m in enumerate(matches) if m.name == person.name), None)
-        wanted = range(len(matches)) if mine is not None else ()
-        drawn = segment_faces(image_bgr, [m.face for m in matches], wanted, self.segmenter)
+        humans = self.humans_of(image_bgr, matches) if mine is not None else []
+        drawn = segment_humans(image_bgr, humans, range(len(humans)), self.segmenter)
         sightings = tuple(Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches))
         status = asked.status_of(Look(image_bgr, sightings), person.name)
         if mine is None:
             return self._possession(image_bgr, None, None, (), (), status)
-        people = [drawn[i] for i in range(len(matches))]
-        found = thing_of(image_bgr, self.segmenter, thing, people, mine, matches[mine].face)
+        people = [drawn[i] for i in range(len(humans))]
+        found = thing_of(image_bgr, self.segmenter, thing, people, mine, matches[mine].face, lambda: self.detector)
         messages = {
             "ok": f"{person.name}'s {thing}; {status.message}",
+            "not_sure": f"{person.name} was found; what is shown may be their {thing}, but the evidence is too thin",
             "no_thing": f"{person.name} was found, but no {thing} on them",
             "not_theirs": f"{person.name} was found, and {thing} in the picture, but it is not theirs",
         }
@@ -254,10 +324,13 @@ class IdentityAwareSegmentation:
             person = None if sighting is None else sighting.segment
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
-        found = every(image_bgr, meant.thing or "", self.segmenter, lambda: self.face_engine)
+        seen = every(image_bgr, meant.thing or "", self.segmenter, lambda: self.face_engine, lambda: self.detector)
+        found = seen.segments
         alpha = united(found, image_bgr.shape[:2])
         box = mask_box(alpha > 127)
-        status = Status("ok" if found else "no_thing", f"{len(found)} found: {meant.thing}", engine=self.segmenter.id)
+        code = "no_thing" if not found else "ok" if seen.sure else "not_sure"
+        doubt = "" if seen.sure else ", but the evidence is too thin to be sure"
+        status = Status(code, f"{len(found)} found: {meant.thing}{doubt}", engine=self.segmenter.id)
         whole = (
             None if box is None else Segment(alpha > 127, max(s.score for s in found), box, self.segmenter.id, alpha)
         )
@@ -411,8 +484,9 @@ class IdentityAwareSegmentation:
 
     def _with_threshold(self, threshold: float) -> IdentityAwareSegmentation:
         return IdentityAwareSegmentation(
-            self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings
-        )
+            self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings, None,
+            self._detector if isinstance(self._detector, str) else self.detector, self.edges,
+        )  # fmt: skip
 
     def status_of(self, look: Look, name: str) -> Status:
         """How the search for one person in a picture ended."""

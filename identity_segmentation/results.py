@@ -50,12 +50,12 @@ def segment_folder(
     for path in list_photos(folder):
         target = results_folder(output, path, taken)
         try:
-            cache_key = _cache_key(pipeline, path, names, crop)
+            cache_key = _cache_key(pipeline, path, names, crop, single=False)
             finished = _finished(target, cache_key)
             if finished is not None:
                 yield path, [record | {"image": shown_path(path)} for record in finished], "kept"
                 continue
-            yield path, segment_to_files(pipeline, path, target, names, crop, cache_key), "done"
+            yield path, segment_to_files(pipeline, path, target, names, crop, cache_key, single=False), "done"
         except InputError as error:
             yield path, None, str(error)
 
@@ -83,6 +83,7 @@ def segment_to_files(
     names: Sequence[str] | None = None,
     crop: bool = False,
     cache_key: str | None = None,
+    single: bool = True,
 ) -> list[dict]:
     """Segment people in one picture and write the results into a folder.
 
@@ -93,13 +94,14 @@ def segment_to_files(
         names: display names or aliases; None = everyone who is in the picture and the gallery.
         crop: cut the cutout to the person's box.
         cache_key: hash of all that decides the results, as `_cache_key` makes it; stored so that a later run can tell.
+        single: one picture is asked for, not a folder of them; see `IdentityAwareSegmentation.look`.
 
     Returns:
         One record per person asked for (or found), as documented in docs/json.md.
     """
     path, target = Path(path), Path(target)
     people = [pipeline.gallery.find(n).name for n in names] if names is not None else None
-    look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people)
+    look = pipeline.look(read_image(path, pipeline.settings.max_pixels), people, single)
     shown = people if people is not None else [s.name for s in look.sightings if s.name]
     before = _listed_files(_read_result(target))
     files = {
@@ -109,7 +111,7 @@ def segment_to_files(
     }
     taken: set[str] = set()
     records = [_written(pipeline, look, name, path, target, dict(files), taken, crop) for name in shown]
-    asked = cache_key or _cache_key(pipeline, path, names, crop)
+    asked = cache_key or _cache_key(pipeline, path, names, crop, single)
     content = {"question": asked, "source": source_name(path), "people": records, "annotated": files["annotated"]}
     write_json(target / "result.json", content)
     # What an earlier answer wrote and this one does not would look current; only files of our own list go.
@@ -215,7 +217,9 @@ def _listed_files(content: dict) -> set[str]:
         return set()
 
 
-def _cache_key(pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[str] | None, crop: bool) -> str:
+def _cache_key(
+    pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[str] | None, crop: bool, single: bool = True
+) -> str:
     """A hash of all that decides the answer: the picture's bytes, the people, the gallery, the engines, the knobs."""
     try:
         digest = hashlib.sha256(path.read_bytes())
@@ -230,6 +234,7 @@ def _cache_key(pipeline: IdentityAwareSegmentation, path: Path, names: Sequence[
     known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
     knobs = [
         __version__,
+        pipeline.edges if single or pipeline.edges != "auto" else "fast",
         people,
         crop,
         pipeline.engine_ids,

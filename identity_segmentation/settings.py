@@ -24,6 +24,9 @@ class Settings:
         output: folder results are written to.
         face_engine: "auto", "insightface", "embedded".
         segmenter: "auto", "sam3", "sam3-hf", "embedded".
+        detector: "auto", "embedded": finds bodies without a face, and things by their nouns.
+        edges: "fine" (hair and cloth in the rim of a mask, about 0.4 s a person), "fast", or "auto": fine in a single
+            picture of which one or two people are asked for.
         threshold: least similarity for a name, on the face engine's scale; None = the engine's own, raised by the
             gallery where its people look alike, and the strict one where it shows nothing (`people.rule`).
         margin: least lead over the runner-up; None = the engine's own; 0 = one plain threshold.
@@ -42,6 +45,8 @@ class Settings:
     output: str = "outputs"
     face_engine: str = "auto"
     segmenter: str = "auto"
+    detector: str = "auto"
+    edges: str = "auto"
     threshold: float | None = None
     margin: float | None = None
     insightface_models: str = "insightface_models"

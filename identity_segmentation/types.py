@@ -206,6 +206,7 @@ class Sighting:
     segment: Segment | None = None
     track_id: int | None = None
     evidence: str = "none"  # "face" | "body" | "tracked" | "none"
+    body: np.ndarray | None = None  # xyxy box of the whole person, where a detector found it
 
     @property
     def name(self) -> str | None:
@@ -229,8 +230,9 @@ class Status:
 
     Attributes:
         code: "ok", "unsure" (named by elimination in a group picture), "not_found" (faces, but not
-            this person's), "no_face" (nothing to compare); for things also "no_thing" (the person is there, no such
-            thing on them) and "not_theirs" (found, but another's).
+            this person's), "no_face" (nothing to compare); for things also "not_sure" (what is shown is a proposal on
+            thin evidence), "no_thing" (the person is there, no such thing on them) and "not_theirs" (found, but
+            another's).
         message: one sentence for a person.
         similarity, margin, runner_up: the evidence (None where no face was compared).
         engine: ids of the engines used, "faces + masks".
@@ -274,7 +276,7 @@ class PossessionResult:
         mask: bool (H, W): the thing and theirs; all instances where nobody was named.
         person_mask: bool (H, W), the person's; empty if nobody was named or they are not in the picture.
         thing_masks: bool (H, W) each: everything of the kind that was seen, whosever it is.
-        status: how it ended. Beside the codes of `Status`: "no_thing" and "not_theirs".
+        status: how it ended. See `Status`.
     """
 
     overlay: np.ndarray

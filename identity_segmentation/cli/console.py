@@ -108,7 +108,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack",
         "sam3_model", "sam3_checkpoint", "device", "dtype",
     )  # fmt: skip
-    return Settings.from_env(**{name: getattr(arguments, name) for name in names})
+    own = {"edges": getattr(arguments, "edges", None)}  # of some verbs only
+    return Settings.from_env(**{name: getattr(arguments, name) for name in names}, **own)
 
 
 def pipeline_of(arguments: argparse.Namespace) -> IdentityAwareSegmentation:

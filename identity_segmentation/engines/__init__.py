@@ -7,24 +7,40 @@ A named engine works or raises `EngineUnavailable` with the command that fixes i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, cast
 
 from ..errors import EngineUnavailable, InputError
 from ..settings import Settings
-from .protocols import BoxSegmenter, EngineModule, FaceEngine, PartSegmenter, TextSegmenter, VideoTracker
+from .protocols import (
+    BoxSegmenter,
+    EdgeRefiner,
+    EngineModule,
+    FaceEngine,
+    ObjectDetector,
+    PartSegmenter,
+    TextSegmenter,
+    VideoTracker,
+)
 
 __all__ = [
     "BoxSegmenter",
+    "EdgeRefiner",
     "FACE_ENGINES",
     "FaceEngine",
+    "OBJECT_DETECTORS",
+    "ObjectDetector",
     "PartSegmenter",
     "SEGMENTERS",
     "TextSegmenter",
     "VideoTracker",
     "face_engine",
     "findings",
+    "fine_edges",
+    "known_nouns",
+    "noun_named",
+    "object_detector",
     "part_named",
     "segmenter",
 ]
@@ -35,6 +51,9 @@ logger = logging.getLogger(__name__)
 FACE_ENGINES = {
     "insightface": "insightface_faces",
     "embedded": "embedded_faces",
+}
+OBJECT_DETECTORS = {
+    "embedded": "embedded_objects",
 }
 SEGMENTERS = {
     "sam3": "sam3_official",
@@ -58,6 +77,26 @@ def segmenter(name: str = "auto", settings: Settings | None = None) -> BoxSegmen
     return _make("segmenter", SEGMENTERS, name, settings)
 
 
+def object_detector(name: str = "auto", settings: Settings | None = None) -> ObjectDetector:
+    """Make an object detector by name; raises as `face_engine`."""
+    return _make("object detector", OBJECT_DETECTORS, name, settings)
+
+
+def fine_edges() -> EdgeRefiner:
+    """What refines the edges of masks; `EngineUnavailable` where its net is not here."""
+    return import_module(".embedded_edges", __name__).FineEdges()
+
+
+def noun_named(thing: str) -> str | None:
+    """The detector's noun for a word, or None; see `embedded_objects.noun_named`."""
+    return import_module(".embedded_objects", __name__).noun_named(thing)
+
+
+def known_nouns() -> tuple[str, ...]:
+    """The nouns that the embedded detector knows."""
+    return import_module(".embedded_objects", __name__).NOUNS
+
+
 def part_named(thing: str) -> str:
     """The part that the embedded engine takes a word for; see `embedded_parts.part_named`."""
     return import_module(".embedded_parts", __name__).part_named(thing)
@@ -73,9 +112,15 @@ def findings(settings: Settings) -> Iterator[tuple[str, str, str]]:
     from . import _sam3 as sam3
     from . import insightface_faces
 
-    for label, make in (("embedded faces", face_engine), ("embedded masks", segmenter)):
+    embedded: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("embedded faces", lambda: face_engine("embedded", settings)),
+        ("embedded masks", lambda: segmenter("embedded", settings)),
+        ("embedded objects", lambda: object_detector("embedded", settings)),
+        ("fine edges", fine_edges),
+    )
+    for label, make in embedded:
         try:
-            yield label, "ok", make("embedded", settings).describe()
+            yield label, "ok", make().describe()
         except EngineUnavailable as error:
             yield label, "missing", str(error)
     try:

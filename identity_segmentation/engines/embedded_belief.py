@@ -52,6 +52,7 @@ _FLARED = (1.15, 0.95)  # width of the knees, in that of the hips: coats and ski
 # (jacket, boots, jeans) that this engine cannot tell from its neighbours: what it shows is a proposal.
 _PLACES = (
     "face", "hair", "skin", "top", "bottom", "leg", "legs", "shoes", "clothes", "outfit",
+    "shirt",  # what people call any top; in Thai it is the same word
 )  # fmt: skip
 _TROUSERS, _SKIRTS = ("trousers", "pants"), ("skirt", "mini skirt")
 _UNTOLD = 0.45

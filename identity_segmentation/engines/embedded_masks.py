@@ -34,11 +34,12 @@ from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from ._examples import checked_points
 from ._rivals import claims_on, colour_bins, drawn_over, settled
+from ._salience import Salience
 from ._silhouettes import Head, box_odds, log_odds, silhouette
-from .embedded_belief import NEED_A_BODY, Joints, evidence
+from .embedded_belief import NEED_A_BODY, SURE, Joints, evidence
 from .embedded_parts import find_part, part_named
 from .embedded_pixels import PixelClassifier
-from .embedded_things import thing_at
+from .embedded_things import thing_at, thing_in_box
 from .nets import AnchorDetector, Net, by_size, sigmoid, square_crop
 from .protocols import face_of_each
 
@@ -113,9 +114,10 @@ class EmbeddedMasks:
 
     id = "embedded"
     uses_neighbours = True
+    sure = SURE
 
     def __init__(self, threads: int | None = None):
-        threads = threads or min(4, os.cpu_count() or 1)
+        self._threads = threads = threads or min(4, os.cpu_count() or 1)
         self._people = AnchorDetector("pose_detection", (8, 16, 32, 32, 32), 2, 4, threads)
         self._pose = Net("pose_landmark", threads)
         self._selfie = Net("selfie", threads)
@@ -150,20 +152,22 @@ class EmbeddedMasks:
             segments.append(self._finish(encoded.image, view, probability, score, box))
         return segments
 
-    def bodies(self, encoded: Encoded) -> list[Segment]:
-        """Everybody whom the pose net finds in the picture, face or no face; best first, no two the same."""
-        view = encoded.view(_LEAST_BOX / max(1.0, 0.5 * encoded.image.shape[0]))
-        whole = (0, 0, view.shape[1], view.shape[0])
-        boxes = []
-        for _, probability in self._poses(view.small, whole):
-            box = mask_box(probability > 0.5)
-            if box is not None and min(box[2:] - box[:2]) > _LEAST_HEAD * view.factor:
-                boxes.append(box / view.factor)
-        found: list[Segment] = []
-        for segment in self.by_box(encoded, boxes) if boxes else []:
-            if segment.area and all(mask_iou(segment.mask, other.mask) < 0.5 for other in found):
-                found.append(segment)
-        return found
+    @cached_property
+    def _salience(self) -> Salience:
+        return Salience(self._threads)
+
+    def by_thing(self, encoded: Encoded, boxes: np.ndarray | Sequence[BoxLike], quick: bool = False) -> list[Segment]:
+        """One thing of any kind per box that a detector drew; see `ThingSegmenter`."""
+        salience = None if quick else self._salience
+        segments = []
+        for box in boxes:
+            within = clip_box(box, encoded.image.shape)
+            mask, worth = thing_in_box(encoded.image, within, salience)
+            tight = mask_box(mask)
+            segments.append(
+                Segment(mask, worth if tight is not None else 0.0, within if tight is None else tight, self.id)
+            )
+        return segments
 
     def by_points(
         self,

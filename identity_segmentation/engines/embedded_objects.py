@@ -33,14 +33,24 @@ _COLUMNS = (
 )  # fmt: skip
 NOUNS = tuple(noun for noun in _COLUMNS if noun)
 
+# What people say -> what the detector calls it, where both mean the same to the eye.
+_CALLED = {"phone": "cell phone", "bag": "handbag", "table": "dining table", "screen": "tv"}
+
 _STRIDES, _SCALES, _RATIOS = (8, 16, 32, 64, 128), 3, (1.0, 2.0, 0.5)  # as the net was trained
 _ANCHOR = 3.0  # side of an anchor, in strides
 _LEAST = 0.35  # score from which something is there
 _SAME = 0.55  # IoU from which two boxes are one thing's
-_INSIDE = 0.85  # share of a tile's box inside a box of the whole picture from which it is a piece of the same thing,
-_PIECE = 0.3  # ... if it is at least so large a part of it
+_LARGE = 0.25  # of the picture's long side: larger things need no tiles,
+_PART = 0.75  # ... so a tile's box with this share of it in a box of the whole picture is none
 _EDGE = 0.04  # share of a tile's side within which a box touches its edge: the net's boxes are that loose
+_WIDE = 1.9  # long side over short side from which two tiles are too coarse
 _TILED = 480  # long side in pixels from which tiles show more than the whole picture does
+
+
+def noun_named(thing: str) -> str | None:
+    """The noun that a word means, or None if it is none that the detector knows."""
+    word = _CALLED.get(thing.casefold(), thing.casefold())
+    return word if word in NOUNS else None
 
 
 def create(settings: Settings) -> EmbeddedObjects:
@@ -76,7 +86,7 @@ class EmbeddedObjects:
         height, width = image_bgr.shape[:2]
         found = self._look(image_bgr, nouns, least)
         whole = len(found)
-        for x0, y0, x1, y1 in two_tiles(height, width) if tiles and max(height, width) >= _TILED else ():
+        for x0, y0, x1, y1 in _tiles(height, width) if tiles else ():
             for box, score, noun in self._look(image_bgr[y0:y1, x0:x1], nouns, least):
                 moved = box + np.array([x0, y0, x0, y0], np.float32)
                 if not cut_by_tile(moved, (x0, y0, x1, y1), image_bgr.shape, _EDGE * max(y1 - y0, x1 - x0)):
@@ -84,7 +94,7 @@ class EmbeddedObjects:
         detections: list[Detection] = []
         for noun in dict.fromkeys(nouns):
             mine = [i for i, row in enumerate(found) if row[2] == noun]
-            detections += _merged([found[i] for i in mine], [i < whole for i in mine])
+            detections += _merged([found[i] for i in mine], [i < whole for i in mine], max(height, width))
         return sorted(detections, key=lambda d: -d.score)
 
     def _look(self, image_bgr: np.ndarray, nouns: Sequence[str], least: float) -> list[tuple[np.ndarray, float, str]]:
@@ -129,22 +139,35 @@ def _anchors(size: int) -> np.ndarray:
     return np.concatenate(levels)
 
 
-def _merged(rows: list[tuple[np.ndarray, float, str]], whole: list[bool]) -> list[Detection]:
+def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Parts of a picture to look at again: two; squares along one that is wider than a screen; none in a small one."""
+    short, long = sorted((height, width))
+    if long < _TILED:
+        return []
+    if long <= _WIDE * short:
+        return two_tiles(height, width)
+    count = int(np.ceil((long - short) / (0.8 * short))) + 1
+    starts = [round(n * (long - short) / (count - 1)) for n in range(count)]
+    return [(s, 0, s + short, height) if width > height else (0, s, width, s + short) for s in starts]
+
+
+def _merged(rows: list[tuple[np.ndarray, float, str]], whole: list[bool], longest: int) -> list[Detection]:
     """One box a thing: the best of those that overlap, less what tiles show in pieces and the whole picture has."""
     if not rows:
         return []
     boxes, scores = np.stack([row[0] for row in rows]), np.array([row[1] for row in rows])
     kept = suppress_duplicates(boxes, scores, _SAME, contained=False)
-    first = [k for k in kept if whole[k]]
+    first = [boxes[k] for k in kept if whole[k]]
     return [
         Detection(boxes[i], float(scores[i]), rows[i][2])
         for i in kept
-        if whole[i] or not any(_is_piece(boxes[i], boxes[k]) for k in first)
+        if whole[i] or not any(_is_piece(boxes[i], box, longest) for box in first)
     ]
 
 
-def _is_piece(box: np.ndarray, of: np.ndarray) -> bool:
+def _is_piece(box: np.ndarray, of: np.ndarray, longest: int) -> bool:
     """Is a tile's box a part of a thing that the whole picture shows? Anything else so large it would show."""
+    size = box[2:] - box[:2]
     low, high = np.maximum(box[:2], of[:2]), np.minimum(box[2:], of[2:])
-    area = (box[2:] - box[:2]).prod()
-    return bool(np.clip(high - low, 0, None).prod() > _INSIDE * area > _INSIDE * _PIECE * (of[2:] - of[:2]).prod())
+    shared = float(np.clip(high - low, 0, None).prod())
+    return bool(size.max() > _LARGE * longest and shared > _PART * size.prod())

@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter1d
 
 from ..errors import EngineUnavailable
 from ._silhouettes import Head
+from .embedded_objects import NOUNS
 from .nets import sigmoid
 
 CLASSES = ("face", "hair", "skin", "top", "bottom", "legs", "shoes", "other")
@@ -38,6 +39,7 @@ _WORDS = {
     "clothes": ("clothes", "outfit", "dress", "gown", "suit", "uniform", "school uniform", "jumpsuit", "hanbok"),
 }  # fmt: skip
 _PART_OF = {word: part for part, words in _WORDS.items() for word in words}
+WORDS = tuple(sorted(_PART_OF))
 
 # Bins of the table, in face sides: down from the face, across from it, up from the lowest pixel of the mask.
 _STEP, _TOP, _ROWS, _COLUMNS, _FEET = 0.25, -2.0, 48, 13, 10
@@ -74,12 +76,13 @@ def part_named(thing: str) -> str:
     """The part that a word means.
 
     Raises:
-        EngineUnavailable: none; the message has the list, and how to have any word.
+        EngineUnavailable: none; the message has the list, with the nouns of the detector, and how to have any word.
     """
     part = _PART_OF.get(thing.casefold())
     if part is None:
         raise EngineUnavailable(
-            f"the embedded engine does not know {thing!r}. It knows: {', '.join(sorted(_PART_OF))}. For any other word "
+            f"the embedded engine does not know {thing!r}. It knows: {', '.join(WORDS)}; and of things: "
+            f"{', '.join(noun for noun in NOUNS if noun not in _PART_OF)}. For any other word "
             "use SAM 3: --segmenter sam3-hf (idseg doctor says what it needs)"
         )
     return part

@@ -153,23 +153,34 @@ class TextSegmenter(Protocol):
 
 
 @runtime_checkable
-class BodySegmenter(Protocol):
-    """Finds people whose face is not seen."""
+class ThingSegmenter(Protocol):
+    """Draws things that are no people, in boxes that an `ObjectDetector` drew."""
 
     id: str
 
     def encode(self, image_bgr: np.ndarray) -> Any: ...
 
-    def bodies(self, encoded: Any) -> list[Segment]:
-        """Everybody in the picture, face or no face; best first, no two the same."""
+    def by_thing(self, encoded: Any, boxes: np.ndarray | Sequence[BoxLike], quick: bool = False) -> list[Segment]:
+        """One segment per box, in order, at full image size.
+
+        Args:
+            encoded: what `encode` returned.
+            boxes: (N, 4) xyxy pixels, about tight.
+            quick: spend less time, for many boxes.
+        """
         ...
 
 
 @runtime_checkable
 class PartSegmenter(Protocol):
-    """Knows a fixed list of things on a person whose mask and face are known."""
+    """Knows a fixed list of things on a person whose mask and face are known.
+
+    Attributes:
+        sure: score of a segment from which it is to be believed; below, it is a proposal.
+    """
 
     id: str
+    sure: float
 
     def encode(self, image_bgr: np.ndarray) -> Any: ...
 
@@ -302,6 +313,20 @@ class ExemplarSegmenter(Protocol):
         Raises:
             InputError: nothing is marked in them.
         """
+        ...
+
+
+class EdgeRefiner(Protocol):
+    """Gives a mask that is right already a finer edge."""
+
+    id: str
+
+    def refine(self, image_bgr: np.ndarray, segment: Segment) -> Segment:
+        """The same segment with a finer edge, or as it is where nothing finer can be said."""
+        ...
+
+    def describe(self) -> str:
+        """One line: model, and the device it truly runs on."""
         ...
 
 

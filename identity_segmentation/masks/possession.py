@@ -1,22 +1,24 @@
 """Somebody's thing: a person's pixels and a word -> the pixels of what is theirs. (Notebook section 5.)
 
 With an engine that knows words (SAM 3), every such thing around the person is found, and each instance goes to the one
-it lies on or touches most; pixels that lie on somebody else are theirs. With the embedded engine the thing is one of a
-short list, and a part of the person's own mask.
+it lies on or touches most; pixels that lie on somebody else are theirs. With the embedded engine the thing is a part of
+the person's own mask, of a short list, with how far to believe it; or one of the nouns that a detector finds near them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ..engines.protocols import BoxSegmenter, PartSegmenter, TextSegmenter
+from .. import engines
+from ..engines.protocols import BoxSegmenter, ObjectDetector, PartSegmenter, TextSegmenter, ThingSegmenter
 from ..errors import EngineUnavailable
 from ..geometry import mask_box, mask_extent, soft_alpha
 from ..types import Face, Segment
+from .instances import things
 
 _AROUND = 0.5  # how far beyond the person's box to look, in its longer side: bags and hats stick out
 _TOUCH = 0.03  # reach within which a thing touches a person, in the longer side of their box
@@ -28,7 +30,8 @@ class Possession:
     """What was found.
 
     Attributes:
-        status: "ok"; "no_thing" (nothing of the kind near the person); "not_theirs" (found, but another's).
+        status: "ok"; "not_sure" (the segment is a proposal); "no_thing" (nothing of the kind near the person);
+            "not_theirs" (found, but another's).
         segment: the thing and theirs; empty if there is none.
         instances: everything of the kind that was seen around the person, best first.
         owners: for each instance the index of its owner among the people, or None.
@@ -47,6 +50,7 @@ def thing_of(
     people: Sequence[Segment],
     mine: int,
     face: Face,
+    detector: Callable[[], ObjectDetector],
 ) -> Possession:
     """The thing of one person.
 
@@ -57,31 +61,44 @@ def thing_of(
         people: everybody's masks, for ownership.
         mine: whose thing: index in `people`.
         face: theirs.
+        detector: gives the engine that finds things by their nouns; called only where it is needed.
 
     Raises:
         EngineUnavailable: the engine knows no words, or not this one.
     """
     person = people[mine]
     if isinstance(segmenter, TextSegmenter):
-        return _by_words(image_bgr, segmenter, thing, people, mine)
+        words = segmenter
+        return _nearby(image_bgr, segmenter.id, people, mine, lambda crop: words.by_text(words.encode(crop), thing))
+    noun = engines.noun_named(thing)
+    if noun is not None and noun != "person" and isinstance(segmenter, ThingSegmenter):
+        draw = segmenter
+        return _nearby(
+            image_bgr, segmenter.id, people, mine, lambda crop: things(crop, detector().detect(crop, (noun,)), draw)
+        )
     if isinstance(segmenter, PartSegmenter):
         found = segmenter.by_part(segmenter.encode(image_bgr), person, face, thing)
-        return Possession(
-            "ok" if found.area else "no_thing", found, (found,) if found.area else (), (mine,) if found.area else ()
-        )
+        if not found.area:
+            return Possession("no_thing", found)
+        return Possession("ok" if found.score >= segmenter.sure else "not_sure", found, (found,), (mine,))
     raise EngineUnavailable(f"the segmenter {segmenter.id} knows no words; choose --segmenter sam3-hf or embedded")
 
 
-def _by_words(
-    image_bgr: np.ndarray, segmenter: TextSegmenter, thing: str, people: Sequence[Segment], mine: int
+def _nearby(
+    image_bgr: np.ndarray,
+    engine: str,
+    people: Sequence[Segment],
+    mine: int,
+    find: Callable[[np.ndarray], Sequence[Segment]],
 ) -> Possession:
+    """What `find` sees in the surroundings of one person, and is theirs."""
     person = people[mine]
-    nothing = Segment(np.zeros(person.mask.shape, bool), 0.0, person.box, segmenter.id)
+    nothing = Segment(np.zeros(person.mask.shape, bool), 0.0, person.box, engine)
     if not person.area:
         return Possession("no_thing", nothing)
     x0, y0, x1, y1 = around(person.mask)
     crop = np.ascontiguousarray(image_bgr[y0:y1, x0:x1])
-    found = segmenter.by_text(segmenter.encode(crop), thing)
+    found = find(crop)
     instances = tuple(_placed(segment, person.mask.shape, x0, y0) for segment in found)
     owners = tuple(owner_of(instance, people) for instance in instances)
     alpha = np.zeros(person.mask.shape, np.uint8)
@@ -100,7 +117,7 @@ def _by_words(
     box = mask_box(mask)
     if box is None:
         return Possession("not_theirs" if instances else "no_thing", nothing, instances, owners)
-    return Possession("ok", Segment(mask, score, box, segmenter.id, alpha), instances, owners)
+    return Possession("ok", Segment(mask, score, box, engine, alpha), instances, owners)
 
 
 def around(mask: np.ndarray) -> tuple[int, int, int, int]:

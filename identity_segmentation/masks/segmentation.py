@@ -9,7 +9,9 @@ import numpy as np
 
 from ..engines.protocols import BoxSegmenter, FaceEngine
 from ..geometry import box_iou, clip_box, face_to_body_bbox, mask_box
-from ..types import Face, Match, Segment, Sighting, as_image
+from ..types import Face, Human, Match, Segment, Sighting, as_image
+
+_WEAK = 0.5  # score of a mask below which a body's box may say more than the face
 
 
 def segment_by_box(
@@ -48,6 +50,7 @@ def segment_matches(
     matches: Sequence[Match],
     segmenter: BoxSegmenter,
     names: Sequence[str] | None = None,
+    humans: Sequence[Human] | None = None,
     **body_scales: float,
 ) -> list[Sighting]:
     """Draw the masks of named people: one encode, one prompt per person, each pixel at most one person's.
@@ -57,14 +60,18 @@ def segment_matches(
         matches: every face of the picture, named or not: the unnamed are evidence too.
         segmenter: the engine.
         names: whom to draw; None = everyone who has a name.
+        humans: everybody in the picture, those of the matches first, in order, as `humans.paired` gives them; None =
+            nothing is known but the faces.
         body_scales: passed on to `face_to_body_bbox`.
 
     Returns:
-        One sighting per match, in order; those not asked for have no segment.
+        One sighting per match, in order, then one per human without a face; those not asked for have no segment.
     """
+    everybody = list(humans) if humans is not None else [Human(m.face, None, m.face.score) for m in matches]
     wanted = [i for i, m in enumerate(matches) if m.name and (names is None or m.name in names)]
-    drawn = segment_faces(image_bgr, [m.face for m in matches], wanted, segmenter, **body_scales)
-    return [Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches)]
+    drawn = segment_humans(image_bgr, everybody, wanted, segmenter, **body_scales)
+    sightings = [Sighting(m, drawn.get(i), None, "face", everybody[i].body) for i, m in enumerate(matches)]
+    return sightings + [Sighting(None, None, None, "body", human.body) for human in everybody[len(matches) :]]
 
 
 def segment_faces(
@@ -74,7 +81,7 @@ def segment_faces(
     segmenter: BoxSegmenter,
     **body_scales: float,
 ) -> dict[int, Segment]:
-    """The pixels of some of the people whose faces are known: index of the face -> segment.
+    """`segment_humans` where only the faces are known: index of the face -> segment.
 
     Args:
         image_bgr: uint8 (H, W, 3).
@@ -83,28 +90,72 @@ def segment_faces(
         segmenter: the engine; one encode, one prompt per person.
         body_scales: passed on to `face_to_body_bbox`.
     """
+    humans = [Human(face, None, face.score) for face in faces]
+    return segment_humans(image_bgr, humans, wanted, segmenter, **body_scales)
+
+
+def segment_humans(
+    image_bgr: np.ndarray,
+    humans: Sequence[Human],
+    wanted: Sequence[int],
+    segmenter: BoxSegmenter,
+    **body_scales: float,
+) -> dict[int, Segment]:
+    """The pixels of some of the people in a picture: index of the human -> segment.
+
+    A body is drawn from its face where there is one, and from its box where not. A mask that was drawn from a face and
+    is worth little is drawn again from the body's box.
+
+    Args:
+        image_bgr: uint8 (H, W, 3).
+        humans: everybody; those not wanted are evidence too.
+        wanted: indices of those who are drawn.
+        segmenter: the engine; one encode, one prompt per person.
+        body_scales: passed on to `face_to_body_bbox`, where no body was found.
+    """
     if not wanted:
         return {}
-    boxes = [face_to_body_bbox(face, image_bgr.shape, **body_scales) for face in faces]
+    boxes = [_body_box(human, image_bgr.shape, body_scales) for human in humans]
     prompted = list(wanted)
     if not segmenter.uses_neighbours:
         # This engine cannot weigh neighbours itself: draw the near ones too, then settle pixel by pixel.
         near = box_iou(np.stack([boxes[i] for i in wanted]), np.stack(boxes)).max(axis=0) > 0
         prompted += [int(i) for i in np.flatnonzero(near) if i not in wanted]
-    mine = [faces[i] for i in prompted]
-    rest = [face for i, face in enumerate(faces) if i not in prompted]
-    segments = segmenter.by_box(segmenter.encode(image_bgr), [boxes[i] for i in prompted], mine, rest)
+    mine = [humans[i] for i in prompted]
+    rest = [h.face for i, h in enumerate(humans) if i not in prompted and h.face is not None]
+    encoded = segmenter.encode(image_bgr)
+    segments = segmenter.by_box(encoded, [boxes[i] for i in prompted], [h.face for h in mine], rest)
+    for n, (human, segment) in enumerate(zip(mine, segments, strict=True)):
+        if human.face is not None and human.body is not None and segment.score < _WEAK:
+            others = [h.face for h in humans if h.face is not None and h is not human]
+            again = segmenter.by_box(encoded, [human.body], None, others)[0]
+            if again.score > segment.score and _holds(again, human.face):
+                segments[n] = again
     settled = dict(zip(prompted, separate(segments, mine), strict=True))
     return {i: settled[i] for i in wanted}
 
 
-def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment]:
+def _body_box(human: Human, shape: Sequence[int], body_scales: dict[str, float]) -> np.ndarray:
+    """The box to look for a body in: the one that was found, or what is expected below the face."""
+    if human.body is not None and (human.face is None or not body_scales):
+        return human.body
+    assert human.face is not None  # `Human` has a face, a body, or both
+    return face_to_body_bbox(human.face, tuple(shape), **body_scales)
+
+
+def _holds(segment: Segment, face: Face) -> bool:
+    height, width = segment.mask.shape
+    x, y = face.centre
+    return bool(segment.mask[int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))])
+
+
+def separate(segments: Sequence[Segment], humans: Sequence[Human]) -> list[Segment]:
     """Give every contested pixel to one person: to the stronger claim (soft mattes), or, between hard masks, to the
-    face nearest in units of its own size.
+    head nearest in units of its own size.
 
     Args:
         segments: masks of different people in one picture, any overlap.
-        faces: their faces, in the same order.
+        humans: whose they are, in the same order.
 
     Returns:
         Segments whose masks share no pixel, in order.
@@ -118,10 +169,10 @@ def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment
     if not len(rows):
         return list(segments)
     claims = np.full((len(segments), len(rows)), -np.inf, np.float32)
-    for k, (segment, face) in enumerate(zip(segments, faces, strict=True)):
+    for k, (segment, human) in enumerate(zip(segments, humans, strict=True)):
         held = segment.mask[rows, columns]
-        x, y = face.centre
-        distance = np.hypot(columns - x, rows - y) / max(face.side, 1.0)
+        x, y, side = _head(human)
+        distance = np.hypot(columns - x, rows - y) / max(side, 1.0)
         strength = segment.alpha[rows, columns] / 255.0 if segment.alpha is not None else 1.0
         # Distance only breaks ties: 1 % of a full claim at 20 face sides.
         claims[k, held] = (strength - 0.0005 * distance)[held]
@@ -141,3 +192,13 @@ def separate(segments: Sequence[Segment], faces: Sequence[Face]) -> list[Segment
         tight = mask_box(mask)
         result.append(replace(segment, mask=mask, alpha=alpha, box=segment.box if tight is None else tight))
     return result
+
+
+def _head(human: Human) -> tuple[float, float, float]:
+    """(x, y, side) of a head: of the face, or where it is expected at the top of a body."""
+    if human.face is not None:
+        return *human.face.centre, human.face.side
+    assert human.body is not None
+    x0, y0, x1, y1 = (float(v) for v in human.body)
+    side = min((x1 - x0) / 2, (y1 - y0) / 7)
+    return (x0 + x1) / 2, y0 + side / 2, side

@@ -6,23 +6,40 @@ Every finder gives: local id -> index of the frame -> (mask bool (H, W), box, sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import takewhile
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..engines.protocols import BoxSegmenter, FaceEngine, TextSegmenter, WordTracker
+from ..engines import known_nouns, noun_named, object_detector
+from ..engines.protocols import (
+    BoxSegmenter,
+    FaceEngine,
+    ObjectDetector,
+    TextSegmenter,
+    ThingSegmenter,
+    WordTracker,
+)
 from ..errors import EngineUnavailable
-from ..geometry import mask_box, mask_iou
-from ..masks.instances import everyone
+from ..geometry import grown_box, mask_box, mask_iou, suppress_duplicates
+from ..masks.instances import everyone, one_owner
 from ..phrases import KINDS_OF_PEOPLE, parse_phrase
 from ..types import Segment
+from .box_tracks import BoxTracks
 from .clip_settings import ClipSettings
 from .cuts import CutDetector
+from .flow import Flow
 from .propagation import Propagator, box_opinion, box_seed
 
+# Of a noun's boxes, chosen on a video of a herd; see `BoxTracks`.
+_SURE, _FAINT = 0.4, 0.2
+_ONE_THING = 0.45  # IoU from which two boxes of one picture are one thing's
+_REDRAWN = 3  # frames from one drawing of a mask to the next
+_STILL_ITSELF = 0.5  # IoU with the mask carried here from which a new drawing is averaged with it
+_BESIDE = 0.08  # of the box's longer side: how far beyond it the thing may reach
+_MANY = 6  # things in one picture from which each is drawn quickly
 _SAME = 0.2  # IoU of two masks in neighbouring sampled frames from which they are one object
 _LOST = 5  # sampled frames that an object outlives unseen
 Seen = dict[int, tuple[np.ndarray, np.ndarray, float]]
@@ -109,12 +126,12 @@ class _ByWords(_EveryFrame):
 class _People(_EveryFrame):
     """Everybody, by engines that know no words. A person who was found is one, whatever the mask is worth."""
 
-    def __init__(self, segmenter: BoxSegmenter, face_engine: FaceEngine):
-        super().__init__(f"{segmenter.id} {face_engine.id}")
-        self.segmenter, self.face_engine = segmenter, face_engine
+    def __init__(self, segmenter: BoxSegmenter, face_engine: FaceEngine, detector: ObjectDetector):
+        super().__init__(f"{segmenter.id} {face_engine.id} {detector.id}")
+        self.segmenter, self.face_engine, self.detector = segmenter, face_engine, detector
 
     def segments(self, image: np.ndarray) -> list[Segment]:
-        return everyone(image, self.segmenter, self.face_engine)
+        return everyone(image, self.segmenter, self.face_engine, self.detector)
 
 
 class _Faces(_EveryFrame):
@@ -133,6 +150,84 @@ class _Faces(_EveryFrame):
             if box is not None and 0 <= x < image.shape[1] and 0 <= y < image.shape[0]:
                 ovals.append(Segment(mask, face.score, box, self.face_engine.id))
         return ovals
+
+
+class _Things(Finder):
+    """Everything that a detector has a noun for: boxes in every picture, joined to tracks, a mask in each box.
+
+    Masks are drawn anew in every few pictures, and carried along the optical flow in between.
+    """
+
+    keeps_ids = True
+
+    def __init__(self, detector: ObjectDetector, segmenter: ThingSegmenter, noun: str, frame_step: int):
+        super().__init__(f"{segmenter.id} {detector.id}")
+        self.detector, self.segmenter, self.noun = detector, segmenter, noun
+        self.redrawn = max(1, round(_REDRAWN / frame_step))
+
+    def find(self, images, seeds, known) -> dict[Hashable, Seen]:
+        tracks = BoxTracks(_SURE, _FAINT)
+        for number, mask in known.items():
+            if (box := mask_box(mask)) is not None:
+                tracks.begin(number, box, images[0])
+        cuts = CutDetector()
+        shots = []
+        for index, image in enumerate(images):
+            shots.append(cuts.update(image))
+            if shots[-1]:
+                tracks.cut()
+            found = self.detector.detect(image, (self.noun,), least=_FAINT)
+            boxes, scores = np.array([d.box for d in found]).reshape(-1, 4), np.array([d.score for d in found])
+            kept = suppress_duplicates(boxes, scores, _ONE_THING, contained=False)
+            tracks.update(index, image, [found[k].box for k in kept], [found[k].score for k in kept])
+        return self._drawn(images, shots, tracks.things())
+
+    def _drawn(self, images, shots, things) -> dict[Hashable, Seen]:
+        """A mask in every box of every track; each pixel is one thing's at the most."""
+        found: dict[Hashable, Seen] = {}
+        flow = Flow()
+        grey: np.ndarray | None = None
+        shares: dict[Hashable, np.ndarray] = {}
+        for index, image in enumerate(images):
+            before, grey = grey, flow.grey(image)
+            back = None if before is None or shots[index] else flow.between(grey, before)
+            here = {key: seen[index] for key, seen in things.items() if index in seen}
+            carried = {k: flow.fetch(shares[k], back) for k in here if k in shares and back is not None}
+            due = [k for k in here if k not in carried or (index - min(things[k])) % self.redrawn == 0]
+            shares = {k: self._blended(carried.get(k), d) for k, d in self._draw(image, here, due, flow).items()}
+            shares |= {k: share for k, share in carried.items() if k not in shares}
+            boxes = [here[k][0] for k in shares]
+            masks = [_within(flow, shares[k], box, image.shape) for k, box in zip(shares, boxes, strict=True)]
+            for key, mask in zip(shares, one_owner(masks, boxes), strict=True):
+                if (tight := mask_box(mask)) is not None:
+                    found.setdefault(key, {})[index] = (mask, tight, here[key][1])
+        return found
+
+    def _draw(self, image, here, due: list[Hashable], flow: Flow) -> dict[Hashable, np.ndarray]:
+        """float32 (h, w) 0..1 at working size, for each thing that is due."""
+        shape = flow.small(image).shape[1::-1]
+        boxes = [here[key][0] for key in due]
+        segments = self.segmenter.by_thing(self.segmenter.encode(image), boxes, quick=len(here) >= _MANY)
+        return {
+            key: cv2.resize(s.mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+            for key, s in zip(due, segments, strict=True)
+        }
+
+    @staticmethod
+    def _blended(carried: np.ndarray | None, drawn: np.ndarray) -> np.ndarray:
+        """A new drawing, steadied by the mask that was carried here if both show the same."""
+        if carried is None or mask_iou(carried > 0.5, drawn > 0.5) < _STILL_ITSELF:
+            return drawn
+        return 0.5 * (carried + drawn)
+
+
+def _within(flow: Flow, share: np.ndarray, box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """bool (H, W): a share at working size as a mask, not far beyond its box."""
+    full = cv2.resize(share, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
+    x0, y0, x1, y1 = grown_box(box, _BESIDE * float(max(box[2:] - box[:2])) + 2, shape)
+    near = np.zeros(full.shape, bool)
+    near[y0:y1, x0:x1] = True
+    return full & near
 
 
 class _Boxes(Finder):
@@ -178,13 +273,19 @@ class _Boxes(Finder):
                 found.setdefault(number, {})[order[n]] = (full, box, float(region[region > 0.5].mean()))
 
 
-def finder_for(settings: ClipSettings, segmenter: BoxSegmenter, face_engine: FaceEngine | None) -> Finder:
+def finder_for(
+    settings: ClipSettings,
+    segmenter: BoxSegmenter,
+    face_engine: FaceEngine | None,
+    detector: Callable[[], ObjectDetector] = object_detector,
+) -> Finder:
     """Who finds what the settings ask for.
 
     Args:
         settings: a word, or boxes.
         segmenter: draws what is found.
         face_engine: finds people and faces, where the segmenter knows no words; None = it cannot.
+        detector: gives the engine that finds bodies and things, likewise; called only where it is needed.
 
     Raises:
         EngineUnavailable: the engines do not know the word; the message has what they know.
@@ -197,13 +298,17 @@ def finder_for(settings: ClipSettings, segmenter: BoxSegmenter, face_engine: Fac
     if isinstance(segmenter, TextSegmenter):
         return _ByWords(segmenter, thing, settings.threshold)
     if thing == "person" and face_engine is not None:
-        return _People(segmenter, face_engine)
+        return _People(segmenter, face_engine, detector())
     if thing == "face" and face_engine is not None:
         return _Faces(face_engine, settings.threshold)
+    noun = noun_named(thing)
+    if noun is not None and isinstance(segmenter, ThingSegmenter):
+        return _Things(detector(), segmenter, noun, settings.frame_step)
     hint = "it cannot tell them from other people; " if thing in ("person", *KINDS_OF_PEOPLE) else ""
     raise EngineUnavailable(
-        f"the segmenter {segmenter.id} cannot look for {thing!r} in videos: {hint}it knows person and face, and what a "
-        "box is drawn around (--box x0,y0,x1,y1@frame). For any word use SAM 3: --segmenter sam3-hf"
+        f"the segmenter {segmenter.id} cannot look for {thing!r} in videos: {hint}it knows face, "
+        f"{', '.join(known_nouns())}, and what a box is drawn around (--box x0,y0,x1,y1@frame). For any word use "
+        "SAM 3: --segmenter sam3-hf"
     )
 
 

@@ -8,14 +8,15 @@ same as an undisturbed one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from ..engines.protocols import BoxSegmenter, VideoTracker
+from ..engines import object_detector
+from ..engines.protocols import BoxSegmenter, ObjectDetector, VideoTracker
 from ..errors import Cancelled
 from ..geometry import decode_rle, soft_alpha
 from ..images import shrink_to, unpacked
@@ -45,6 +46,7 @@ class Scene:
         segmenter: the engine.
         smoothing: frames of temporal smoothing.
         thing: "" for whole people, or a word for a thing of theirs.
+        detector: gives the engine that finds things by their nouns.
         flow: shared working size.
     """
 
@@ -54,6 +56,7 @@ class Scene:
     segmenter: BoxSegmenter
     smoothing: int
     thing: str = ""
+    detector: Callable[[], ObjectDetector] = object_detector
     flow: Flow = field(default_factory=Flow)
 
     @property
@@ -404,7 +407,8 @@ def segmented(
         who, segment = seen[i][0], found[i]
         if scene.thing:
             people = [found[k] for k in range(len(seen))]
-            segment = thing_of(image, scene.segmenter, scene.thing, people, i, faces[i]).segment
+            found_thing = thing_of(image, scene.segmenter, scene.thing, people, i, faces[i], scene.detector)
+            segment = found_thing.segment
         if who not in result or segment.area > result[who].area:
             result[who] = segment
     return result
