@@ -69,3 +69,11 @@ def penn_fudan(data: Path) -> Iterator[Case]:
             mask = ids == number
             if mask.any():
                 yield Case(f"penn/{path.stem}-{number}", path, image, mask, (ids > 0) & ~mask)
+
+
+def breakdance(data: Path) -> Iterator[Case]:
+    """Every fourth frame of one who tumbles and stands on his head."""
+    root = data / "person_masks/DAVIS"
+    for path in sorted((root / "JPEGImages/480p/breakdance").glob("*.jpg"))[::4]:
+        mask = cv2.imread(str(root / "Annotations/480p/breakdance" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE) > 127
+        yield Case(f"breakdance/{path.stem}", path, read_image(path), mask, np.zeros_like(mask))

@@ -198,14 +198,20 @@ class IdentityAwareSegmentation:
 
         Where the detector is left to "auto" and none can run, there are only the faces.
         """
+        detector = self._detector_or_none()
+        if detector is None:
+            return [Human(face, None, face.score) for face in faces]
+        return find_humans(image_bgr, faces, detector)
+
+    def _detector_or_none(self) -> ObjectDetector | None:
+        """The detector; None where it is left to "auto" and none can run."""
         try:
-            detector = self.detector
+            return self.detector
         except EngineUnavailable as error:
             if self._detector != "auto":
                 raise
             logger.warning("people are found by their faces alone: %s", error)
-            return [Human(face, None, face.score) for face in faces]
-        return find_humans(image_bgr, faces, detector)
+            return None
 
     def everybody(self, image_bgr: np.ndarray) -> tuple[Sighting, ...]:
         """Everybody in a picture, with a name or without, with a face or without; no masks.
@@ -450,7 +456,7 @@ class IdentityAwareSegmentation:
         if box is None:
             wanted = self._people(target_member, everyone_but)
             check_writable(output.parent)
-            found = analyse(source, self.face_engine, self.gallery, path, **looking)
+            found = analyse(source, self.face_engine, self.gallery, path, **looking, detector=self._detector_or_none())
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)

@@ -69,6 +69,21 @@ def embedded_masks():
 
 
 @pytest.fixture(scope="session")
+def embedded_objects():
+    from identity_segmentation.engines.embedded_objects import EmbeddedObjects
+
+    return EmbeddedObjects()
+
+
+@pytest.fixture(scope="session")
+def cat() -> np.ndarray:
+    """A cat's face, 451x300."""
+    from identity_segmentation import read_image
+
+    return read_image(packaged("skimage", "data/chelsea.png"))
+
+
+@pytest.fixture(scope="session")
 def mini_pack(data) -> Path:
     return data / "weights/insightface/models/mini_2.5g"
 

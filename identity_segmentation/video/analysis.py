@@ -1,8 +1,8 @@
 """A video -> who is where and when, in a plain file beside the output. (Notebook section 7.)
 
 The file is JSON lines: a header (source, engine, gallery, sampling), one line per sampled frame (faces with their
-similarities, tracks), an end line, and corrections made by hand. It is enough to render from, to resume from, and to
-edit; nothing in it is an embedding.
+similarities, tracks, bodies), an end line, and corrections made by hand. It is enough to render from, to resume from,
+and to edit; nothing in it is an embedding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,12 +22,13 @@ from typing import TextIO
 
 import numpy as np
 
-from ..engines.protocols import FaceEngine
+from ..engines.protocols import FaceEngine, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
+from ..masks.humans import find_humans
 from ..people.gallery import Gallery
 from ..people.rule import NamingRule
-from ..types import Face
+from ..types import Face, Frame
 from .cuts import CutDetector
 from .files import VideoInfo, VideoReader, prefetched
 from .naming import Evidence, TrackName, corrected, face_weight, name_tracks
@@ -41,6 +42,7 @@ _CONTRADICTS, _CLOTHES_SURE = 0.4, 0.85
 _STATE_EVERY = 8  # samples between stored tracker states: what a kill costs at most
 
 
+Lookers = tuple[FaceEngine, Gallery, ObjectDetector | None]  # who finds faces, who knows them, who finds bodies
 Box = tuple[float, float, float, float]  # xyxy pixels, plain numbers as JSON has them
 
 
@@ -76,6 +78,8 @@ class Sample:
         cut: a new shot begins between the last sample and this one.
         faces: every face that was found.
         tracks: every track that was seen.
+        bodies: (xyxy box, the track whose body it is, or None: somebody whose face is not seen) of every body that was
+            found; empty where nobody looked for bodies.
     """
 
     index: int
@@ -83,6 +87,7 @@ class Sample:
     cut: bool
     faces: tuple[FaceRecord, ...]
     tracks: tuple[TrackPoint, ...]
+    bodies: tuple[tuple[Box, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def analyse(
     fresh: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
+    detector: ObjectDetector | None = None,
 ) -> Analysis:
     """Analyse a video, or go on where an earlier run stopped.
 
@@ -188,6 +194,7 @@ def analyse(
         fresh: throw away what is there and start again (corrections by hand included).
         progress: called with (frames seen, frames expected or 0).
         cancel: set it to stop after the current frame.
+        detector: finds people whose face is not seen; None = nobody looks for them.
 
     Raises:
         VideoError: the video cannot be read.
@@ -201,14 +208,14 @@ def analyse(
         info = reader.info
         header = header_of(source, info, sampling) | {
             "engine": engine.id, "model_hash": engine.model_hash, "gallery": gallery_key(gallery),
-            "people": gallery.names,
+            "people": gallery.names, "detector": None if detector is None else detector.id,
         }  # fmt: skip
         lines = [] if fresh else matching_lines(path, header)
         if any(line["kind"] == "end" for line in lines):
             return read_analysis(path)
         try:
             with _resumed(path, lines, header) as (file, tracker, begin):
-                _sample_on(reader, file, tracker, begin, sampling, engine, gallery, progress, cancel)
+                _sample_on(reader, file, tracker, begin, sampling, (engine, gallery, detector), progress, cancel)
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
@@ -232,8 +239,8 @@ def _resumed(path: Path, lines: list[dict], header: dict) -> Iterator[tuple[Text
 
 
 def _sample_on(
-    reader: VideoReader, file: TextIO, tracker: SimpleTracker, begin: int | None, sampling: int, engine: FaceEngine,
-    gallery: Gallery, progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
+    reader: VideoReader, file: TextIO, tracker: SimpleTracker, begin: int | None, sampling: int, lookers: Lookers,
+    progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
 ) -> None:  # fmt: skip
     """Look at every sampled frame from `begin` on, and write a line for each; then the end line."""
     cuts = CutDetector()
@@ -243,7 +250,7 @@ def _sample_on(
         if frame.index == begin:
             cuts.update(frame.image)  # the picture to compare the next one with; its line is there already
             continue
-        line = _look_at(frame, engine, gallery, tracker, cuts)
+        line = _look_at(frame, lookers, tracker, cuts)
         number = frame.index // sampling
         if number % _STATE_EVERY == 0:
             line["state"] = tracker.state()
@@ -277,12 +284,14 @@ def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:
     }  # fmt: skip
 
 
-def _look_at(frame, engine, gallery, tracker: SimpleTracker, cuts: CutDetector) -> dict:
+def _look_at(frame: Frame, lookers: Lookers, tracker: SimpleTracker, cuts: CutDetector) -> dict:
+    engine, gallery, detector = lookers
     cut = cuts.update(frame.image)
     if cut:
         tracker.reset()
     faces = engine.faces(frame.image)
-    similar = gallery.similarity(np.stack([f.embedding for f in faces])) if faces else []
+    vectors = [face.embedding for face in faces if face.embedding is not None]
+    similar: Iterable[np.ndarray] = gallery.similarity(np.stack(vectors)) if vectors else ()
     points = tracker.update(faces, frame.image)
     return {
         "kind": "sample", "i": frame.index, "t": round(frame.time_s, 6), "cut": cut,
@@ -293,7 +302,16 @@ def _look_at(frame, engine, gallery, tracker: SimpleTracker, cuts: CutDetector) 
             for f, s in zip(faces, similar, strict=True)
         ],
         "tracks": [[p.track, _rounded(p.box), p.evidence, p.face, round(p.clothes, 3)] for p in points],
+        "bodies": [] if detector is None else _bodies(frame.image, points, detector),
     }  # fmt: skip
+
+
+def _bodies(image: np.ndarray, points: Sequence[TrackPoint], detector: ObjectDetector) -> list[list]:
+    """[box, track or None] of every body; without tiles, which take two people who overlap for one more."""
+    heads = [Face(np.array(point.box), 1.0) for point in points]
+    found = find_humans(image, heads, detector, tiles=False)
+    tracks = [point.track for point in points] + [None] * (len(found) - len(points))
+    return [[_rounded(h.body), t] for h, t in zip(found, tracks, strict=True) if h.body is not None]
 
 
 def _rounded(values) -> list[float]:
@@ -393,7 +411,8 @@ def _sample(line: dict) -> Sample:
         TrackPoint(int(track), tuple(box), evidence, face, clothes)
         for track, box, evidence, face, clothes in line["tracks"]
     )
-    return Sample(line["i"], line["t"], line["cut"], faces, tracks)
+    bodies = tuple((tuple(box), track) for box, track in line.get("bodies", ()))
+    return Sample(line["i"], line["t"], line["cut"], faces, tracks, bodies)
 
 
 def correct(path: str | os.PathLike, track: int, name: str | None) -> None:

@@ -460,19 +460,22 @@ def heads_at(
     return heads
 
 
-def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> list[np.ndarray]:
-    """Boxes of faces near a frame that are in nobody's track: somebody who stepped in between, say.
+def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes of faces near a frame that are in nobody's track (somebody who stepped in between, say), and of bodies
+    whose face is not seen.
 
     Args:
         scene: what is drawn.
         index: of the frame.
         samples: index of a frame -> what was seen in it.
     """
-    found = []
+    faces: list[np.ndarray] = []
+    bodies: list[np.ndarray] = []
     near = index - index % scene.sampling
     for at in (near, near + scene.sampling):
         sample = samples.get(at)
         if sample is not None and not (at > index and sample.cut):
             owned = {point.face for point in scene.analysis.points(sample, scene.names)}
-            found += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
-    return found
+            faces += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
+            bodies += [np.array(box) for box, track in sample.bodies if track is None]
+    return faces, bodies

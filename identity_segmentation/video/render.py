@@ -265,8 +265,8 @@ class _Job:
         if self.crop_path is not None:
             return self.crop_path.cut(image, frame.index)
         if view in ("blur", "blur-others"):
-            strangers = strangers_at(self.scene, frame.index, samples) if view == "blur-others" else []
-            return self._blurred(image, mattes, heads, strangers)
+            strangers, backs = strangers_at(self.scene, frame.index, samples) if view == "blur-others" else ([], [])
+            return self._blurred(image, mattes, heads, strangers, backs)
         sightings = [self._sighting(name, mattes.get(name), heads.get(name)) for name in self.wanted]
         sightings = [s for s in sightings if s.segment is not None or s.match is not None]
         if view == "overlay":
@@ -302,13 +302,17 @@ class _Job:
         share = person[..., 3:].astype(np.float32) / 255
         return (person[..., :3] * share + colour * (1 - share)).round().astype(np.uint8)
 
-    def _blurred(self, image, mattes, heads, strangers) -> np.ndarray:
-        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say."""
+    def _blurred(self, image, mattes, heads, strangers, backs) -> np.ndarray:
+        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Who is turned
+        away is covered by the box of their body, less the pixels of those who are to be seen."""
         hide = np.zeros(image.shape[:2], np.uint8)
         keep = np.zeros(image.shape[:2], np.uint8)
         for who, matte in mattes.items():
             target = hide if (who in self.wanted) == (self.settings.view == "blur") else keep
             np.maximum(target, matte, out=target)
+        for box in backs:
+            x0, y0, x1, y1 = (round(float(v)) for v in box)
+            cv2.rectangle(hide, (x0, y0), (x1, y1), 255, -1)
         hide[keep > 127] = 0
         covered = [
             box
