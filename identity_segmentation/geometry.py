@@ -215,6 +215,13 @@ def component_with(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
     return labels == best
 
 
+def touching(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The connected parts of a bool mask that hold a pixel of the bool `seeds`."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    held = np.unique(labels[seeds & mask])
+    return np.isin(labels, held[held > 0])
+
+
 def fill_holes(mask: np.ndarray, largest: float) -> np.ndarray:
     """Fill holes of a bool mask smaller than `largest` pixels; bigger ones (the gap between an arm
     and the waist) stay."""

@@ -198,12 +198,12 @@ class IdentityAwareSegmentation:
 
         Where the detector is left to "auto" and none can run, there are only the faces.
         """
-        detector = self._detector_or_none()
+        detector = self.detector_or_none()
         if detector is None:
             return [Human(face, None, face.score) for face in faces]
         return find_humans(image_bgr, faces, detector)
 
-    def _detector_or_none(self) -> ObjectDetector | None:
+    def detector_or_none(self) -> ObjectDetector | None:
         """The detector; None where it is left to "auto" and none can run."""
         try:
             return self.detector
@@ -219,7 +219,9 @@ class IdentityAwareSegmentation:
         A body without a face has no match: nobody names a back.
         """
         matches = self.identify(image_bgr)
-        return tuple(segment_matches(image_bgr, matches, self.segmenter, (), self.humans_of(image_bgr, matches)))
+        humans = self.humans_of(image_bgr, matches)
+        named = [Sighting(m, None, None, "face", h.body) for m, h in zip(matches, humans, strict=False)]
+        return (*named, *(Sighting(None, None, None, "body", human.body) for human in humans[len(matches) :]))
 
     def humans_of(self, image_bgr: np.ndarray, matches: Sequence[Match]) -> list[Human]:
         """`humans` for the faces of matches."""
@@ -456,7 +458,7 @@ class IdentityAwareSegmentation:
         if box is None:
             wanted = self._people(target_member, everyone_but)
             check_writable(output.parent)
-            found = analyse(source, self.face_engine, self.gallery, path, **looking, detector=self._detector_or_none())
+            found = analyse(source, self.face_engine, self.gallery, path, **looking, detector=self.detector_or_none())
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)
@@ -491,7 +493,7 @@ class IdentityAwareSegmentation:
     def _with_threshold(self, threshold: float) -> IdentityAwareSegmentation:
         return IdentityAwareSegmentation(
             self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings, None,
-            self._detector if isinstance(self._detector, str) else self.detector, self.edges,
+            self.detector_or_none() or self._detector, self.edges,
         )  # fmt: skip
 
     def status_of(self, look: Look, name: str) -> Status:

@@ -337,8 +337,8 @@ def test_boxes_and_configurations_are_read(tmp_path):
 
 
 def test_words_that_the_embedded_engine_does_not_know_are_refused_before_any_work(folder, tmp_path, embedded_masks):
-    with pytest.raises(EngineUnavailable, match="knows person and face.*sam3-hf"):
-        process_folder(folder, tmp_path / "out", settings(prompt="cow"), embedded_masks)
+    with pytest.raises(EngineUnavailable, match="knows face, person.*cow.*sam3-hf"):
+        process_folder(folder, tmp_path / "out", settings(prompt="unicorn"), embedded_masks)
     with pytest.raises(InputError, match="no videos"):
         process_folder(tmp_path / "out", tmp_path / "out", settings(), SeesBalls())
 

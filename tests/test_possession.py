@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from fakes import BACKGROUND, PEOPLE, FakeFaces, FakeMasks, draw
+from test_humans import FakeBodies
 
 from identity_segmentation import IdentityAwareSegmentation, write_image
 from identity_segmentation.cli.command import main
@@ -92,7 +93,7 @@ def test_a_thing_across_two_people_is_shared_by_their_masks(people):
             return [Segment(scarf[: encoded.shape[0], : encoded.shape[1]], 0.9, [80, 100, 140, 110], "x")]
 
     assert owner_of(Segment(scarf, 0.9, [80, 100, 140, 110], "x"), masks) == 0
-    found = thing_of(picture, Scarf(), "scarf", masks, 0, FakeFaces().faces(picture)[0])
+    found = thing_of(picture, Scarf(), "scarf", masks, 0, FakeFaces().faces(picture)[0], FakeBodies)
     assert found.status == "ok" and not (found.segment.mask & masks[1].mask).any()
 
 
@@ -210,8 +211,8 @@ def test_the_command_takes_a_phrase_and_writes_what_it_means(tmp_path, capsys, m
     engines = ["--face-engine", "embedded", "--segmenter", "embedded", "--gallery", str(tmp_path / "g")]
     assert main(["people", "build", dataset, *engines]) == 0
     photo = str(sorted((tmp_path / "ex" / "Input").glob("*.jpg"))[0])
-    assert main(["segment", photo, "하나의 머리", "--out", "out", *engines]) == 0
-    assert "하나's hair" in capsys.readouterr().out
+    assert main(["segment", photo, "하나의 상의", "--out", "out", *engines]) == 0
+    assert "하나's top" in capsys.readouterr().out
     names = sorted(p.name for p in (tmp_path / "out" / "1_mirrored").iterdir())
     kinds = [n.rsplit("_", 1)[-1] for n in names]
     assert kinds == ["result.json", "annotated.jpg", "cutout.png", "mask.png", "overlay.jpg", "result.json"]
@@ -219,7 +220,7 @@ def test_the_command_takes_a_phrase_and_writes_what_it_means(tmp_path, capsys, m
     twin = tmp_path / "other" / "1_mirrored.jpg"
     twin.write_bytes(Path(photo).read_bytes())
     before = {p: p.read_bytes() for p in (tmp_path / "out" / "1_mirrored").iterdir()}
-    assert main(["segment", str(twin), "하나의 머리", "--out", "out", *engines]) == 0
+    assert main(["segment", str(twin), "하나의 상의", "--out", "out", *engines]) == 0
     assert (tmp_path / "out" / "1_mirrored-2").is_dir(), "another picture's results are its own"
     assert {p: p.read_bytes() for p in (tmp_path / "out" / "1_mirrored").iterdir()} == before
     nobody = [*engines[:-1], str(tmp_path / "no gallery")]

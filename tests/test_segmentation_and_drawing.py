@@ -15,7 +15,7 @@ from identity_segmentation import fonts as fonts_module
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import soft_alpha
 from identity_segmentation.masks.segmentation import separate
-from identity_segmentation.types import Face, Match, Segment, Sighting
+from identity_segmentation.types import Face, Human, Match, Segment, Sighting
 
 ADA, BO = PEOPLE["Ada"], PEOPLE["Bo"]
 
@@ -84,20 +84,23 @@ def test_contested_pixels_go_to_the_stronger_claim():
     left[:, :25], right[:, 15:] = True, True
     strong, weak = np.where(left, 255, 0).astype(np.uint8), np.where(right, 140, 0).astype(np.uint8)
     faces = [Face([5, 5, 9, 9], 1), Face([30, 5, 34, 9], 1)]
-    a, b = separate([segment(left, strong), segment(right, weak)], faces)
+    a, b = separate([segment(left, strong), segment(right, weak)], [Human(f, None, 1) for f in faces])
     assert not (a.mask & b.mask).any() and (a.mask == left).all()
     assert b.alpha[:, 15:25].max() == 0 and b.box.tolist() == [25, 0, 40, 20]
 
 
 def test_contested_pixels_of_hard_masks_go_to_the_nearer_face():
     both = np.ones((20, 40), bool)
-    a, b = separate([segment(both), segment(both)], [Face([2, 8, 6, 12], 1), Face([34, 8, 38, 12], 1)])
+    a, b = separate(
+        [segment(both), segment(both)],
+        [Human(Face([2, 8, 6, 12], 1), None, 1), Human(Face([34, 8, 38, 12], 1), None, 1)],
+    )
     assert a.mask[10, 5] and b.mask[10, 35] and (a.mask ^ b.mask).all()
 
 
 def test_masks_that_do_not_meet_are_left_alone():
     one = segment(disc((20, 40), 5, 5, 3))
-    assert separate([one], [Face([2, 2, 6, 6], 1)])[0] is one
+    assert separate([one], [Human(Face([2, 2, 6, 6], 1), None, 1)])[0] is one
     assert separate([], []) == []
 
 

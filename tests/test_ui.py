@@ -473,9 +473,9 @@ def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, serve
 def test_browser_somebodys_thing_is_found(tab, example):
     found = tab("Possession")
     shown(found, "possession_photo", sorted(example[1].glob("*.jpg"))[0])
-    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나의 머리")
+    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나의 상의")
     found.locator("#possession_go").click()
-    assert "하나's hair" in waits(found, "possession_status", "hair")
+    assert "하나's top" in waits(found, "possession_status", "top")
     shown(found, "possession_overlay")
     shot(found, "possession")
     found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나's guitar")

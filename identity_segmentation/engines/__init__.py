@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
@@ -47,6 +48,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_detectors: dict[str, ObjectDetector] = {}
+
 # name -> module here (`protocols.EngineModule`). The order is the order `auto` tries them in.
 FACE_ENGINES = {
     "insightface": "insightface_faces",
@@ -78,12 +81,15 @@ def segmenter(name: str = "auto", settings: Settings | None = None) -> BoxSegmen
 
 
 def object_detector(name: str = "auto", settings: Settings | None = None) -> ObjectDetector:
-    """Make an object detector by name; raises as `face_engine`."""
-    return _make("object detector", OBJECT_DETECTORS, name, settings)
+    """An object detector by name; raises as `face_engine`. One for the process: it keeps nothing between pictures."""
+    if name not in _detectors:
+        _detectors[name] = _make("object detector", OBJECT_DETECTORS, name, settings)
+    return _detectors[name]
 
 
+@cache
 def fine_edges() -> EdgeRefiner:
-    """What refines the edges of masks; `EngineUnavailable` where its net is not here."""
+    """What refines the edges of masks, one for the process; `EngineUnavailable` where its net is not here."""
     return import_module(".embedded_edges", __name__).FineEdges()
 
 

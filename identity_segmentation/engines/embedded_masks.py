@@ -27,6 +27,7 @@ from ..geometry import (
     grown_box,
     mask_box,
     mask_iou,
+    touching,
     whole_box,
 )
 from ..images import shrink_to
@@ -206,6 +207,8 @@ class EmbeddedMasks:
         inside = (share > 0.5) & person.mask[y0:y1, x0:x1]
         area = np.count_nonzero(inside)
         inside = drop_specks(fill_holes(inside, 0.01 * area), 0.02 * area) if area else inside
+        if part == "hair":  # a collar of the hair's colour is none
+            inside = touching(inside, inside & (np.arange(y1 - y0) < head.y)[:, None])
         own = person.mask[y0:y1, x0:x1]
         joints = self._joints(crop, own, head) if part in NEED_A_BODY else None
         score = min(evidence(crop, own, head, thing, share, inside, joints).values())

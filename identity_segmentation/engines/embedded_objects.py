@@ -34,7 +34,7 @@ _COLUMNS = (
 NOUNS = tuple(noun for noun in _COLUMNS if noun)
 
 # What people say -> what the detector calls it, where both mean the same to the eye.
-_CALLED = {"phone": "cell phone", "bag": "handbag", "table": "dining table", "screen": "tv"}
+_CALLED = {"phone": "cell phone", "bag": "handbag", "table": "dining table", "screen": "tv", "ball": "sports ball"}
 
 _STRIDES, _SCALES, _RATIOS = (8, 16, 32, 64, 128), 3, (1.0, 2.0, 0.5)  # as the net was trained
 _ANCHOR = 3.0  # side of an anchor, in strides

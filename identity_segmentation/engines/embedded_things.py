@@ -15,7 +15,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..geometry import box_iou, drop_specks, fill_holes, mask_box
+from ..geometry import box_iou, drop_specks, fill_holes, mask_box, touching
 
 _AROUND = 0.4  # of the box's longer side: the ring whose colours are the background's
 _SIDES = (96, 320)  # the window's long side at work, in pixels: smaller ones are enlarged, larger ones shrunk
@@ -78,10 +78,10 @@ def thing_at(image: np.ndarray, points: np.ndarray, inside: np.ndarray, box: np.
         key=lambda f: _contrast(small, f, 0.0 if box is None else _WHOLE),
     )
     if box is None and (found & (seeds == _ON)).any():
-        found = _touching(found, seeds == _ON)
+        found = touching(found, seeds == _ON)
     elif (seeds == _OFF).any():
         beside = cv2.dilate((seeds == _OFF).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        found &= ~_touching(found, beside) | _touching(found, seeds == _ON)
+        found &= ~touching(found, beside) | touching(found, seeds == _ON)
     mask = np.zeros((height, width), bool)
     grown = cv2.resize(found.astype(np.float32), part.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0.5
     mask[y0:y1, x0:x1] = grown
@@ -187,7 +187,7 @@ def _floods(image: np.ndarray, seeds: np.ndarray) -> list[np.ndarray]:
     floods = []
     for level in _LEVELS:
         near = ((far < level) & (seeds != _OFF)) | (seeds == _ON)
-        region = _touching(near, seeds == _ON)
+        region = touching(near, seeds == _ON)
         if region.mean() < 0.6:
             floods.append(region)
     return floods or [seeds == _ON]
@@ -227,10 +227,3 @@ def _settled(image: np.ndarray, guess: np.ndarray, seeds: np.ndarray, within: np
         found = thing
     area = np.count_nonzero(found)
     return drop_specks(fill_holes(found, 0.01 * area), 0.05 * area)
-
-
-def _touching(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The parts of a mask that hold a seed."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    held = np.unique(labels[seeds & mask])
-    return np.isin(labels, held[held > 0])

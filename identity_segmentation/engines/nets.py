@@ -1,11 +1,11 @@
 """Small neural nets that ordinary wheels carry -> callables on numpy arrays.
 
-The embedded engines need six `.tflite` files (12 MB together, Apache-2.0), carried by the last release of the
-``mediapipe`` wheel that has them, and the face descriptor SFace (Apache-2.0), carried by two small wheels. Only
-those files are wanted, never the wheels' own code (see docs/decisions/0001-embedded-runtime.md). They are looked
-for, in this order, in ``$IDSEG_NETS``, in the folder that ``idseg fetch-nets`` fills, and inside an installed
-``mediapipe``. A file that has another sha256 than the one written here is refused. Nothing here downloads, but for
-`fetch_nets`.
+The embedded engines need six `.tflite` files (12 MB together), carried by the last release of the ``mediapipe`` wheel
+that has them; the face descriptor SFace, carried by two small wheels; EfficientDet-Lite0, which finds things by their
+nouns; and U2NetP, for the edges of masks. All are Apache-2.0. Only those files are wanted, never the wheels' own code
+(see docs/decisions/0001-embedded-runtime.md). They are looked for, in this order, in ``$IDSEG_NETS``, in the folder
+that ``idseg fetch-nets`` fills, and inside an installed ``mediapipe``. A file that has another sha256 than the one
+written here is refused. Nothing here downloads, but for `fetch_nets`.
 """
 
 from __future__ import annotations

@@ -84,13 +84,14 @@ class Page:
             raise InputError("upload or paste a photo first")
         return read_image(path, self.pipeline.settings.max_pixels)
 
-    def asked(self, threshold: float | None) -> IdentityAwareSegmentation:
-        """The pipeline with a threshold of this request alone."""
+    def asked(self, threshold: float | None, edges: str | None = None) -> IdentityAwareSegmentation:
+        """The pipeline with a threshold, and edges, of this request alone."""
         base = self.pipeline
         value = base.threshold if not threshold else float(threshold)
         return IdentityAwareSegmentation(
-            base.face_engine, base.segmenter, base.gallery, value, base.margin, base.settings
-        )
+            base.face_engine, base.segmenter, base.gallery, value, base.margin, base.settings, None,
+            base.detector_or_none() or "auto", edges or base.edges,
+        )  # fmt: skip
 
     def samples(self, *suffixes: str) -> list[str]:
         """The first four example files with these suffixes."""

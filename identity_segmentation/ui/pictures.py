@@ -43,7 +43,13 @@ class PictureTabs:
         self.page = page
 
     def segment(
-        self, path: str | None, member: str | None, threshold: float | None, prompt: str = "box", words: str = ""
+        self,
+        path: str | None,
+        member: str | None,
+        threshold: float | None,
+        prompt: str = "box",
+        words: str = "",
+        fine: bool = True,
     ) -> tuple[str, str, str, str]:
         """(annotated, overlay, cutout, evidence) as files and a line.
 
@@ -53,6 +59,7 @@ class PictureTabs:
             threshold: least similarity for a name; 0 = the engine's.
             prompt: "box", or "words" for whatever `words` says.
             words: a phrase.
+            fine: take the time for fine edges.
         """
         image = self.page.picture(path)
         folder = self.page.job()
@@ -60,7 +67,7 @@ class PictureTabs:
             return self._words(image, words, folder)
         if not member:
             raise InputError("choose a member first")
-        result = self.page.asked(threshold).segment_member(image, member)
+        result = self.page.asked(threshold, "fine" if fine else "fast").segment_member(image, member)
         files = self._written(folder, result.annotated, result.overlay, result.cutout, member)
         status = result.status
         return *files, f"{status.message} · {status.engine}"
@@ -124,8 +131,8 @@ class PictureTabs:
     def identify(self, path: str | None, threshold: float | None) -> tuple[str, list[list], dict]:
         """(annotated picture, table, faces for clicking)."""
         image = self.page.picture(path)
-        matches = self.page.asked(threshold).identify(image)
-        sightings = [Sighting(m, None, None, "face") for m in matches]
+        sightings = self.page.asked(threshold).everybody(image)
+        matches = [s.match for s in sightings if s.match is not None]
         annotated = drawing.annotate(image, sightings, self.page.pipeline.colour_of)
         file = write_image(self.page.job() / "annotated.jpg", annotated)
         rows = [
@@ -138,6 +145,7 @@ class PictureTabs:
             ]
             for m in matches
         ]
+        rows += [["unknown", None, None, None, "the face is not seen"] for s in sightings if s.match is None]
         boxes = [[float(v) for v in m.face.box] for m in matches]
         return str(file), rows, {"path": path, "boxes": boxes}
 
@@ -187,6 +195,7 @@ def build_segment(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown
                         label=words("prompt"), visible=words_there,
                     )  # fmt: skip
                     phrase = gr.Textbox(label=words("words"), info=words("words_info"), visible=words_there)
+                fine = gr.Checkbox(True, label=words("fine"), info=words("fine_info"), elem_id="segment_fine")
                 go = gr.Button(words("segment"), variant="primary", elem_id="segment_go")
                 example_photos(page, photo)
             with gr.Column():
@@ -195,7 +204,7 @@ def build_segment(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown
                 overlay = shown_image(words("overlay"), "segment_overlay")
                 annotated = shown_image(words("annotated"), "segment_annotated")
         go.click(
-            safely(tab.segment), [photo, member, bar, prompt, phrase], [annotated, overlay, cutout, evidence],
+            safely(tab.segment), [photo, member, bar, prompt, phrase, fine], [annotated, overlay, cutout, evidence],
             api_name="segment", show_progress="minimal", **ENGINE,
         )  # fmt: skip
     return member

@@ -302,7 +302,10 @@ class _Job:
         share = person[..., 3:].astype(np.float32) / 255
         return (person[..., :3] * share + colour * (1 - share)).round().astype(np.uint8)
 
-    def _blurred(self, image, mattes, heads, strangers, backs) -> np.ndarray:
+    def _blurred(
+        self, image: np.ndarray, mattes: Mapping[Any, np.ndarray], heads: Mapping, strangers: Sequence[np.ndarray],
+        backs: Sequence[np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
         """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Who is turned
         away is covered by the box of their body, less the pixels of those who are to be seen."""
         hide = np.zeros(image.shape[:2], np.uint8)
