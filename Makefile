@@ -20,7 +20,10 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/masks.py
 	$(BIN)/python benchmarks/photo.py
+	$(BIN)/python benchmarks/overlaps.py
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/possession.py
+	$(BIN)/python benchmarks/things.py
 	$(BIN)/python benchmarks/clips.py
 	$(BIN)/python benchmarks/few_shot.py
 	$(BIN)/python benchmarks/video.py --parts identity masks speed

@@ -225,6 +225,16 @@ def test_a_mask_that_a_face_gives_nothing_for_is_drawn_from_the_bodys_box():
 # ---- edges
 
 
+def test_a_person_is_not_glass(group, embedded_faces, embedded_masks):
+    """Where the nets are half sure, far from the edge, the cutout was half transparent."""
+    faces = embedded_faces.faces(group, embed=False)
+    drawn = segment_humans(group, [Human(f, None, 0.9) for f in faces], range(len(faces)), embedded_masks)
+    for segment in drawn.values():
+        _, y0, _, y1 = segment.box
+        deep = cv2.distanceTransform(segment.mask.astype(np.uint8), cv2.DIST_L2, 3) > 0.03 * (y1 - y0)
+        assert deep.any() and (segment.alpha[deep] >= 250).mean() > 0.97  # what a neighbour claims is cut hard
+
+
 def test_fine_edges_move_only_the_rim_and_leave_alone_what_they_do_not_see(astronaut, embedded_masks):
     from identity_segmentation.engines import fine_edges
 

@@ -18,7 +18,7 @@ from ._silhouettes import log_odds
 from .nets import sigmoid
 
 _AROUND = 0.08  # room around the mask's box, in its longer side
-_RIM = 0.05  # half width of the rim, in the height of the mask's box
+_RIM = 0.03  # half width of the rim, in the height of the mask's box
 _AGREES = 0.85  # IoU with the mask, within its rim, from which the net is heard
 _HEARD = 0.8  # weight in the rim: the other nets saw 256 pixels of more than this person
 

@@ -62,6 +62,7 @@ _TURNS = (np.pi / 2, np.pi, -np.pi / 2)
 _TURNED_LEAD = 0.6  # by how much more the net must believe a turned picture
 _TURNED_SIDE = 1.25  # who lies or tumbles reaches further out than who stands
 _FIT_WEIGHT = 6.0  # of a body's IoU with the box, in log-odds: a body that fills the box is who was meant
+_SOFT = 0.015  # of a person's height: how far inside its edge a mask may be soft; twice that far outside (hair)
 _BOX_FIT = 0.15  # IoU of a body with the box below which it is not who was meant
 # What a mask is worth, by what stood behind it (share of such masks above IoU 0.8 in benchmarks/masks.py, rounded).
 _SCORE_POSE, _SCORE_BOX, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.7, 0.3, 0.2
@@ -481,8 +482,7 @@ class EmbeddedMasks:
             part = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, 0.0, part))
             inside = cleaned
         mask[rows, columns] = inside
-        # The nets are never quite sure: stretch so that the inside is opaque and the outside clear.
-        alpha[rows, columns] = (np.clip((part - 0.08) / 0.84, 0, 1) * 255).round().astype(np.uint8)
+        alpha[rows, columns] = (_matte(part, inside, _SOFT * (y1 - y0) / view.factor) * 255).round().astype(np.uint8)
         tight = mask_box(mask)
         return Segment(mask, score if area else 0.0, box if tight is None else tight, self.id, alpha)
 
@@ -517,6 +517,24 @@ def grabcut_person(image: np.ndarray, prior: np.ndarray, head: Head, rivals: lis
     mask = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     return component_with(mask, head.ellipse(shape, 0.5, 0.7))
+
+
+def _matte(probability: np.ndarray, inside: np.ndarray, soft: float) -> np.ndarray:
+    """float32 (H, W), 0..1: how opaque each pixel is.
+
+    The nets are never quite sure, but a person is not glass: what is half sure is half there only near the edge.
+
+    Args:
+        probability: float32 (H, W).
+        inside: bool (H, W), the mask.
+        soft: pixels from the edge on either side, within which it may be soft.
+    """
+    stretched = np.clip((probability - 0.08) / 0.84, 0, 1)
+    if not inside.any():
+        return np.zeros_like(stretched)
+    within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, soft)
+    beyond = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, 2 * soft)
+    return np.where(inside, np.maximum(stretched, within), np.minimum(stretched, 1 - beyond)).clip(0, 1)
 
 
 def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
