@@ -101,7 +101,9 @@ def main() -> None:
                     masks = [s.mask for s in engine.by_box(encoded, boxes, mine)]
                     found["faces"] += measured(masks, seen, sorted(owned))
                 tight = [(k, mask_box(mask)) for k, mask in enumerate(seen) if np.count_nonzero(mask) > 3600]
-                masks = [s.mask for s in engine.by_box(encoded, [box for _, box in tight])]
+                masks = [
+                    s.mask for s in engine.by_box(encoded, [box for _, box in tight], None, [box for _, box in tight])
+                ]
                 found["boxes"] += measured(masks, seen, [k for k, _ in tight])
             for given, values in found.items():
                 iou, leak, twice = np.array(values).T

@@ -225,8 +225,10 @@ def _cache_key(
         digest = hashlib.sha256(path.read_bytes())
     except OSError as error:
         raise ImageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from error
+    detector = pipeline.detector_or_none()
+    found_by = None if detector is None else detector.describe()
     if names is not None and not names:  # a thing of nobody's: no gallery decides it, and there may be none
-        digest.update(json.dumps([__version__, crop, pipeline.engine_ids]).encode())
+        digest.update(json.dumps([__version__, crop, pipeline.engine_ids, found_by]).encode())
         return digest.hexdigest()
     gallery = pipeline.gallery
     rule = NamingRule.of_engine(pipeline.face_engine, gallery, pipeline.threshold, pipeline.margin)
@@ -234,6 +236,7 @@ def _cache_key(
     known = [(p.id, p.name, p.colour, len(p.references)) for p in gallery.people]
     knobs = [
         __version__,
+        found_by,
         pipeline.edges if single or pipeline.edges != "auto" else "fast",
         people,
         crop,

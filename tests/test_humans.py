@@ -179,7 +179,7 @@ def test_two_who_overlap_share_no_pixel_and_keep_their_own(fake_masks):
 
 
 def test_pixels_that_two_bodies_claim_go_to_the_colours_they_are_of():
-    from identity_segmentation.engines._rivals import claims_on, colour_bins, settled
+    from identity_segmentation.engines._rivals import Drawn, claims_on, colour_bins, settled
     from identity_segmentation.engines._silhouettes import Head, log_odds
 
     image = np.full((240, 320, 3), 128, np.uint8)
@@ -193,7 +193,8 @@ def test_pixels_that_two_bodies_claim_go_to_the_colours_they_are_of():
     heads = [Head(120, 50, 30), Head(180, 50, 30)]
     bins = colour_bins(image)
     for me, other, own in ((0, 1, (90, 150)), (1, 0, (150, 210))):
-        claims = claims_on(heads[me], bodies[me], [(heads[other], bodies[other])], bins)
+        drawn = [Drawn.below(head, body) for head, body in zip(heads, bodies, strict=True)]
+        claims = claims_on(drawn[me], [drawn[other]], bins)
         mine = settled(log_odds(bodies[me]), claims, heads[me]) > 0
         wanted = np.zeros_like(mine)
         wanted[80:230, own[0] : own[1]] = True

@@ -1,4 +1,4 @@
-"""Two bodies and one pixel -> whose it is: by what the pose net drew of each, by where their faces are, and by colours.
+"""Two bodies and one pixel -> whose it is: by what the nets drew of each, by where face or box is, and by colours.
 
 A net that draws one body at a time often draws a piece of the neighbour with it. Nobody is taken to be in front: each
 contested pixel has a lead, in log-odds, of one person over the other. Figures: benchmarks/overlaps.py.
@@ -28,16 +28,36 @@ _NEVER = -4.0
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A body as it was drawn by itself.
+
+    Attributes:
+        body: float32 (H, W), probability map.
+        place: float32 (H, W), log-odds from the place of the face, or the box, alone.
+        head: None where no face is seen.
+    """
+
+    body: np.ndarray
+    place: np.ndarray
+    head: Head | None = None
+
+    @classmethod
+    def below(cls, head: Head, body: np.ndarray) -> Drawn:
+        """The body under a head."""
+        return cls(body, log_odds(silhouette(body.shape, head)), head)
+
+
+@dataclass(frozen=True)
 class Claim:
     """A neighbour's claim on pixels of one person's.
 
     Attributes:
-        head: the neighbour's.
+        head: the neighbour's, or None.
         body: float32 (H, W), probability map of the neighbour's body.
         lead: float32 (H, W), log-odds by which a pixel is rather the person's than the neighbour's.
     """
 
-    head: Head
+    head: Head | None
     body: np.ndarray
     lead: np.ndarray
 
@@ -53,39 +73,39 @@ def colour_bins(image: np.ndarray) -> np.ndarray:
     return ((band * _LEVELS + lab[..., 0]) * _LEVELS + lab[..., 1]) * _LEVELS + lab[..., 2]
 
 
-def claims_on(head: Head, body: np.ndarray, others: Sequence[tuple[Head, np.ndarray]], bins: np.ndarray) -> list[Claim]:
-    """What neighbours claim.
+def claims_on(own: Drawn, others: Sequence[Drawn], bins: np.ndarray) -> list[Claim]:
+    """What neighbours claim of one person's.
 
     Args:
-        head: of the person.
-        body: float32 (H, W), probability map of their body.
-        others: head and probability map of each neighbour.
+        own: the person.
+        others: the neighbours.
         bins: of the picture, as `colour_bins` gives them.
     """
     claims = []
-    own_place = log_odds(silhouette(body.shape, head)) if others else None
-    for rival, other in others:
-        place = np.clip(own_place - log_odds(silhouette(body.shape, rival)), -_PLACE_MOST, _PLACE_MOST)
-        lead = log_odds(body) - log_odds(other) + _BY_PLACE * place
-        mine = (body > _CORE) & (place > _CORE_PLACE)
-        theirs = (other > _CORE) & (place < -_CORE_PLACE)
+    for other in others:
+        place = np.clip(own.place - other.place, -_PLACE_MOST, _PLACE_MOST)
+        lead = log_odds(own.body) - log_odds(other.body) + _BY_PLACE * place
+        mine = (own.body > _CORE) & (place > _CORE_PLACE)
+        theirs = (other.body > _CORE) & (place < -_CORE_PLACE)
         if min(np.count_nonzero(mine), np.count_nonzero(theirs)) >= _CORE_LEAST:
             lead = lead + _BY_COLOUR * _colour_lead(bins, mine, theirs)
-        claims.append(Claim(rival, other, lead.astype(np.float32)))
+        claims.append(Claim(other.head, other.body, lead.astype(np.float32)))
     return claims
 
 
-def settled(odds: np.ndarray, claims: Sequence[Claim], head: Head) -> np.ndarray:
+def settled(odds: np.ndarray, claims: Sequence[Claim], head: Head | None) -> np.ndarray:
     """Log-odds of a person's pixels, with what others claim taken into account; a neighbour's head is never theirs.
 
     Args:
         odds: float32 (H, W).
         claims: of the neighbours.
-        head: of the person.
+        head: of the person; None where no face is seen.
     """
     for claim in claims:
         odds = np.where(claim.body > _CONTESTED, np.minimum(odds, claim.lead), odds)
-        odds[claim.head.ellipse(odds.shape, 0.45, 0.65) & ~head.ellipse(odds.shape, 0.5, 0.7)] = _NEVER
+        if claim.head is not None:
+            theirs = claim.head.ellipse(odds.shape, 0.45, 0.65)
+            odds[theirs if head is None else theirs & ~head.ellipse(odds.shape, 0.5, 0.7)] = _NEVER
     return odds
 
 

@@ -205,7 +205,7 @@ def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
 def checked_prompts(
     boxes: np.ndarray | Sequence[BoxLike],
     faces: Sequence[Face | None] | None,
-    others: Sequence[Face],
+    others: Sequence[Face | BoxLike],
     shape: tuple[int, ...],
 ) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
     """What `by_box` was given, as SAM is asked: boxes (N, 4) float32 within the picture, and for each of them the
@@ -214,7 +214,7 @@ def checked_prompts(
     Args:
         boxes: (N, 4) xyxy pixels.
         faces: for each box the face of the person meant, or None.
-        others: further faces in the picture.
+        others: further people in the picture, by face or by box; boxes are not used.
         shape: (H, W) of the picture.
 
     Raises:
@@ -222,7 +222,7 @@ def checked_prompts(
     """
     checked = np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
     owners = face_of_each(checked, faces)
-    everyone = [f for f in owners if f is not None] + list(others)
+    everyone = [f for f in owners if f is not None] + [other for other in others if isinstance(other, Face)]
     return checked, [_strangers_in(box, face, everyone) for box, face in zip(checked, owners, strict=True)]
 
 

@@ -34,7 +34,7 @@ from ..images import shrink_to
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
 from ._examples import checked_points
-from ._rivals import claims_on, colour_bins, drawn_over, settled
+from ._rivals import Claim, Drawn, claims_on, colour_bins, drawn_over, settled
 from ._salience import Salience
 from ._silhouettes import Head, box_odds, log_odds, silhouette
 from .embedded_belief import NEED_A_BODY, SURE, Joints, evidence
@@ -63,6 +63,7 @@ _TURNED_LEAD = 0.6  # by how much more the net must believe a turned picture
 _TURNED_SIDE = 1.25  # who lies or tumbles reaches further out than who stands
 _FIT_WEIGHT = 6.0  # of a body's IoU with the box, in log-odds: a body that fills the box is who was meant
 _SOFT = 0.015  # of a person's height: how far inside its edge a mask may be soft; twice that far outside (hair)
+_SAME_BOX = 0.7  # IoU of two boxes that are one person's
 _BOX_FIT = 0.15  # IoU of a body with the box below which it is not who was meant
 # What a mask is worth, by what stood behind it (share of such masks above IoU 0.8 in benchmarks/masks.py, rounded).
 _SCORE_POSE, _SCORE_BOX, _SCORE_NO_POSE, _SCORE_GRABCUT = 0.9, 0.7, 0.3, 0.2
@@ -84,6 +85,7 @@ class View:
     small: np.ndarray
     factor: float
     bodies: dict = field(default_factory=dict)
+    boxes: dict = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,18 +137,20 @@ class EmbeddedMasks:
         encoded: Encoded,
         boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
-        others: Sequence[Face] = (),
+        others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
         """One person per box; with the face known the box only says where to look. See `BoxSegmenter`."""
         given = [clip_box(box, encoded.image.shape) for box in boxes]
         owners = face_of_each(given, faces)
-        everyone = [f for f in owners if f is not None] + list(others)
+        everyone = [f for f in owners if f is not None] + [o for o in others if isinstance(o, Face)]
+        bodies = [clip_box(other, encoded.image.shape) for other in others if not isinstance(other, Face)]
         segments = []
         for box, face in zip(given, owners, strict=True):
             if face is None:
                 view = encoded.view(_LEAST_BOX / float(box[3] - box[1]))
                 heads = [Head.of(f, view.factor) for f in everyone]
-                probability, score = self._person_in_box(view, box * view.factor, heads)
+                beside = [body * view.factor for body in bodies]
+                probability, score = self._person_in_box(view, box * view.factor, heads, beside)
             else:
                 view = encoded.view(_LEAST_HEAD / Head.of(face).side)
                 rivals = [Head.of(f, view.factor) for f in everyone if f is not face]
@@ -295,14 +299,14 @@ class EmbeddedMasks:
         if body is None:
             body, score = np.minimum(crowd, 0.2 + 0.8 * silhouette(shape, head)), _SCORE_NO_POSE
         others = self._neighbours(view, head, rivals)
-        claims = claims_on(head, body, others, view.bins) if others else []
+        claims = claims_on(Drawn.below(head, body), others, view.bins) if others else []
         image = self._without_faces(view, head, rivals)
         hidden = drawn_over(body, claims, head)
         if hidden is not None:
             image = np.where(hidden[..., None], np.uint8(127), image)
             again = self._first_pose(image, head)
             if again is not None:
-                body, claims = again, claims_on(head, again, others, view.bins)
+                body, claims = again, claims_on(Drawn.below(head, again), others, view.bins)
         weight = 0.7 if claims else 0.6
         odds = weight * log_odds(body) + (1 - weight) * log_odds(crowd)
         first = self._keep_mine(sigmoid(settled(odds, claims, head)), head)
@@ -345,8 +349,8 @@ class EmbeddedMasks:
             image[rival.ellipse(view.shape, 0.6, 0.8) & ~mine] = 127
         return image
 
-    def _neighbours(self, view: View, head: Head, rivals: list[Head]) -> list[tuple[Head, np.ndarray]]:
-        """Neighbours whose own body could reach ours, with its map. Without a confirmed pose a neighbour is no
+    def _neighbours(self, view: View, head: Head, rivals: list[Head]) -> list[Drawn]:
+        """Neighbours whose own body could reach ours. Without a confirmed pose a neighbour is no
         evidence: it may be a false face."""
         found = []
         for rival in rivals:
@@ -355,7 +359,7 @@ class EmbeddedMasks:
                 continue
             other = self._body(view, rival, [h for h in (head, *rivals) if h is not rival])
             if other is not None:
-                found.append((rival, other))
+                found.append(Drawn.below(rival, other))
         return found
 
     def _look_closer(self, view: View, first: np.ndarray, image: np.ndarray, head: Head, beside: bool) -> np.ndarray:
@@ -411,38 +415,69 @@ class EmbeddedMasks:
 
     # ---- a person by their box
 
-    def _person_in_box(self, view: View, box: np.ndarray, heads: list[Head]) -> tuple[np.ndarray, float]:
+    def _person_in_box(
+        self, view: View, box: np.ndarray, heads: list[Head], rivals: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, float]:
         """Probability map (H, W) at working size, and a score; the box is a hint, not a border.
 
-        Two opinions on our body: the pose net drawn straight from the box, and the detected body that fills the box
-        best; the better one fits the box, the more it weighs. The other bodies contest it.
+        Args:
+            view: of the picture.
+            box: xyxy pixels of the view.
+            heads: of people whose face is known.
+            rivals: boxes of other people.
         """
         shape, height = view.shape, float(box[3] - box[1])
         odds = log_odds(self._everybody(view, grown_box(box, 0.1 * height, shape), mirror=True))
-        x0, y0, x1, y1 = grown_box(box, 0, shape)
-        inside = np.zeros(shape, bool)
-        inside[y0:y1, x0:x1] = True
-        drawn = self._draw_box(view, box)
-        ours = [] if drawn is None else [drawn]
-        bodies = [p for _, p in self._poses(view.small, grown_box(box, 0.25 * height, shape))]
-        fit = [mask_iou(p > 0.5, inside) for p in bodies]
-        if bodies and max(fit) >= _BOX_FIT:
-            ours.append(bodies.pop(int(np.argmax(fit))))
+        mine, others = self._opinions(view, box)
         score = _SCORE_NO_POSE
-        if ours:
-            mine = np.average([log_odds(p) for p in ours], axis=0, weights=[_fit_weight(p, box) for p in ours])
+        if mine is not None:
             odds, score = 0.6 * mine + 0.4 * odds, _SCORE_BOX
-            for other in bodies:
+            for other in others:
                 if mask_iou(other > 0.5, mine > 0) < 0.5:
                     odds = np.where(other > 0.5, np.minimum(odds, mine - log_odds(other)), odds)
+            odds = settled(odds, self._claims_of_boxes(view, box, mine, rivals), None)
         for head in heads:
             if not (box[0] < head.x < box[2] and box[1] < head.y < box[1] + 0.5 * height):
                 odds[head.ellipse(shape, 0.45, 0.65)] = -4
         probability = sigmoid(odds + box_odds(shape, box))
         if not (probability > 0.5).any():
             return probability.astype(np.float32), 0.0
-        part = component_with(probability > 0.5, inside)
+        part = component_with(probability > 0.5, _in_box(shape, box))
         return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32), score
+
+    def _opinions(self, view: View, box: np.ndarray) -> tuple[np.ndarray | None, list[np.ndarray]]:
+        """(log-odds of the body in a box, or None; maps of other bodies around it). Kept per image.
+
+        Two opinions: the pose net drawn straight from the box, and the detected body that fills the box best; the
+        better one fits the box, the more it weighs.
+        """
+        key = tuple(float(v) for v in box)
+        if key not in view.boxes:
+            drawn = self._draw_box(view, box)
+            ours = [] if drawn is None else [drawn]
+            window = grown_box(box, 0.25 * float(box[3] - box[1]), view.shape)
+            bodies = [p for _, p in self._poses(view.small, window)]
+            fit = [mask_iou(p > 0.5, _in_box(view.shape, box)) for p in bodies]
+            if bodies and max(fit) >= _BOX_FIT:
+                ours.append(bodies.pop(int(np.argmax(fit))))
+            weights = [_fit_weight(p, box) for p in ours]
+            mine = np.average([log_odds(p) for p in ours], axis=0, weights=weights) if ours else None
+            view.boxes[key] = mine, bodies
+        return view.boxes[key]
+
+    def _claims_of_boxes(
+        self, view: View, box: np.ndarray, mine: np.ndarray, rivals: Sequence[np.ndarray]
+    ) -> list[Claim]:
+        """What the people in other boxes claim of the one in this box; a box about the same is no other person's."""
+        others = []
+        for rival in rivals:
+            if 0 < box_iou(rival, box)[0, 0] < _SAME_BOX:
+                theirs, _ = self._opinions(view, rival)
+                if theirs is not None:
+                    others.append(Drawn(sigmoid(theirs).astype(np.float32), box_odds(view.shape, rival)))
+        if not others:
+            return []
+        return claims_on(Drawn(sigmoid(mine).astype(np.float32), box_odds(view.shape, box)), others, view.bins)
 
     def _draw_box(self, view: View, box: np.ndarray) -> np.ndarray | None:
         """The pose net's map of the body in a box, which may lie on its side or stand on its head; None if it sees
@@ -540,6 +575,14 @@ def _matte(probability: np.ndarray, inside: np.ndarray, soft: float) -> np.ndarr
 def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
     """Does a probability map hold most of a bool area? An empty area (off the picture) is not held."""
     return bool(area.any() and (probability[area] > 0.5).mean() > 0.5)
+
+
+def _in_box(shape: tuple[int, int], box: np.ndarray) -> np.ndarray:
+    """bool (H, W): inside a box."""
+    inside = np.zeros(shape, bool)
+    x0, y0, x1, y1 = grown_box(box, 0, shape)
+    inside[y0:y1, x0:x1] = True
+    return inside
 
 
 def _fit_weight(probability: np.ndarray, box: np.ndarray) -> float:

@@ -113,7 +113,7 @@ class BoxSegmenter(Protocol):
         encoded: Any,
         boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
-        others: Sequence[Face] = (),
+        others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
         """One segment per box, in order, at full image size.
 
@@ -121,8 +121,8 @@ class BoxSegmenter(Protocol):
             encoded: what `encode` returned.
             boxes: (N, 4) xyxy pixels.
             faces: for each box the face of the person meant, where known; an engine may ignore it.
-            others: further faces in the picture: people who are not asked for, and whose pixels must not
-                end up in a mask; an engine may ignore them.
+            others: further people in the picture, each by their face or by the box of their body: their pixels must not
+                end up in a mask; an engine may ignore them. A box that is about one of `boxes` is not another's.
         """
         ...
 

@@ -148,7 +148,7 @@ class Sam3HF:
         encoded: Encoded,
         boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
-        others: Sequence[Face] = (),
+        others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
         """One mask per box, all boxes in one pass; other people's faces in a box are points that are not the person's.
         See `BoxSegmenter`."""

@@ -155,7 +155,7 @@ class Sam3Official:
         encoded: Encoded,
         boxes: np.ndarray | Sequence[BoxLike],
         faces: Sequence[Face | None] | None = None,
-        others: Sequence[Face] = (),
+        others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
         """One mask per box; boxes that hold other people's faces get those as points that are not the person's. See
         `BoxSegmenter`."""

@@ -122,7 +122,8 @@ def segment_humans(
         near = box_iou(np.stack([boxes[i] for i in wanted]), np.stack(boxes)).max(axis=0) > 0
         prompted += [int(i) for i in np.flatnonzero(near) if i not in wanted]
     mine = [humans[i] for i in prompted]
-    rest = [h.face for i, h in enumerate(humans) if i not in prompted and h.face is not None]
+    rest: list[Face | np.ndarray] = [h.face for i, h in enumerate(humans) if i not in prompted and h.face is not None]
+    rest += [h.body for h in humans if h.face is None and h.body is not None]
     encoded = segmenter.encode(image_bgr)
     segments = segmenter.by_box(encoded, [boxes[i] for i in prompted], [h.face for h in mine], rest)
     for n, (human, segment) in enumerate(zip(mine, segments, strict=True)):
