@@ -18,7 +18,7 @@ from . import drawing, engines
 from .engines.protocols import BoxSegmenter, EdgeRefiner, FaceEngine, ObjectDetector
 from .errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
 from .files import check_writable
-from .geometry import mask_box, united
+from .geometry import face_to_body_bbox, grown_box, mask_box, united
 from .images import read_image
 from .masks.humans import find_humans
 from .masks.instances import every
@@ -198,20 +198,11 @@ class IdentityAwareSegmentation:
 
         Where the detector is left to "auto" and none can run, there are only the faces.
         """
-        detector = self.detector_or_none()
-        if detector is None:
-            return [Human(face, None, face.score) for face in faces]
-        return find_humans(image_bgr, faces, detector)
+        return find_humans(image_bgr, faces, self.detector_or_none())
 
     def detector_or_none(self) -> ObjectDetector | None:
         """The detector; None where it is left to "auto" and none can run."""
-        try:
-            return self.detector
-        except EngineUnavailable as error:
-            if self._detector != "auto":
-                raise
-            logger.warning("people are found by their faces alone: %s", error)
-            return None
+        return engines.any_detector(self.settings) if self._detector == "auto" else self.detector
 
     def everybody(self, image_bgr: np.ndarray) -> tuple[Sighting, ...]:
         """Everybody in a picture, with a name or without, with a face or without; no masks.
@@ -251,7 +242,12 @@ class IdentityAwareSegmentation:
             if self.edges == "fine":
                 raise
             return list(sightings)
-        return [s if s.segment is None else replace(s, segment=edges.refine(image_bgr, s.segment)) for s in sightings]
+        return [
+            s
+            if s.segment is None
+            else replace(s, segment=edges.refine(image_bgr, s.segment, _of_others(image_bgr.shape, sightings, s)))
+            for s in sightings
+        ]
 
     def segment_by_box(self, image_bgr: np.ndarray, box: Sequence[float]) -> Segment:
         """The person in a box; see `segmentation.segment_by_box`."""
@@ -304,7 +300,7 @@ class IdentityAwareSegmentation:
         if mine is None:
             return self._possession(image_bgr, None, None, (), (), status)
         people = [drawn[i] for i in range(len(humans))]
-        found = thing_of(image_bgr, self.segmenter, thing, people, mine, matches[mine].face, lambda: self.detector)
+        found = thing_of(image_bgr, self.segmenter, thing, people, mine, matches[mine].face, self.detector_or_none)
         messages = {
             "ok": f"{person.name}'s {thing}; {status.message}",
             "not_sure": f"{person.name} was found; what is shown may be their {thing}, but the evidence is too thin",
@@ -332,7 +328,7 @@ class IdentityAwareSegmentation:
             person = None if sighting is None else sighting.segment
             mine = () if person is None else (person,)
             return self._possession(image_bgr, None if sighting is None else sighting.match, person, mine, mine, status)
-        seen = every(image_bgr, meant.thing or "", self.segmenter, lambda: self.face_engine, lambda: self.detector)
+        seen = every(image_bgr, meant.thing or "", self.segmenter, lambda: self.face_engine, self.detector_or_none)
         found = seen.segments
         alpha = united(found, image_bgr.shape[:2])
         box = mask_box(alpha > 127)
@@ -465,7 +461,7 @@ class IdentityAwareSegmentation:
             found = follow_box(source, box, at, wanted[0], self.segmenter, path, **looking)
         return render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
-            lambda done, total: step("render", done, total), cancel,
+            lambda done, total: step("render", done, total), cancel, self.detector_or_none,
         )  # fmt: skip
 
     def _people(self, asked: str | Sequence[str], left_out: Sequence[str]) -> list[str]:
@@ -538,6 +534,24 @@ class IdentityAwareSegmentation:
         if twins:
             message += f"; {len(twins)} more face(s) look the same (a mirror?) and are left alone"
         return Status("ok", message, *evidence)
+
+
+def _of_others(shape: Sequence[int], sightings: Sequence[Sighting], mine: Sighting) -> np.ndarray:
+    """bool (H, W): where people other than one are, by their masks, or may be, by the boxes of their bodies."""
+    taken = np.zeros(tuple(shape[:2]), bool)
+    for other in sightings:
+        if other is mine:
+            continue
+        if other.segment is not None:
+            taken |= other.segment.mask
+            continue
+        body = other.body
+        if body is None and other.match is not None:
+            body = face_to_body_bbox(other.match.face, tuple(shape))
+        if body is not None:
+            x0, y0, x1, y1 = grown_box(body, 0, shape)
+            taken[y0:y1, x0:x1] = True
+    return taken
 
 
 def render_member(

@@ -204,6 +204,8 @@ def test_pixels_that_two_bodies_claim_go_to_the_colours_they_are_of():
 class Weak(FakeMasks):
     """Sees nothing under a face, and the whole of a box."""
 
+    uses_neighbours = True
+
     def by_box(self, encoded, boxes, faces=None, others=()):
         drawn = super().by_box(encoded, boxes, faces, others)
         for i, box in enumerate(boxes):
@@ -300,3 +302,67 @@ def test_without_a_detector_auto_goes_on_with_faces_and_a_named_one_does_not(fak
     assert len(_pipeline(fake_faces, fake_masks).everybody(image)) == 1
     with pytest.raises(EngineUnavailable, match="fetch-nets"):
         _pipeline(fake_faces, fake_masks, detector="embedded").everybody(image)
+
+
+# ---- what a review found
+
+
+def test_fine_edges_gain_nothing_where_others_are(astronaut, embedded_masks):
+    from identity_segmentation.engines import fine_edges
+
+    segment = embedded_masks.by_box(embedded_masks.encode(astronaut), [(15, 5, 490, 512)])[0]
+    free = fine_edges().refine(astronaut, segment)
+    gained = free.mask & ~segment.mask
+    assert gained.any()
+    bound = fine_edges().refine(astronaut, segment, ~segment.mask)
+    assert not (bound.mask & ~segment.mask).any() and not bound.alpha[~segment.mask].any()
+
+
+def test_people_with_fine_edges_share_no_pixel(group, embedded_faces, embedded_masks, embedded_objects, tmp_path):
+    from identity_segmentation.images import write_image
+    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.gallery import Gallery
+
+    gallery = Gallery.empty(embedded_faces)
+    faces = sorted(embedded_faces.faces(group), key=lambda f: f.centre[0])
+    for number, f in enumerate(faces[:3]):
+        from identity_segmentation.demo import portrait
+
+        photo = write_image(tmp_path / f"{number}.png", portrait(group, f))
+        gallery, _ = add_photos(gallery, embedded_faces, f"P{number}", [photo])
+    pipeline = IdentityAwareSegmentation(
+        embedded_faces, embedded_masks, gallery, threshold=0.3, margin=0.0, detector=embedded_objects, edges="fine"
+    )
+    drawn = [s.segment.mask for s in pipeline.look(group).sightings if s.segment is not None]
+    assert len(drawn) >= 2
+    assert np.sum(drawn, axis=0, dtype=int).max() == 1
+
+
+def test_without_a_detector_people_are_still_cut_out_by_their_faces(group, embedded_masks, embedded_faces):
+    from identity_segmentation.masks.instances import every
+
+    found = every(group, "person", embedded_masks, lambda: embedded_faces, lambda: None)
+    assert len(found.segments) == 6
+
+
+def test_a_thin_strip_is_not_looked_at_in_a_thousand_tiles():
+    from identity_segmentation.engines.embedded_objects import _tiles
+
+    assert _tiles(1, 5000) == [] and len(_tiles(100, 10_000)) <= 16
+    tiles = _tiles(288, 640)
+    assert len(tiles) == 3 and tiles[0][0] == 0 and tiles[-1][2] == 640
+
+
+def test_a_face_beyond_the_border_is_no_error():
+    far = Face([760, 100, 800, 140], 0.9)
+    assert len(paired([far], bodies((100, 40, 200, 440)), SHAPE)) == 2
+
+
+def test_a_mask_of_a_few_pixels_has_no_shoes(embedded_masks):
+    image = np.full((900, 900, 3), 120, np.uint8)
+    mask = np.zeros((900, 900), bool)
+    mask[450:453, 450:453] = True
+    nearly_nobody = Segment(mask, 0.2, (450, 450, 453, 453), "x")
+    big = Face([100, 100, 800, 800], 0.9)
+    for word in ("shoes", "trousers", "hair"):
+        assert embedded_masks.by_part(embedded_masks.encode(image), nearly_nobody, big, word).area <= 9

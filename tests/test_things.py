@@ -220,7 +220,10 @@ def test_a_word_cuts_a_cat_out_of_a_video(cat, tmp_path, capsys):
     assert all(row["at"] == [0, 1, 2] for row in rows)
 
 
-def test_who_is_turned_away_is_hidden_when_the_others_are(tmp_path):
+@pytest.mark.parametrize("backs", [[(220, 40, 300, 220)], [(150, 40, 300, 220), (220, 40, 300, 220)]])
+def test_who_is_turned_away_is_hidden_when_the_others_are(tmp_path, backs):
+    """Also where it is not clear whose body it is: what may be somebody's is covered."""
+    from fakes import FakeMasks
     from test_video import make_video
 
     from identity_segmentation.people.enrolment import add_photos
@@ -232,16 +235,43 @@ def test_who_is_turned_away_is_hidden_when_the_others_are(tmp_path):
     photo = write_image(tmp_path / "ada.png", draw((PEOPLE["Ada"], 160, 60)))
     gallery, _ = add_photos(Gallery.empty(faces), faces, "Ada", [photo])
     image = draw((PEOPLE["Ada"], 60, 60))
-    back = (220, 40, 300, 220)
-    image[back[1] : back[3], back[0] : back[2]] = np.indices((180, 80)).sum(0)[..., None] % 2 * 200  # fine lines
+    image[40:220, 220:300] = np.indices((180, 80)).sum(0)[..., None] % 2 * 200  # fine lines
     make_video(tmp_path / "in.mp4", [image] * 12)
     shown = {}
-    for label, detector in (("looked for", FakeBodies((30, 40, 90, 200), back)), ("not looked for", FakeBodies())):
-        from fakes import FakeMasks
-
+    looked = FakeBodies((30, 40, 90, 200), *backs)
+    for label, detector in (("looked for", looked), ("not looked for", FakeBodies())):
         pipeline = IdentityAwareSegmentation(faces, FakeMasks(), gallery, detector=detector)
         output = tmp_path / f"{label}.mp4"
-        pipeline.process_video(tmp_path / "in.mp4", output, "Ada", view="blur-others")
+        report = pipeline.process_video(tmp_path / "in.mp4", output, "Ada", view="blur-others")
+        assert report.note == ""
         with VideoReader(output) as reader:
             shown[label] = [f.image[60:200, 230:290].astype(float).std() for f in reader]
     assert max(shown["looked for"]) < 0.4 * min(shown["not looked for"])
+
+
+def test_a_video_in_which_nobody_looked_for_backs_says_that_they_are_not_covered(tmp_path, monkeypatch):
+    from fakes import FakeMasks
+    from test_video import make_video
+
+    from identity_segmentation import engines
+    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.gallery import Gallery
+    from identity_segmentation.pipeline import IdentityAwareSegmentation
+
+    monkeypatch.setattr(engines, "any_detector", lambda *_: None)
+    faces = FakeFaces()
+    photo = write_image(tmp_path / "ada.png", draw((PEOPLE["Ada"], 160, 60)))
+    gallery, _ = add_photos(Gallery.empty(faces), faces, "Ada", [photo])
+    make_video(tmp_path / "in.mp4", [draw((PEOPLE["Ada"], 60, 60))] * 6)
+    pipeline = IdentityAwareSegmentation(faces, FakeMasks(), gallery)
+    report = pipeline.process_video(tmp_path / "in.mp4", tmp_path / "out.mp4", "Ada", view="blur-others")
+    assert "not covered" in report.note and "--fresh" in report.note
+    assert pipeline.process_video(tmp_path / "in.mp4", tmp_path / "out.mp4", "Ada", view="overlay").note == ""
+
+
+def test_a_faint_thing_is_a_proposal():
+    image = draw((PEOPLE["Ada"], 100, 60))
+    for score, status in ((0.9, "ok"), (0.4, "not_sure")):
+        detector = FakeBodies(things=[((45, 60, 80, 100), "handbag")], score=score)
+        found = thing_of(image, DrawsBoxes(), "handbag", TWO[:1], 0, FACE, lambda detector=detector: detector)
+        assert found.status == status and found.segment.area

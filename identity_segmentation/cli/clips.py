@@ -58,7 +58,13 @@ def _clips(arguments: argparse.Namespace) -> int:
             bar.refresh()
 
         outcomes = process_folder(
-            Path(arguments.folder), out, settings, pipeline.segmenter, pipeline.face_engine, progress
+            Path(arguments.folder),
+            out,
+            settings,
+            pipeline.segmenter,
+            pipeline.face_engine,
+            progress,
+            pipeline.detector_or_none,
         )
     if arguments.json:
         print_json([asdict(outcome) for outcome in outcomes])

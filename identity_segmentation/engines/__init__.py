@@ -36,6 +36,7 @@ __all__ = [
     "SEGMENTERS",
     "TextSegmenter",
     "VideoTracker",
+    "any_detector",
     "face_engine",
     "findings",
     "fine_edges",
@@ -49,6 +50,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _detectors: dict[str, ObjectDetector] = {}
+_missing: list[str] = []  # why there is none
 
 # name -> module here (`protocols.EngineModule`). The order is the order `auto` tries them in.
 FACE_ENGINES = {
@@ -91,6 +93,18 @@ def object_detector(name: str = "auto", settings: Settings | None = None) -> Obj
 def fine_edges() -> EdgeRefiner:
     """What refines the edges of masks, one for the process; `EngineUnavailable` where its net is not here."""
     return import_module(".embedded_edges", __name__).FineEdges()
+
+
+def any_detector(settings: Settings | None = None) -> ObjectDetector | None:
+    """The best object detector that can run here, or None; what is missing is said once."""
+    if _missing:
+        return None
+    try:
+        return object_detector("auto", settings)
+    except EngineUnavailable as error:
+        logger.warning("people are found by their faces alone: %s", error)
+        _missing.append(str(error))
+        return None
 
 
 def noun_named(thing: str) -> str | None:

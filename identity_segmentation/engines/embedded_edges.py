@@ -34,12 +34,13 @@ class FineEdges:
     def describe(self) -> str:
         return "fine edges (U2NetP) on the CPU"
 
-    def refine(self, image_bgr: np.ndarray, segment: Segment) -> Segment:
+    def refine(self, image_bgr: np.ndarray, segment: Segment, others: np.ndarray | None = None) -> Segment:
         """The same segment with a finer edge, or as it is where the net sees something else.
 
         Args:
             image_bgr: uint8 (H, W, 3).
             segment: of this picture.
+            others: bool (H, W): where other people are or may be; nothing is gained there.
         """
         box = mask_box(segment.mask)
         if box is None:
@@ -62,6 +63,8 @@ class FineEdges:
             return segment
         mixed = sigmoid(_HEARD * log_odds(seen) + (1 - _HEARD) * log_odds(before))
         share = np.where(near, mixed, mask).astype(np.float32)
+        if others is not None:
+            share = np.where(others[y0:y1, x0:x1] & ~mask, 0, share)
         fine = np.clip((share - 0.08) / 0.84, 0, 1)
         alpha, whole = np.zeros(segment.mask.shape, np.uint8), np.zeros(segment.mask.shape, bool)
         alpha[y0:y1, x0:x1] = (fine * 255).round().astype(np.uint8)

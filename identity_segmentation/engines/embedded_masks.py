@@ -254,7 +254,8 @@ class EmbeddedMasks:
         alone = image.copy()
         alone[cv2.dilate(person.astype(np.uint8), np.ones((reach, reach), np.uint8)) == 0] = 127
         factor = min(1.0, _LEAST_HEAD / head.side)
-        small = cv2.resize(alone, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        size = (max(1, round(alone.shape[1] * factor)), max(1, round(alone.shape[0] * factor)))
+        small = cv2.resize(alone, size, interpolation=cv2.INTER_AREA)
         best, nearest = None, _NOSE_REACH * head.side
         for points, _ in self._poses(small, (0, 0, small.shape[1], small.shape[0])):
             distance = float(np.hypot(*(points[0, :2] / factor - (head.x, head.y))))

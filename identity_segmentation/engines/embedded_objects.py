@@ -44,6 +44,7 @@ _LARGE = 0.25  # of the picture's long side: larger things need no tiles,
 _PART = 0.75  # ... so a tile's box with this share of it in a box of the whole picture is none
 _EDGE = 0.04  # share of a tile's side within which a box touches its edge: the net's boxes are that loose
 _WIDE = 1.9  # long side over short side from which two tiles are too coarse
+_TOO_THIN, _MOST_TILES = 64, 16
 _TILED = 480  # long side in pixels from which tiles show more than the whole picture does
 
 
@@ -142,11 +143,11 @@ def _anchors(size: int) -> np.ndarray:
 def _tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Parts of a picture to look at again: two; squares along one that is wider than a screen; none in a small one."""
     short, long = sorted((height, width))
-    if long < _TILED:
+    if long < _TILED or short < _TOO_THIN:
         return []
     if long <= _WIDE * short:
         return two_tiles(height, width)
-    count = int(np.ceil((long - short) / (0.8 * short))) + 1
+    count = min(_MOST_TILES, int(np.ceil((long - short) / (0.8 * short))) + 1)
     starts = [round(n * (long - short) / (count - 1)) for n in range(count)]
     return [(s, 0, s + short, height) if width > height else (0, s, width, s + short) for s in starts]
 

@@ -78,7 +78,7 @@ class ObjectDetector(Protocol):
             image_bgr: uint8 (H, W, 3).
             nouns: kinds, of `nouns`.
             tiles: look at parts of the picture too: finds smaller things, but may take two things that overlap for
-                one; for stills, not for crowds in motion.
+                one.
             least: score from which a thing is there, 0..1.
 
         Raises:
@@ -321,8 +321,14 @@ class EdgeRefiner(Protocol):
 
     id: str
 
-    def refine(self, image_bgr: np.ndarray, segment: Segment) -> Segment:
-        """The same segment with a finer edge, or as it is where nothing finer can be said."""
+    def refine(self, image_bgr: np.ndarray, segment: Segment, others: np.ndarray | None = None) -> Segment:
+        """The same segment with a finer edge, or as it is where nothing finer can be said.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            segment: of this picture.
+            others: bool (H, W): where other people are or may be; nothing is gained there.
+        """
         ...
 
     def describe(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..engines.protocols import ObjectDetector
+from ..errors import InputError
 from ..geometry import box_iou, face_to_body_bbox
 from ..types import Detection, Face, Human
 
@@ -27,16 +28,18 @@ _NARROWEST, _WIDEST = 0.8, 9.0  # width of a body in sides of its face
 
 
 def find_humans(
-    image_bgr: np.ndarray, faces: Sequence[Face], detector: ObjectDetector, tiles: bool = True
+    image_bgr: np.ndarray, faces: Sequence[Face], detector: ObjectDetector | None, tiles: bool = True
 ) -> list[Human]:
     """Everybody in a picture: first those whose face is seen, in the order of the faces, then those whose is not.
 
     Args:
         image_bgr: uint8 (H, W, 3).
         faces: of the picture; embeddings are not needed.
-        detector: finds the bodies.
+        detector: finds the bodies; None = there are only the faces.
         tiles: look for small people too; see `ObjectDetector.detect`.
     """
+    if detector is None:
+        return [Human(face, None, face.score) for face in faces]
     return paired(faces, detector.detect(image_bgr, ("person",), tiles), image_bgr.shape)
 
 
@@ -106,4 +109,9 @@ def _is_seen(body: Detection, humans: Sequence[Human], shape: Sequence[int]) -> 
 
 
 def _reckoned(human: Human, shape: Sequence[int]) -> np.ndarray | None:
-    return None if human.face is None else face_to_body_bbox(human.face, tuple(shape))
+    if human.face is None:
+        return None
+    try:
+        return face_to_body_bbox(human.face, tuple(shape))
+    except InputError:  # a face outside the picture
+        return None

@@ -28,6 +28,7 @@ from .humans import find_humans
 from .segmentation import segment_humans
 
 _SAME_PERSON = 0.5  # share of the smaller of two masks in the other from which both are one person
+CERTAIN = 0.5  # a detector's score from which a thing is there for sure
 _MANY = 6  # things in one picture from which each is drawn quickly
 
 
@@ -49,7 +50,7 @@ def every(
     thing: str,
     segmenter: BoxSegmenter,
     face_engine: Callable[[], FaceEngine],
-    detector: Callable[[], ObjectDetector],
+    detector: Callable[[], ObjectDetector | None],
 ) -> Instances:
     """Every instance of a thing in a picture.
 
@@ -58,7 +59,7 @@ def every(
         thing: in English.
         segmenter: an engine that knows words, or parts of people.
         face_engine: gives the engine that finds the faces; called only where faces are needed.
-        detector: gives the engine that finds bodies and things; likewise.
+        detector: gives the engine that finds bodies and things, or None; likewise.
 
     Raises:
         EngineUnavailable: the segmenter knows no words, or not this one.
@@ -74,7 +75,9 @@ def every(
         )
     noun = engines.noun_named(thing)
     if noun is not None and noun != "person" and isinstance(segmenter, ThingSegmenter):
-        return Instances(tuple(things(image_bgr, detector().detect(image_bgr, (noun,)), segmenter)))
+        finder = detector() or engines.object_detector()
+        found = things(image_bgr, finder.detect(image_bgr, (noun,)), segmenter)
+        return Instances(tuple(found), not found or any(thing.score >= CERTAIN for thing in found))
     part = engines.part_named(thing)  # an unknown word is an error, whoever is in the picture
     if part == "person":
         return Instances(tuple(everyone(image_bgr, segmenter, face_engine(), detector())))
@@ -82,14 +85,14 @@ def every(
     humans = find_humans(image_bgr, faces, detector())
     drawn = segment_humans(image_bgr, humans, range(len(faces)), segmenter)
     encoded = segmenter.encode(image_bgr)
-    found = [segmenter.by_part(encoded, drawn[i], face, thing) for i, face in enumerate(faces)]
-    found = [segment for segment in found if segment.area]
+    parts = [segmenter.by_part(encoded, drawn[i], face, thing) for i, face in enumerate(faces)]
+    found = [segment for segment in parts if segment.area]
     sure = [segment for segment in found if segment.score >= segmenter.sure]
     return Instances(tuple(sure or found), bool(sure or not found))
 
 
 def everyone(
-    image_bgr: np.ndarray, segmenter: BoxSegmenter, face_engine: FaceEngine, detector: ObjectDetector
+    image_bgr: np.ndarray, segmenter: BoxSegmenter, face_engine: FaceEngine, detector: ObjectDetector | None
 ) -> list[Segment]:
     """Every person in a picture: those whose face is seen, then bodies that are none of them.
 
@@ -97,7 +100,7 @@ def everyone(
         image_bgr: uint8 (H, W, 3).
         segmenter: draws the people.
         face_engine: finds the faces; nobody is named.
-        detector: finds the bodies.
+        detector: finds the bodies; None = there are only the faces.
     """
     humans = find_humans(image_bgr, face_engine.faces(image_bgr, embed=False), detector)
     drawn = segment_humans(image_bgr, humans, range(len(humans)), segmenter)
@@ -120,6 +123,8 @@ def things(image_bgr: np.ndarray, detections: Sequence[Detection], segmenter: Th
     Returns:
         One segment per detection that has pixels, with the detector's score.
     """
+    if not detections:
+        return []
     boxes = [detection.box for detection in detections]
     drawn = segmenter.by_thing(segmenter.encode(image_bgr), boxes, quick=len(boxes) >= _MANY)
     masks = one_owner([segment.mask for segment in drawn], boxes)

@@ -8,7 +8,7 @@ the person's own mask, of a short list, with how far to believe it; or one of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from ..engines.protocols import BoxSegmenter, ObjectDetector, PartSegmenter, Tex
 from ..errors import EngineUnavailable
 from ..geometry import mask_box, mask_extent, soft_alpha
 from ..types import Face, Segment
-from .instances import things
+from .instances import CERTAIN, things
 
 _AROUND = 0.5  # how far beyond the person's box to look, in its longer side: bags and hats stick out
 _TOUCH = 0.03  # reach within which a thing touches a person, in the longer side of their box
@@ -50,7 +50,7 @@ def thing_of(
     people: Sequence[Segment],
     mine: int,
     face: Face,
-    detector: Callable[[], ObjectDetector],
+    detector: Callable[[], ObjectDetector | None],
 ) -> Possession:
     """The thing of one person.
 
@@ -73,14 +73,16 @@ def thing_of(
     noun = engines.noun_named(thing)
     if noun is not None and noun != "person" and isinstance(segmenter, ThingSegmenter):
         draw = segmenter
-        return _nearby(
-            image_bgr, segmenter.id, people, mine, lambda crop: things(crop, detector().detect(crop, (noun,)), draw)
+        finder = detector() or engines.object_detector()
+        found = _nearby(
+            image_bgr, segmenter.id, people, mine, lambda crop: things(crop, finder.detect(crop, (noun,)), draw)
         )
+        return replace(found, status="not_sure") if found.status == "ok" and found.segment.score < CERTAIN else found
     if isinstance(segmenter, PartSegmenter):
-        found = segmenter.by_part(segmenter.encode(image_bgr), person, face, thing)
-        if not found.area:
-            return Possession("no_thing", found)
-        return Possession("ok" if found.score >= segmenter.sure else "not_sure", found, (found,), (mine,))
+        part = segmenter.by_part(segmenter.encode(image_bgr), person, face, thing)
+        if not part.area:
+            return Possession("no_thing", part)
+        return Possession("ok" if part.score >= segmenter.sure else "not_sure", part, (part,), (mine,))
     raise EngineUnavailable(f"the segmenter {segmenter.id} knows no words; choose --segmenter sam3-hf or embedded")
 
 

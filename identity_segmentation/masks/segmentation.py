@@ -127,7 +127,7 @@ def segment_humans(
     encoded = segmenter.encode(image_bgr)
     segments = segmenter.by_box(encoded, [boxes[i] for i in prompted], [h.face for h in mine], rest)
     for n, (human, segment) in enumerate(zip(mine, segments, strict=True)):
-        if human.face is not None and human.body is not None and segment.score < _WEAK:
+        if segmenter.uses_neighbours and human.face is not None and human.body is not None and segment.score < _WEAK:
             others = [h.face for h in humans if h.face is not None and h is not human]
             again = segmenter.by_box(encoded, [human.body], None, others)[0]
             if again.score > segment.score and _holds(again, human.face):

@@ -67,7 +67,7 @@ class PictureTabs:
             return self._words(image, words, folder)
         if not member:
             raise InputError("choose a member first")
-        result = self.page.asked(threshold, "fine" if fine else "fast").segment_member(image, member)
+        result = self.page.asked(threshold, None if fine else "fast").segment_member(image, member)
         files = self._written(folder, result.annotated, result.overlay, result.cutout, member)
         status = result.status
         return *files, f"{status.message} · {status.engine}"
@@ -195,7 +195,9 @@ def build_segment(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown
                         label=words("prompt"), visible=words_there,
                     )  # fmt: skip
                     phrase = gr.Textbox(label=words("words"), info=words("words_info"), visible=words_there)
-                fine = gr.Checkbox(True, label=words("fine"), info=words("fine_info"), elem_id="segment_fine")
+                fine = gr.Checkbox(
+                    page.pipeline.edges != "fast", label=words("fine"), info=words("fine_info"), elem_id="segment_fine"
+                )
                 go = gr.Button(words("segment"), variant="primary", elem_id="segment_go")
                 example_photos(page, photo)
             with gr.Column():

@@ -25,7 +25,7 @@ import numpy as np
 from ..engines.protocols import FaceEngine, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
-from ..masks.humans import find_humans
+from ..masks.humans import paired
 from ..people.gallery import Gallery
 from ..people.rule import NamingRule
 from ..types import Face, Frame
@@ -211,6 +211,8 @@ def analyse(
             "people": gallery.names, "detector": None if detector is None else detector.id,
         }  # fmt: skip
         lines = [] if fresh else matching_lines(path, header)
+        if lines and lines[0].get("detector") != header["detector"] and not any(li["kind"] == "end" for li in lines):
+            lines = []  # half of it would have no bodies
         if any(line["kind"] == "end" for line in lines):
             return read_analysis(path)
         try:
@@ -307,11 +309,20 @@ def _look_at(frame: Frame, lookers: Lookers, tracker: SimpleTracker, cuts: CutDe
 
 
 def _bodies(image: np.ndarray, points: Sequence[TrackPoint], detector: ObjectDetector) -> list[list]:
-    """[box, track or None] of every body; without tiles, which take two people who overlap for one more."""
+    """[box, track or None] of every body, whosever it may be: they decide what is hidden, so none is left out."""
+    found = detector.detect(image)
     heads = [Face(np.array(point.box), 1.0) for point in points]
-    found = find_humans(image, heads, detector, tiles=False)
-    tracks = [point.track for point in points] + [None] * (len(found) - len(points))
-    return [[_rounded(h.body), t] for h, t in zip(found, tracks, strict=True) if h.body is not None]
+    humans = paired(heads, found, image.shape)
+    track_of = {
+        _rounded_key(human.body): point.track
+        for human, point in zip(humans, points, strict=False)
+        if human.body is not None
+    }
+    return [[_rounded(body.box), track_of.get(_rounded_key(body.box))] for body in found]
+
+
+def _rounded_key(box: np.ndarray) -> tuple[float, ...]:
+    return tuple(_rounded(box))
 
 
 def _rounded(values) -> list[float]:

@@ -30,7 +30,6 @@ _SAMPLES = 48  # pixels a side at which colours are counted
 _TAKEN = 0.35  # IoU with a box that is taken from which a box is no thing of its own
 _BINS = (8, 8, 8)  # of Lab
 _PART, _WEAKER = 0.7, 0.8  # a track this far inside another one, with this share of its score, is a part of that thing
-_SAME = 0.6  # IoU from which two tracks follow one thing
 
 Sighting = tuple[np.ndarray, float]  # box float32 (4,), score 0..1
 
@@ -168,7 +167,7 @@ def _matched(
 
 
 def _without_doubles(tracks: Mapping[Hashable, dict[int, Sighting]]) -> dict[Hashable, dict[int, Sighting]]:
-    """Tracks less those that, most of their time, follow the same thing as a better one, or a part of it."""
+    """Tracks less those that, most of their time, follow a part of a better one."""
     kept: dict[Hashable, dict[int, Sighting]] = {}
     order = sorted(tracks, key=lambda k: -sum(score for _, score in tracks[k].values()))
     for key in order:
@@ -184,9 +183,7 @@ def _doubles(mine: dict[int, Sighting], theirs: dict[int, Sighting]) -> bool:
         return False
     a, b = (np.array([seen[i][0] for i in common], np.float64) for seen in (mine, theirs))
     shared = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None).prod(1)
-    own, other = (a[:, 2:] - a[:, :2]).prod(1), (b[:, 2:] - b[:, :2]).prod(1)
-    if float(np.mean(shared / (own + other - shared))) > _SAME:
-        return True
+    own = (a[:, 2:] - a[:, :2]).prod(1)
     scores = [np.mean([seen[i][1] for i in common]) for seen in (mine, theirs)]
     return float(np.mean(shared / own)) > _PART and bool(scores[0] < _WEAKER * scores[1])
 

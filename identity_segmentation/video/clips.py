@@ -3,7 +3,7 @@
 Every clip is a unit of work: its frames are read once, its objects followed, their crops written, and its record last;
 a killed run does only the unfinished clip again. Ids are stable through a clip, and across consecutive clips by overlap
 of the masks. What finds the objects is the engine: SAM 3 takes any word, with its own video memory; the embedded engine
-takes `person` and `face`, and anything that a box is drawn around.
+takes `face`, the nouns of its detector, and anything that a box is drawn around.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from ..engines.protocols import BoxSegmenter, FaceEngine
+from ..engines import any_detector
+from ..engines.protocols import BoxSegmenter, FaceEngine, ObjectDetector
 from ..errors import InputError, OutputError, VideoError
 from ..files import atomic_write, own_folder, shown_path, source_name, write_json
 from ..geometry import clip_box, decode_rle, encode_rle
@@ -54,6 +55,7 @@ def process_folder(
     segmenter: BoxSegmenter,
     face_engine: FaceEngine | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    detector: Callable[[], ObjectDetector | None] = any_detector,
 ) -> list[VideoOutcome]:
     """Cut every video of a folder (or the one given); see the module.
 
@@ -66,6 +68,7 @@ def process_folder(
         segmenter: draws what is found.
         face_engine: finds people and faces, where the segmenter knows no words.
         progress: called with (video, clips done, clips in all).
+        detector: gives the engine that finds bodies and things, where the segmenter knows no words; or None.
 
     Raises:
         InputError: no videos there.
@@ -76,7 +79,7 @@ def process_folder(
     videos = [folder] if folder.is_file() else sorted(p for p in folder.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise InputError(f"no videos in {folder}; expected files ending in {', '.join(VIDEO_SUFFIXES)}")
-    finder = finder_for(settings, segmenter, face_engine)
+    finder = finder_for(settings, segmenter, face_engine, detector)
     outcomes: list[VideoOutcome] = []
     records: list[dict] = []
     taken: set[str] = set()

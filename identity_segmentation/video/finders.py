@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..engines import known_nouns, noun_named, object_detector
+from ..engines import any_detector, known_nouns, noun_named, object_detector
 from ..engines.protocols import (
     BoxSegmenter,
     FaceEngine,
@@ -126,8 +126,8 @@ class _ByWords(_EveryFrame):
 class _People(_EveryFrame):
     """Everybody, by engines that know no words. A person who was found is one, whatever the mask is worth."""
 
-    def __init__(self, segmenter: BoxSegmenter, face_engine: FaceEngine, detector: ObjectDetector):
-        super().__init__(f"{segmenter.id} {face_engine.id} {detector.id}")
+    def __init__(self, segmenter: BoxSegmenter, face_engine: FaceEngine, detector: ObjectDetector | None):
+        super().__init__(f"{segmenter.id} {face_engine.id} {detector.id if detector else None}")
         self.segmenter, self.face_engine, self.detector = segmenter, face_engine, detector
 
     def segments(self, image: np.ndarray) -> list[Segment]:
@@ -205,6 +205,8 @@ class _Things(Finder):
 
     def _draw(self, image, here, due: list[Hashable], flow: Flow) -> dict[Hashable, np.ndarray]:
         """float32 (h, w) 0..1 at working size, for each thing that is due."""
+        if not due:
+            return {}
         shape = flow.small(image).shape[1::-1]
         boxes = [here[key][0] for key in due]
         segments = self.segmenter.by_thing(self.segmenter.encode(image), boxes, quick=len(here) >= _MANY)
@@ -277,7 +279,7 @@ def finder_for(
     settings: ClipSettings,
     segmenter: BoxSegmenter,
     face_engine: FaceEngine | None,
-    detector: Callable[[], ObjectDetector] = object_detector,
+    detector: Callable[[], ObjectDetector | None] = any_detector,
 ) -> Finder:
     """Who finds what the settings ask for.
 
@@ -285,7 +287,7 @@ def finder_for(
         settings: a word, or boxes.
         segmenter: draws what is found.
         face_engine: finds people and faces, where the segmenter knows no words; None = it cannot.
-        detector: gives the engine that finds bodies and things, likewise; called only where it is needed.
+        detector: gives the engine that finds bodies and things, likewise, or None; called only where it is needed.
 
     Raises:
         EngineUnavailable: the engines do not know the word; the message has what they know.
@@ -303,7 +305,7 @@ def finder_for(
         return _Faces(face_engine, settings.threshold)
     noun = noun_named(thing)
     if noun is not None and isinstance(segmenter, ThingSegmenter):
-        return _Things(detector(), segmenter, noun, settings.frame_step)
+        return _Things(detector() or object_detector(), segmenter, noun, settings.frame_step)
     hint = "it cannot tell them from other people; " if thing in ("person", *KINDS_OF_PEOPLE) else ""
     raise EngineUnavailable(
         f"the segmenter {segmenter.id} cannot look for {thing!r} in videos: {hint}it knows face, "

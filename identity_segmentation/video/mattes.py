@@ -15,14 +15,14 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from ..engines import object_detector
+from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, ObjectDetector, VideoTracker
 from ..errors import Cancelled
 from ..geometry import decode_rle, soft_alpha
 from ..images import shrink_to, unpacked
 from ..masks.possession import thing_of
-from ..masks.segmentation import segment_faces
-from ..types import Face, Frame, Segment
+from ..masks.segmentation import segment_humans
+from ..types import Face, Frame, Human, Segment
 from .analysis import Analysis, Sample
 from .cuts import first_of_shot
 from .flow import Flow, TemporalSmoother, propagate, to_full, to_working
@@ -46,7 +46,7 @@ class Scene:
         segmenter: the engine.
         smoothing: frames of temporal smoothing.
         thing: "" for whole people, or a word for a thing of theirs.
-        detector: gives the engine that finds things by their nouns.
+        detector: gives the engine that finds things by their nouns, or None.
         flow: shared working size.
     """
 
@@ -56,7 +56,7 @@ class Scene:
     segmenter: BoxSegmenter
     smoothing: int
     thing: str = ""
-    detector: Callable[[], ObjectDetector] = object_detector
+    detector: Callable[[], ObjectDetector | None] = any_detector
     flow: Flow = field(default_factory=Flow)
 
     @property
@@ -397,21 +397,29 @@ def segmented(
     """
     seen = [one for one in people_in(scene, sample) if one[3] != "region"]
     faces = [face if factor == 1 else face.scaled(factor) for _, face, *_ in seen]
+    humans = _humans(scene, sample, [track for _, _, track, _ in seen], faces, factor)
     asked = scene.drawn if whom is None else whom
     wanted = [i for i, (who, *_) in enumerate(seen) if who in asked]
     # Whose thing it is can only be said beside everybody.
-    drawn = range(len(seen)) if scene.thing and wanted else wanted
-    found = segment_faces(image, faces, drawn, scene.segmenter)
+    drawn = range(len(humans)) if scene.thing and wanted else wanted
+    found = segment_humans(image, humans, drawn, scene.segmenter)
     result: dict[Who, Segment] = {}
     for i in wanted:
         who, segment = seen[i][0], found[i]
         if scene.thing:
-            people = [found[k] for k in range(len(seen))]
+            people = [found[k] for k in range(len(humans))]
             found_thing = thing_of(image, scene.segmenter, scene.thing, people, i, faces[i], scene.detector)
             segment = found_thing.segment
         if who not in result or segment.area > result[who].area:
             result[who] = segment
     return result
+
+
+def _humans(scene: Scene, sample: Sample, tracks: Sequence[int], faces: Sequence[Face], factor: float) -> list[Human]:
+    """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the bodies of no track."""
+    bodies = {scene.analysis.track_of(t): np.array(b) * factor for b, t in sample.bodies if t is not None}
+    rest = [Human(None, np.array(box) * factor, 0.5) for box, track in sample.bodies if track is None]
+    return [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)] + rest
 
 
 def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
@@ -460,9 +468,13 @@ def heads_at(
     return heads
 
 
-def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes of faces near a frame that are in nobody's track (somebody who stepped in between, say), and of bodies
-    whose face is not seen.
+def strangers_at(
+    scene: Scene, index: int, samples: dict[int, Sample]
+) -> tuple[list[np.ndarray], list[tuple[np.ndarray, int | None]]]:
+    """Boxes of faces near a frame that are in nobody's track (somebody who stepped in between, say), and (box, track or
+    None) of all bodies.
+
+    The samples before and after the frame both count, also where a cut lies between them: rather too much is covered.
 
     Args:
         scene: what is drawn.
@@ -470,12 +482,15 @@ def strangers_at(scene: Scene, index: int, samples: dict[int, Sample]) -> tuple[
         samples: index of a frame -> what was seen in it.
     """
     faces: list[np.ndarray] = []
-    bodies: list[np.ndarray] = []
+    bodies: list[tuple[np.ndarray, int | None]] = []
     near = index - index % scene.sampling
     for at in (near, near + scene.sampling):
         sample = samples.get(at)
-        if sample is not None and not (at > index and sample.cut):
+        if sample is not None:
             owned = {point.face for point in scene.analysis.points(sample, scene.names)}
             faces += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
-            bodies += [np.array(box) for box, track in sample.bodies if track is None]
+            bodies += [
+                (np.array(box), None if track is None else scene.analysis.track_of(track))
+                for box, track in sample.bodies
+            ]
     return faces, bodies

@@ -24,7 +24,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from .. import drawing
-from ..engines.protocols import BoxSegmenter
+from ..engines import any_detector
+from ..engines.protocols import BoxSegmenter, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
 from ..geometry import encode_rle, whole_box
@@ -103,6 +104,7 @@ def render(
     settings: RenderSettings = RenderSettings(),
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
+    detector: Callable[[], ObjectDetector | None] = any_detector,
 ) -> VideoReport:
     """Render a video of the people `wanted` (names); see the module.
 
@@ -119,6 +121,7 @@ def render(
         settings: how to render.
         progress: called with (frames done, frames in all).
         cancel: set it to stop within a frame.
+        detector: gives the engine that finds things by their nouns, or None; called only where it is needed.
 
     Raises:
         InputError: an unknown view, or a format that cannot hold it.
@@ -135,12 +138,12 @@ def render(
             f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
             "--segmenter sam3-hf, or --propagate flow"
         )
-    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings)
+    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector)
     return job.run(progress, cancel)
 
 
 class _Job:
-    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings):
+    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings, detector):
         self.source, self.output, self.analysis, self.names = source, output, analysis, names
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
         self.pictures = output.suffix == ""
@@ -152,7 +155,9 @@ class _Job:
         self.size = (analysis.header["width"], analysis.header["height"])
         if self.crop_path is not None:
             self.size = self.crop_path.size
-        self.scene = Scene(analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing)
+        self.scene = Scene(
+            analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing, detector
+        )
 
     def _drawn_people(self) -> list[str | int]:
         """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
@@ -265,8 +270,11 @@ class _Job:
         if self.crop_path is not None:
             return self.crop_path.cut(image, frame.index)
         if view in ("blur", "blur-others"):
-            strangers, backs = strangers_at(self.scene, frame.index, samples) if view == "blur-others" else ([], [])
-            return self._blurred(image, mattes, heads, strangers, backs)
+            if view == "blur":
+                return self._blurred(image, mattes, heads, [], [])
+            strangers, bodies = strangers_at(self.scene, frame.index, samples)
+            bare = [box for box, who in bodies if who is None or not self._is_covered(who, mattes)]
+            return self._blurred(image, mattes, heads, strangers, bare)
         sightings = [self._sighting(name, mattes.get(name), heads.get(name)) for name in self.wanted]
         sightings = [s for s in sightings if s.segment is not None or s.match is not None]
         if view == "overlay":
@@ -274,6 +282,12 @@ class _Job:
         if view == "annotated":
             return drawing.annotate(image, sightings, self.colour_of)
         return self._cutout(image, mattes)
+
+    def _is_covered(self, track: int, mattes: Mapping[Any, np.ndarray]) -> bool:
+        """Is a track that of somebody who is to be seen, or has its matte?"""
+        name = self.names[track].name if track in self.names else None
+        matte = mattes.get(name if name is not None else track)
+        return name in self.wanted or (matte is not None and bool((matte > 127).any()))
 
     def _sighting(self, name: str, matte, head) -> Sighting:
         segment = None
@@ -306,8 +320,8 @@ class _Job:
         self, image: np.ndarray, mattes: Mapping[Any, np.ndarray], heads: Mapping, strangers: Sequence[np.ndarray],
         backs: Sequence[np.ndarray],
     ) -> np.ndarray:  # fmt: skip
-        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Who is turned
-        away is covered by the box of their body, less the pixels of those who are to be seen."""
+        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Of whom no
+        more is known, the box of the body is covered, less the pixels of those who are to be seen."""
         hide = np.zeros(image.shape[:2], np.uint8)
         keep = np.zeros(image.shape[:2], np.uint8)
         for who, matte in mattes.items():
@@ -353,8 +367,15 @@ class _Job:
             {n: covered / seen if seen else 0.0 for n, (seen, covered) in totals.items()},
             spans_to_review(self.analysis, self.names),
             files,
-            self.analysis.note,
+            self._note(),
         )
+
+    def _note(self) -> str:
+        """What is to be said of the source, and of what this view could not do."""
+        if self.settings.view != "blur-others" or self.analysis.header.get("detector"):
+            return self.analysis.note
+        unseen = "nobody looked for people whose face is not seen, so they are not covered; analyse again with --fresh"
+        return f"{self.analysis.note}; {unseen}" if self.analysis.note else unseen
 
     def _deliver(self, work: Path, starts: list[int], report: VideoReport) -> None:
         if self.settings.masks:
