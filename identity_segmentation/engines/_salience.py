@@ -35,6 +35,7 @@ class Salience:
         options.intra_op_num_threads = threads or min(4, os.cpu_count() or 1)
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in `_sface`
+        options.enable_cpu_mem_arena = False  # the net's activations are large; they need not stay
         path = find_net("edges")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
