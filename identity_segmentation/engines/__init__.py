@@ -50,7 +50,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _detectors: dict[str, ObjectDetector] = {}
-_missing: list[str] = []  # why there is none
+_said: set[str] = set()  # why there is none
 
 # name -> module here (`protocols.EngineModule`). The order is the order `auto` tries them in.
 FACE_ENGINES = {
@@ -97,13 +97,12 @@ def fine_edges() -> EdgeRefiner:
 
 def any_detector(settings: Settings | None = None) -> ObjectDetector | None:
     """The best object detector that can run here, or None; what is missing is said once."""
-    if _missing:
-        return None
     try:
         return object_detector("auto", settings)
     except EngineUnavailable as error:
-        logger.warning("people are found by their faces alone: %s", error)
-        _missing.append(str(error))
+        if str(error) not in _said:
+            logger.warning("people are found by their faces alone: %s", error)
+            _said.add(str(error))
         return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -40,6 +41,11 @@ class Drawn:
     body: np.ndarray
     place: np.ndarray
     head: Head | None = None
+
+    @cached_property
+    def odds(self) -> np.ndarray:
+        """float32 (H, W), log-odds of the body."""
+        return log_odds(self.body)
 
     @classmethod
     def below(cls, head: Head, body: np.ndarray) -> Drawn:
@@ -84,7 +90,7 @@ def claims_on(own: Drawn, others: Sequence[Drawn], bins: np.ndarray) -> list[Cla
     claims = []
     for other in others:
         place = np.clip(own.place - other.place, -_PLACE_MOST, _PLACE_MOST)
-        lead = log_odds(own.body) - log_odds(other.body) + _BY_PLACE * place
+        lead = own.odds - other.odds + _BY_PLACE * place
         mine = (own.body > _CORE) & (place > _CORE_PLACE)
         theirs = (other.body > _CORE) & (place < -_CORE_PLACE)
         if min(np.count_nonzero(mine), np.count_nonzero(theirs)) >= _CORE_LEAST:

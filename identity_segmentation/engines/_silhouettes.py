@@ -78,9 +78,19 @@ class Head:
             across, down: half axes, in face sides.
         """
         canvas = np.zeros(shape, np.uint8)
-        axes = (max(1, int(across * self.side)), max(1, int(down * self.side)))
-        cv2.ellipse(canvas, (int(self.x), int(self.y)), axes, 0, 0, 360, 1, -1)
+        self.fill(canvas, across, down, (1,))
         return canvas > 0
+
+    def fill(self, canvas: np.ndarray, across: float, down: float, colour: tuple[int, ...]) -> None:
+        """Fill an ellipse around the head; see `ellipse`.
+
+        Args:
+            canvas: uint8 (H, W) or (H, W, 3), drawn on.
+            across, down: half axes, in face sides.
+            colour: a value per channel.
+        """
+        axes = (max(1, int(across * self.side)), max(1, int(down * self.side)))
+        cv2.ellipse(canvas, (int(self.x), int(self.y)), axes, 0, 0, 360, colour, -1)
 
     def window(self, shape: tuple[int, ...], across: float, up: float, down: float) -> tuple[int, int, int, int]:
         """Integer xyxy box around the head, reaches in face sides, clipped to the image.

@@ -86,6 +86,7 @@ class View:
     factor: float
     bodies: dict = field(default_factory=dict)
     boxes: dict = field(default_factory=dict)
+    drawn: dict = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -299,7 +300,7 @@ class EmbeddedMasks:
         crowd = self._everybody(view, head.window(shape, *_SEARCH))
         if body is None:
             body, score = np.minimum(crowd, 0.2 + 0.8 * silhouette(shape, head)), _SCORE_NO_POSE
-        others = self._neighbours(view, head, rivals)
+        others = [o for o in self._neighbours(view, head, rivals) if ((o.body > 0.3) & (body > 0.05)).any()]
         claims = claims_on(Drawn.below(head, body), others, view.bins) if others else []
         image = self._without_faces(view, head, rivals)
         hidden = drawn_over(body, claims, head)
@@ -347,12 +348,13 @@ class EmbeddedMasks:
             return view.small
         image, mine = view.small.copy(), head.ellipse(view.shape, 0.6, 0.8)
         for rival in rivals:
-            image[rival.ellipse(view.shape, 0.6, 0.8) & ~mine] = 127
+            rival.fill(image, 0.6, 0.8, (127, 127, 127))
+        image[mine] = view.small[mine]
         return image
 
     def _neighbours(self, view: View, head: Head, rivals: list[Head]) -> list[Drawn]:
-        """Neighbours whose own body could reach ours. Without a confirmed pose a neighbour is no
-        evidence: it may be a false face."""
+        """Neighbours whose own body could reach ours. Without a confirmed pose a neighbour is no evidence: it may be a
+        false face."""
         found = []
         for rival in rivals:
             across, down = abs(rival.x - head.x), rival.y - head.y
@@ -360,7 +362,9 @@ class EmbeddedMasks:
                 continue
             other = self._body(view, rival, [h for h in (head, *rivals) if h is not rival])
             if other is not None:
-                found.append(Drawn.below(rival, other))
+                if rival not in view.drawn:
+                    view.drawn[rival] = Drawn.below(rival, other)
+                found.append(view.drawn[rival])
         return found
 
     def _look_closer(self, view: View, first: np.ndarray, image: np.ndarray, head: Head, beside: bool) -> np.ndarray:
