@@ -64,6 +64,12 @@ def test_a_face_in_front_of_somebody_elses_belly_is_not_on_that_body():
     assert humans[0].body is None and len(humans) == 2
 
 
+def test_a_face_beside_a_body_is_not_on_it():
+    """Somebody's back, and at its side the face of the one who is looked at."""
+    humans = paired([face(430, 100)], bodies((200, 40, 450, 470)), SHAPE)
+    assert humans[0].body is None and humans[1].face is None
+
+
 def test_two_heads_that_fit_one_body_alike_stay_without_it():
     humans = paired([face(270, 85), face(330, 85)], bodies((220, 40, 380, 470)), SHAPE)
     assert [h.body for h in humans] == [None, None]  # and nobody is made up out of the box either
