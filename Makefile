@@ -21,6 +21,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/masks.py
 	$(BIN)/python benchmarks/photo.py
 	$(BIN)/python benchmarks/overlaps.py
+	$(BIN)/python benchmarks/humans.py
 	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/possession.py
 	$(BIN)/python benchmarks/things.py

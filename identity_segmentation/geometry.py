@@ -125,6 +125,20 @@ def grown_box(box: BoxLike, by: float, shape: Sequence[int]) -> tuple[int, int, 
     )  # fmt: skip
 
 
+def box_mask(shape: Sequence[int], box: BoxLike, by: float = 0.0) -> np.ndarray:
+    """bool (H, W): the pixels of a box, grown by so many pixels.
+
+    Args:
+        shape: (H, W) or (H, W, 3) of the image.
+        box: xyxy pixels.
+        by: pixels.
+    """
+    mask = np.zeros(tuple(shape[:2]), bool)
+    x0, y0, x1, y1 = grown_box(box, by, shape)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Least-squares rotation, uniform scale and shift taking `source` (N, 2) to `target` (N, 2).
 

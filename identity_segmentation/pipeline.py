@@ -18,19 +18,19 @@ from . import drawing, engines
 from .engines.protocols import BoxSegmenter, EdgeRefiner, FaceEngine, ObjectDetector
 from .errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
 from .files import check_writable
-from .geometry import face_to_body_bbox, grown_box, mask_box, united
+from .geometry import box_mask, face_to_body_bbox, mask_box, united
 from .images import read_image
 from .masks.humans import find_humans
 from .masks.instances import every
 from .masks.possession import thing_of
-from .masks.segmentation import segment_by_box, segment_humans, segment_matches
+from .masks.segmentation import segment_by_box, segment_humans, segment_matches, sightings_of
 from .people.enrolment import add_photos, build_embeddings_db
 from .people.gallery import Gallery, Person, open_gallery
 from .people.matching import identify
 from .people.rule import NamingRule
 from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
-from .types import Face, Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
+from .types import Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video.analysis import Analysis, analyse
 from .video.box_following import follow_box
 from .video.files import format_for
@@ -193,12 +193,12 @@ class IdentityAwareSegmentation:
         """Every face, named or not; see `matching.identify`."""
         return identify(as_image(image_bgr), self.face_engine, self.gallery, self.threshold, self.margin)
 
-    def humans(self, image_bgr: np.ndarray, faces: Sequence[Face]) -> list[Human]:
-        """Everybody in a picture: those with these faces, in order, then those of whom only a body is seen.
+    def humans(self, image_bgr: np.ndarray, matches: Sequence[Match]) -> list[Human]:
+        """Everybody in a picture: those of the matches, in order, then those of whom only a body is seen.
 
         Where the detector is left to "auto" and none can run, there are only the faces.
         """
-        return find_humans(image_bgr, faces, self.detector_or_none())
+        return find_humans(image_bgr, [match.face for match in matches], self.detector_or_none())
 
     def detector_or_none(self) -> ObjectDetector | None:
         """The detector; None where it is left to "auto" and none can run."""
@@ -210,13 +210,7 @@ class IdentityAwareSegmentation:
         A body without a face has no match: nobody names a back.
         """
         matches = self.identify(image_bgr)
-        humans = self.humans_of(image_bgr, matches)
-        named = [Sighting(m, None, None, "face", h.body) for m, h in zip(matches, humans, strict=False)]
-        return (*named, *(Sighting(None, None, None, "body", human.body) for human in humans[len(matches) :]))
-
-    def humans_of(self, image_bgr: np.ndarray, matches: Sequence[Match]) -> list[Human]:
-        """`humans` for the faces of matches."""
-        return self.humans(image_bgr, [match.face for match in matches])
+        return tuple(sightings_of(matches, self.humans(image_bgr, matches), {}))
 
     def look(self, image_bgr: np.ndarray, names: Sequence[str] | None = None, single: bool = True) -> Look:
         """Identify everyone and draw the masks of `names` (display names; None = everyone with a name).
@@ -227,7 +221,7 @@ class IdentityAwareSegmentation:
             single: one picture is asked for, not a folder of them: there is time for fine edges.
         """
         matches = self.identify(image_bgr)
-        humans = self.humans_of(image_bgr, matches)
+        humans = self.humans(image_bgr, matches)
         sightings = segment_matches(image_bgr, matches, self.segmenter, names, humans)
         return Look(image_bgr, tuple(self._with_edges(image_bgr, sightings, single)))
 
@@ -293,7 +287,7 @@ class IdentityAwareSegmentation:
         asked = self if similarity_threshold is None else self._with_threshold(similarity_threshold)
         matches = asked.identify(image_bgr)
         mine = next((i for i, m in enumerate(matches) if m.name == person.name), None)
-        humans = self.humans_of(image_bgr, matches) if mine is not None else []
+        humans = self.humans(image_bgr, matches) if mine is not None else []
         drawn = segment_humans(image_bgr, humans, range(len(humans)), self.segmenter)
         sightings = tuple(Sighting(m, drawn.get(i), None, "face") for i, m in enumerate(matches))
         status = asked.status_of(Look(image_bgr, sightings), person.name)
@@ -549,8 +543,7 @@ def _of_others(shape: Sequence[int], sightings: Sequence[Sighting], mine: Sighti
         if body is None and other.match is not None:
             body = face_to_body_bbox(other.match.face, tuple(shape))
         if body is not None:
-            x0, y0, x1, y1 = grown_box(body, 0, shape)
-            taken[y0:y1, x0:x1] = True
+            taken |= box_mask(shape, body)
     return taken
 
 

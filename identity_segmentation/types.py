@@ -158,6 +158,11 @@ class Human:
     body: np.ndarray | None
     score: float
 
+    @classmethod
+    def by_face(cls, face: Face) -> Human:
+        """Somebody of whom only the face is known."""
+        return cls(face, None, face.score)
+
     def __post_init__(self):
         if self.face is None and self.body is None:
             raise InputError("expected a face, a body, or both, got neither")

@@ -11,8 +11,7 @@ import os
 import cv2
 import numpy as np
 
-from ..errors import EngineUnavailable
-from .nets import FETCH_COMMAND, find_net
+from .nets import find_net, onnx_session
 
 _SIZE = 320
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of ImageNet, as the net was trained
@@ -29,20 +28,8 @@ class Salience:
     """
 
     def __init__(self, threads: int | None = None):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or min(4, os.cpu_count() or 1)
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in `_sface`
-        options.enable_cpu_mem_arena = False  # the net's activations are large; they need not stay
-        path = find_net("edges")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many kinds for a damaged file
-            raise EngineUnavailable(
-                f"{path} cannot be loaded ({type(error).__name__}); delete it and fetch it again with: {FETCH_COMMAND}"
-            ) from error
+        # The net's activations are large; they need not stay.
+        self._session = onnx_session(find_net("edges"), threads or min(4, os.cpu_count() or 1), arena=False)
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
 
     def __call__(self, image_bgr: np.ndarray) -> np.ndarray:

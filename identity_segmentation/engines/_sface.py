@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineUnavailable
-from .nets import FETCH_COMMAND, find_net
+from .nets import find_net, onnx_session
 
 CHIP, DIM = 112, 128
 # Where the eyes, the nose tip and the mouth's corners lie in a chip: the template of ArcFace (Deng et al., 2019;
@@ -36,22 +35,8 @@ class Descriptor:
     """
 
     def __init__(self, threads: int):
-        import onnxruntime
-
         self.path = find_net("sface")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Threads that wait by spinning take the cores from whoever reads the next picture (60 photos: 3.9, else 3.2 s).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            model = rewritten(self.path.read_bytes())
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnx and onnxruntime raise many kinds for a damaged file
-            raise EngineUnavailable(
-                f"{self.path} cannot be loaded ({type(error).__name__}: {str(error)[:200]}); delete it and fetch it "
-                f"again with: {FETCH_COMMAND}"
-            ) from error
+        self._session = onnx_session(self.path, threads, rewritten)
 
     def __call__(self, chips_rgb: np.ndarray) -> np.ndarray:
         """Describe aligned faces.

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..geometry import (
     box_iou,
+    box_mask,
     clip_box,
     component_with,
     drop_specks,
@@ -447,7 +448,7 @@ class EmbeddedMasks:
         probability = sigmoid(odds + box_odds(shape, box))
         if not (probability > 0.5).any():
             return probability.astype(np.float32), 0.0
-        part = component_with(probability > 0.5, _in_box(shape, box))
+        part = component_with(probability > 0.5, box_mask(shape, box))
         return (probability * cv2.dilate(part.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(np.float32), score
 
     def _opinions(self, view: View, box: np.ndarray) -> tuple[np.ndarray | None, list[np.ndarray]]:
@@ -462,7 +463,7 @@ class EmbeddedMasks:
             ours = [] if drawn is None else [drawn]
             window = grown_box(box, 0.25 * float(box[3] - box[1]), view.shape)
             bodies = [p for _, p in self._poses(view.small, window)]
-            fit = [mask_iou(p > 0.5, _in_box(view.shape, box)) for p in bodies]
+            fit = [mask_iou(p > 0.5, box_mask(view.shape, box)) for p in bodies]
             if bodies and max(fit) >= _BOX_FIT:
                 ours.append(bodies.pop(int(np.argmax(fit))))
             weights = [_fit_weight(p, box) for p in ours]
@@ -580,14 +581,6 @@ def _matte(probability: np.ndarray, inside: np.ndarray, soft: float) -> np.ndarr
 def _covers(probability: np.ndarray, area: np.ndarray) -> bool:
     """Does a probability map hold most of a bool area? An empty area (off the picture) is not held."""
     return bool(area.any() and (probability[area] > 0.5).mean() > 0.5)
-
-
-def _in_box(shape: tuple[int, int], box: np.ndarray) -> np.ndarray:
-    """bool (H, W): inside a box."""
-    inside = np.zeros(shape, bool)
-    x0, y0, x1, y1 = grown_box(box, 0, shape)
-    inside[y0:y1, x0:x1] = True
-    return inside
 
 
 def _fit_weight(probability: np.ndarray, box: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 EfficientDet-Lite0 (Tan et al., "EfficientDet: Scalable and Efficient Object Detection", CVPR 2020; trained on COCO by
 Google for TensorFlow Lite, Apache-2.0) sees 320 x 320 pixels: small things are looked for again in two overlapping
-tiles. Figures: docs/figures.md, printed by benchmarks/objects.py.
+tiles. Figures: docs/figures.md, printed by benchmarks/masks.py and benchmarks/things.py.
 """
 
 from __future__ import annotations

@@ -29,20 +29,17 @@ _CUT_OFF = 4.0  # width in sides of the face up to which a body at the border ma
 _NARROWEST, _WIDEST = 0.8, 9.0  # width of a body in sides of its face
 
 
-def find_humans(
-    image_bgr: np.ndarray, faces: Sequence[Face], detector: ObjectDetector | None, tiles: bool = True
-) -> list[Human]:
+def find_humans(image_bgr: np.ndarray, faces: Sequence[Face], detector: ObjectDetector | None) -> list[Human]:
     """Everybody in a picture: first those whose face is seen, in the order of the faces, then those whose is not.
 
     Args:
         image_bgr: uint8 (H, W, 3).
         faces: of the picture; embeddings are not needed.
         detector: finds the bodies; None = there are only the faces.
-        tiles: look for small people too; see `ObjectDetector.detect`.
     """
     if detector is None:
-        return [Human(face, None, face.score) for face in faces]
-    return paired(faces, detector.detect(image_bgr, ("person",), tiles), image_bgr.shape)
+        return [Human.by_face(face) for face in faces]
+    return paired(faces, detector.detect(image_bgr), image_bgr.shape)
 
 
 def paired(faces: Sequence[Face], bodies: Sequence[Detection], shape: Sequence[int]) -> list[Human]:
@@ -66,7 +63,7 @@ def paired(faces: Sequence[Face], bodies: Sequence[Detection], shape: Sequence[i
             if cost[i, k] < _MOST and _is_clear(cost, int(i), int(k)):
                 body_of[int(i)] = int(k)
     humans = [
-        Human(face, bodies[body_of[i]].box, bodies[body_of[i]].score) if i in body_of else Human(face, None, face.score)
+        Human(face, bodies[body_of[i]].box, bodies[body_of[i]].score) if i in body_of else Human.by_face(face)
         for i, face in enumerate(faces)
     ]
     without = [i for i in range(len(faces)) if i not in body_of]

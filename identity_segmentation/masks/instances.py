@@ -29,7 +29,7 @@ from .segmentation import segment_humans
 
 _SAME_PERSON = 0.5  # share of the smaller of two masks in the other from which both are one person
 CERTAIN = 0.5  # a detector's score from which a thing is there for sure
-_MANY = 6  # things in one picture from which each is drawn quickly
+MANY = 6  # things in one picture from which each is drawn quickly
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def every(
             f"the embedded engine cannot tell a {thing} from other people; ask for 'person', or use SAM 3: "
             "--segmenter sam3-hf"
         )
-    noun = engines.noun_named(thing)
-    if noun is not None and noun != "person" and isinstance(segmenter, ThingSegmenter):
+    noun = noun_of(thing)
+    if noun is not None and isinstance(segmenter, ThingSegmenter):
         finder = detector() or engines.object_detector()
         found = things(image_bgr, finder.detect(image_bgr, (noun,)), segmenter)
         return Instances(tuple(found), not found or any(thing.score >= CERTAIN for thing in found))
@@ -89,6 +89,12 @@ def every(
     found = [segment for segment in parts if segment.area]
     sure = [segment for segment in found if segment.score >= segmenter.sure]
     return Instances(tuple(sure or found), bool(sure or not found))
+
+
+def noun_of(thing: str) -> str | None:
+    """The detector's noun for a thing that is no person, or None."""
+    noun = engines.noun_named(thing)
+    return None if noun == "person" else noun
 
 
 def everyone(
@@ -126,7 +132,7 @@ def things(image_bgr: np.ndarray, detections: Sequence[Detection], segmenter: Th
     if not detections:
         return []
     boxes = [detection.box for detection in detections]
-    drawn = segmenter.by_thing(segmenter.encode(image_bgr), boxes, quick=len(boxes) >= _MANY)
+    drawn = segmenter.by_thing(segmenter.encode(image_bgr), boxes, quick=len(boxes) >= MANY)
     masks = one_owner([segment.mask for segment in drawn], boxes)
     found = []
     for detection, segment, mask in zip(detections, drawn, masks, strict=True):

@@ -18,7 +18,7 @@ from ..engines.protocols import BoxSegmenter, ObjectDetector, PartSegmenter, Tex
 from ..errors import EngineUnavailable
 from ..geometry import mask_box, mask_extent, soft_alpha
 from ..types import Face, Segment
-from .instances import CERTAIN, things
+from .instances import CERTAIN, noun_of, things
 
 _AROUND = 0.5  # how far beyond the person's box to look, in its longer side: bags and hats stick out
 _TOUCH = 0.03  # reach within which a thing touches a person, in the longer side of their box
@@ -70,8 +70,8 @@ def thing_of(
     if isinstance(segmenter, TextSegmenter):
         words = segmenter
         return _nearby(image_bgr, segmenter.id, people, mine, lambda crop: words.by_text(words.encode(crop), thing))
-    noun = engines.noun_named(thing)
-    if noun is not None and noun != "person" and isinstance(segmenter, ThingSegmenter):
+    noun = noun_of(thing)
+    if noun is not None and isinstance(segmenter, ThingSegmenter):
         draw = segmenter
         finder = detector() or engines.object_detector()
         found = _nearby(

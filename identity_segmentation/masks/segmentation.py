@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -67,11 +67,22 @@ def segment_matches(
     Returns:
         One sighting per match, in order, then one per human without a face; those not asked for have no segment.
     """
-    everybody = list(humans) if humans is not None else [Human(m.face, None, m.face.score) for m in matches]
+    everybody = list(humans) if humans is not None else [Human.by_face(m.face) for m in matches]
     wanted = [i for i, m in enumerate(matches) if m.name and (names is None or m.name in names)]
     drawn = segment_humans(image_bgr, everybody, wanted, segmenter, **body_scales)
-    sightings = [Sighting(m, drawn.get(i), None, "face", everybody[i].body) for i, m in enumerate(matches)]
-    return sightings + [Sighting(None, None, None, "body", human.body) for human in everybody[len(matches) :]]
+    return sightings_of(matches, everybody, drawn)
+
+
+def sightings_of(matches: Sequence[Match], humans: Sequence[Human], drawn: Mapping[int, Segment]) -> list[Sighting]:
+    """One sighting per match, in order, then one per human without a face: nobody names a back.
+
+    Args:
+        matches: of a picture.
+        humans: everybody in it, those of the matches first, in order.
+        drawn: index of a human -> their segment, of those who were drawn.
+    """
+    named = [Sighting(m, drawn.get(i), None, "face", humans[i].body) for i, m in enumerate(matches)]
+    return named + [Sighting(None, None, None, "body", human.body) for human in humans[len(matches) :]]
 
 
 def segment_faces(
@@ -90,7 +101,7 @@ def segment_faces(
         segmenter: the engine; one encode, one prompt per person.
         body_scales: passed on to `face_to_body_bbox`.
     """
-    humans = [Human(face, None, face.score) for face in faces]
+    humans = [Human.by_face(face) for face in faces]
     return segment_humans(image_bgr, humans, wanted, segmenter, **body_scales)
 
 

@@ -23,8 +23,8 @@ from ..engines.protocols import (
     WordTracker,
 )
 from ..errors import EngineUnavailable
-from ..geometry import grown_box, mask_box, mask_iou, suppress_duplicates
-from ..masks.instances import everyone, one_owner
+from ..geometry import box_mask, mask_box, mask_iou, suppress_duplicates
+from ..masks.instances import MANY, everyone, one_owner
 from ..phrases import KINDS_OF_PEOPLE, parse_phrase
 from ..types import Segment
 from .box_tracks import BoxTracks
@@ -39,7 +39,6 @@ _ONE_THING = 0.45  # IoU from which two boxes of one picture are one thing's
 _REDRAWN = 3  # frames from one drawing of a mask to the next
 _STILL_ITSELF = 0.5  # IoU with the mask carried here from which a new drawing is averaged with it
 _BESIDE = 0.08  # of the box's longer side: how far beyond it the thing may reach
-_MANY = 6  # things in one picture from which each is drawn quickly
 _SAME = 0.2  # IoU of two masks in neighbouring sampled frames from which they are one object
 _LOST = 5  # sampled frames that an object outlives unseen
 Seen = dict[int, tuple[np.ndarray, np.ndarray, float]]
@@ -209,7 +208,7 @@ class _Things(Finder):
             return {}
         shape = flow.small(image).shape[1::-1]
         boxes = [here[key][0] for key in due]
-        segments = self.segmenter.by_thing(self.segmenter.encode(image), boxes, quick=len(here) >= _MANY)
+        segments = self.segmenter.by_thing(self.segmenter.encode(image), boxes, quick=len(here) >= MANY)
         return {
             key: cv2.resize(s.mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
             for key, s in zip(due, segments, strict=True)
@@ -226,10 +225,7 @@ class _Things(Finder):
 def _within(flow: Flow, share: np.ndarray, box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """bool (H, W): a share at working size as a mask, not far beyond its box."""
     full = cv2.resize(share, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0.5
-    x0, y0, x1, y1 = grown_box(box, _BESIDE * float(max(box[2:] - box[:2])) + 2, shape)
-    near = np.zeros(full.shape, bool)
-    near[y0:y1, x0:x1] = True
-    return full & near
+    return full & box_mask(shape, box, _BESIDE * float(max(box[2:] - box[:2])) + 2)
 
 
 class _Boxes(Finder):
