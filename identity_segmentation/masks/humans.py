@@ -17,8 +17,8 @@ from ..errors import InputError
 from ..geometry import box_iou, face_to_body_bbox
 from ..types import Detection, Face, Human
 
-# From the body's top to the face's, in sides of the face: median 0.56, nine in ten between 0.22 and 1.08; from the
-# body's middle to the face's, in widths of the body: nine in ten within 0.3 (99 people of public pictures and clips).
+# From the body's top to the face's, in sides of the face: median 0.56, nine in ten between 0.21 and 1.01; from the
+# body's middle to the face's, in widths of the body: nine in ten within 0.31 (95 people; benchmarks/humans.py).
 _HAIR = 0.55
 _TOP_SPREAD, _MIDDLE_SPREAD = 0.6, 0.28  # where the cost is 1
 _ASIDE = 0.33  # widths from the body's middle from which a face is somebody else's, who stands beside
