@@ -19,6 +19,7 @@ from .protocols import (
     EdgeRefiner,
     EngineModule,
     FaceEngine,
+    HeadFinder,
     ObjectDetector,
     PartSegmenter,
     TextSegmenter,
@@ -30,6 +31,7 @@ __all__ = [
     "EdgeRefiner",
     "FACE_ENGINES",
     "FaceEngine",
+    "HeadFinder",
     "OBJECT_DETECTORS",
     "ObjectDetector",
     "PartSegmenter",
@@ -40,6 +42,8 @@ __all__ = [
     "face_engine",
     "findings",
     "fine_edges",
+    "head_finder",
+    "head_finder_or_none",
     "known_nouns",
     "noun_named",
     "object_detector",
@@ -95,6 +99,20 @@ def fine_edges() -> EdgeRefiner:
     return import_module(".embedded_edges", __name__).FineEdges()
 
 
+@cache
+def head_finder() -> HeadFinder:
+    """What finds heads on bodies, one for the process; `EngineUnavailable` where its net is not here."""
+    return import_module(".embedded_heads", __name__).BodyHeads()
+
+
+def head_finder_or_none() -> HeadFinder | None:
+    """What finds heads on bodies, or None where its net is not here: heads are then reckoned from the bodies."""
+    try:
+        return head_finder()
+    except EngineUnavailable:
+        return None
+
+
 def any_detector(settings: Settings | None = None) -> ObjectDetector | None:
     """The best object detector that can run here, or None; what is missing is said once."""
     try:
@@ -136,6 +154,7 @@ def findings(settings: Settings) -> Iterator[tuple[str, str, str]]:
         ("embedded masks", lambda: segmenter("embedded", settings)),
         ("embedded objects", lambda: object_detector("embedded", settings)),
         ("fine edges", fine_edges),
+        ("heads on bodies", head_finder),
     )
     for label, make in embedded:
         try:

@@ -336,6 +336,25 @@ class EdgeRefiner(Protocol):
         ...
 
 
+class HeadFinder(Protocol):
+    """Says where the head is on a body whose face no detector sees."""
+
+    id: str
+
+    def head(self, image_bgr: np.ndarray, body: np.ndarray) -> np.ndarray | None:
+        """The head's box, float32 xyxy in pixels, of the size that a face detector gives it; None where it cannot say.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            body: float (4,), xyxy in pixels.
+        """
+        ...
+
+    def describe(self) -> str:
+        """One line: model, and the device it truly runs on."""
+        ...
+
+
 class EngineModule(Protocol):
     """The module of an engine, as the registry uses it."""
 
