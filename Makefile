@@ -27,7 +27,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/things.py
 	$(BIN)/python benchmarks/clips.py
 	$(BIN)/python benchmarks/few_shot.py
-	$(BIN)/python benchmarks/video.py --parts identity masks speed
+	$(BIN)/python benchmarks/cuts.py
+	$(BIN)/python benchmarks/video.py --parts identity assignment looking masks speed
 
 setup: $(VENV)/.ready
 
