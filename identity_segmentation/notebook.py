@@ -126,7 +126,7 @@ def show_timeline(
     names = found.names(NamingRule.of_engine(face_analyzer, embeddings_db, threshold, tracks=True))
     figure, axis = plt.subplots(figsize=(10, 0.5 + 0.3 * len(names)))
     for row, track in enumerate(sorted(names)):
-        times = [s.time_s for s in found.samples if any(p.track == track for p in found.points(s, names))]
+        times = [s.time_s for s in found.samples if any(p.track == track for p in s.tracks)]
         named = names[track].name
         colour = embeddings_db.find(named).colour if named == member_name else "#999999"
         axis.plot(times, [row] * len(times), "s", color=colour, markersize=4)

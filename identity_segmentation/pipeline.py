@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import drawing, engines
+from .engines import head_finder_or_none
 from .engines.protocols import BoxSegmenter, EdgeRefiner, FaceEngine, ObjectDetector
 from .errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
 from .files import check_writable
@@ -31,9 +32,11 @@ from .people.rule import NamingRule
 from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
 from .types import Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
-from .video.analysis import Analysis, analyse
+from .video import store
+from .video.analysing import Lookers, analyse
+from .video.analysis import Analysis, check_sampling, gallery_key
 from .video.box_following import follow_box
-from .video.files import format_for
+from .video.files import VideoReader, format_for
 from .video.naming import TrackName
 from .video.render import RenderSettings, VideoReport, render
 
@@ -439,24 +442,71 @@ class IdentityAwareSegmentation:
                 raise InputError(f"a phrase for a video names a person ('Wonyoung's shirt') and no box; got {phrase!r}")
             target_member, settings = meant.person, replace(settings, thing=meant.thing or "")
         step = progress or (lambda stage, done, total: None)
-        path = output.with_name(f"{output.name}.analysis.jsonl")
-        looking: dict[str, Any] = {
-            "sampling": frame_sampling, "fresh": fresh, "cancel": cancel,
-            "progress": lambda done, total: step("analyse", done, total),
-        }  # fmt: skip
+        folder = store.folder_beside(output, self.settings.analyses)
+
+        def looked(done: int, total: int) -> None:
+            step("analyse", done, total)
+
         colour_of: Callable[[str], tuple[int, int, int]] = self.colour_of if box is None else _label_colour
         if box is None:
             wanted = self._people(target_member, everyone_but)
             check_writable(output.parent)
-            found = analyse(source, self.face_engine, self.gallery, path, **looking, detector=self.detector_or_none())
+            found = self.analyse_video(source, frame_sampling, folder, fresh=fresh, progress=looked, cancel=cancel)
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)
-            found = follow_box(source, box, at, wanted[0], self.segmenter, path, **looking)
-        return render(
+            path = store.analysis_path(folder, source, sampling=frame_sampling, box=list(box), at=at, label=wanted[0])
+            found = follow_box(
+                source, box, at, wanted[0], self.segmenter, path, frame_sampling, fresh, looked, cancel
+            )  # fmt: skip
+        report = render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
         )  # fmt: skip
+        store.remember(folder, output, found.path)
+        return replace(report, remarks=(found.remark,) if found.remark else ())
+
+    def analyse_video(
+        self,
+        source: str | os.PathLike,
+        frame_sampling: int = 5,
+        folder: str | os.PathLike | None = None,
+        *,
+        fresh: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Analysis:
+        """Who is where and when in a video: looked at once, known again by the video's content, and shared by every
+        output. See `analysing.analyse`.
+
+        Args:
+            source: the video.
+            frame_sampling: every n-th frame is looked at; 1 = all.
+            folder: of analyses; None = the settings', or `.analyses` in the folder of outputs.
+            fresh: throw away an earlier analysis, corrections by hand included.
+            progress: called with (frames done, frames in all or 0).
+            cancel: set it to stop; what was seen is kept.
+
+        Raises:
+            InputError, VideoError, OutputError: see there; `errors.Cancelled` if cancelled.
+        """
+        check_sampling(frame_sampling)
+        engine, detector = self.face_engine, self.detector_or_none()
+        if folder is None:
+            folder = store.folder_beside(Path(self.settings.output) / "x", self.settings.analyses)
+        if not Path(source).is_file():
+            VideoReader(source)  # says what is wrong with it
+        path = store.analysis_path(
+            Path(folder), source, sampling=frame_sampling, engine=engine.id, model=engine.model_hash,
+            detector=None if detector is None else detector.id,
+        )  # fmt: skip
+        lookers = Lookers(engine, self.gallery, detector, None if detector is None else head_finder_or_none())
+        return analyse(source, lookers, path, frame_sampling, fresh, progress, cancel)
+
+    def find_analysis(self, named: str | os.PathLike) -> Path:
+        """The analysis file that somebody means by an output, by a video, or by its own path; see `store.find`."""
+        beside = store.folder_beside(Path(self.settings.output) / "x")
+        return store.find(named, self.settings.analyses, beside)
 
     def _people(self, asked: str | Sequence[str], left_out: Sequence[str]) -> list[str]:
         """Display names of the people asked for, less those left out."""
@@ -472,6 +522,11 @@ class IdentityAwareSegmentation:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
         if "seed" in found.header:  # no face was looked at
             return found.names(NamingRule.plain(len(found.people), 1.0))
+        if found.header["gallery"] != gallery_key(self.gallery):
+            raise InputError(
+                f"{found.path}: the gallery has changed since this video was analysed; bring it up to date with: idseg "
+                f"analyse {found.header['source']} (corrections by hand are carried over)"
+            )
         return found.names(
             NamingRule.of_engine(self.face_engine, self.gallery, self.threshold, self.margin, tracks=True)
         )

@@ -22,6 +22,7 @@ class Settings:
         dataset: folder of reference photos, one folder per person.
         gallery: folder the built gallery is kept in.
         output: folder results are written to.
+        analyses: folder that videos' analyses are kept in; empty = `.analyses`, beside each output.
         face_engine: "auto", "insightface", "embedded".
         segmenter: "auto", "sam3", "sam3-hf", "embedded".
         detector: "auto", "embedded": finds bodies without a face, and things by their nouns.
@@ -43,6 +44,7 @@ class Settings:
     dataset: str = "Dataset"
     gallery: str = "gallery"
     output: str = "outputs"
+    analyses: str = ""
     face_engine: str = "auto"
     segmenter: str = "auto"
     detector: str = "auto"

@@ -55,6 +55,11 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(norm, 1e-12)
 
 
+# Distance of the nose from the middle of the eyes, in eye distances, of a head turned by 60 degrees: the tip of a nose
+# stands half an eye distance before the eyes (0.5 * tan 60 degrees).
+_ASIDE_TURNED = 0.87
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face in one image.
@@ -95,6 +100,19 @@ class Face:
     def centre(self) -> tuple[float, float]:
         """(x, y) of the box's centre, in pixels."""
         return float((self.box[0] + self.box[2]) / 2), float((self.box[1] + self.box[3]) / 2)
+
+    @property
+    def facing(self) -> float:
+        """How squarely it looks at the camera, 0..1: 1 straight, 0 turned by some 60 degrees; 1 without landmarks.
+
+        The nose leaves the middle of the eyes as a head turns, and the eyes come together.
+        """
+        if self.landmarks is None:
+            return 1.0
+        left, right, nose = (np.asarray(point, np.float64) for point in self.landmarks[:3])
+        across = right - left
+        aside = abs(float((nose - (left + right) / 2) @ across)) / max(float(across @ across), 1e-9)
+        return float(np.clip(1 - aside / _ASIDE_TURNED, 0, 1))
 
     def scaled(self, factor: float) -> Face:
         """The same face in a picture scaled by `factor`."""

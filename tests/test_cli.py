@@ -295,8 +295,8 @@ def test_a_video_its_tracks_and_a_correction(idseg, group, tmp_path):
         (("video", "photos/text.jpg", "out.mp4"), "is a text file"),
         (("video", "photos/stage.jpg", "out.avi"), "expected an output named .mp4"),
         (("video", "photos/stage.jpg", "out.mp4", "--aspect", "wide"), "expected --aspect as W:H"),
-        (("tracks", "nothing.mp4"), "give OUT here"),
-        (("rename", "nothing.mp4"), "expected --track N NAME, or --merge N M"),
+        (("tracks", "nothing.mp4"), "idseg video VIDEO OUT (and give OUT here)"),
+        (("rename", "nothing.mp4"), "expected --track N NAME, --merge N M"),
         (("rename", "nothing.mp4", "--track", "3"), "expected a NAME"),
     ],
 )

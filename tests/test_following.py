@@ -156,7 +156,7 @@ def test_what_has_gone_is_not_invented(pipeline, tmp_path):
     assert [span["why"] for span in report.review] == ["lost from here on, within its shot"]
 
 
-def test_the_same_box_again_needs_no_second_analysis_and_another_is_refused(pipeline, tmp_path):
+def test_the_same_box_again_needs_no_second_analysis_and_another_has_its_own(pipeline, tmp_path):
     clip = make_video(tmp_path / "clip.mp4", [ball(ground(1), *place(i)) for i in range(12)])
     out = tmp_path / "out.mp4"
     stages: list[str] = []
@@ -167,10 +167,12 @@ def test_the_same_box_again_needs_no_second_analysis_and_another_is_refused(pipe
         clip, out, "ball", view="cutout", box=box_at(0), progress=lambda stage, *_: stages.append(stage)
     )
     assert set(stages) == {"render"}
-    with pytest.raises(InputError, match=r"was made with the box .*--fresh"):
-        pipeline.process_video(clip, out, "ball", box=box_at(0, grow=5))
-    pipeline.process_video(clip, out, "ball", box=box_at(0, grow=5), fresh=True)
-    assert read_analysis(f"{out}.analysis.jsonl").header["seed"]["box"] == box_at(0, grow=5)
+    stages.clear()
+    other = pipeline.process_video(
+        clip, out, "ball", box=box_at(0, grow=5), progress=lambda stage, *_: stages.append(stage)
+    )
+    assert set(stages) == {"analyse", "render"}
+    assert read_analysis(other.files["analysis"]).header["seed"]["box"] == box_at(0, grow=5)
 
 
 @pytest.mark.parametrize(

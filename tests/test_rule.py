@@ -16,7 +16,7 @@ from identity_segmentation.people.matching import name_faces as match_faces_by
 from identity_segmentation.people.measure import measure
 from identity_segmentation.people.rule import SINGLE, NamingRule
 from identity_segmentation.types import Face, unit
-from identity_segmentation.video.analysis import Analysis, FaceRecord, Sample
+from identity_segmentation.video.analysis import Analysis, FaceRecord, Sample, TrackletRecord
 from identity_segmentation.video.naming import Evidence, name_tracks
 from identity_segmentation.video.tracking import TrackPoint
 
@@ -29,7 +29,7 @@ def test_a_tie_in_a_small_gallery_is_nobodys_in_a_picture_and_in_a_video():
     (match,) = match_faces([face(between)], gallery, 0.6)
     assert match.similarity == pytest.approx(0.836) and match.margin == pytest.approx(0, abs=1e-6)
     row = gallery.similarity(between[None])[0]
-    track = name_tracks({1: [Evidence(1.0, row)] * 5}, [[1]], gallery.names, rule)[1]
+    track = name_tracks({1: Evidence(row, 5, 5.0)}, set(), gallery.names, rule)[1]
     assert (match.name, track.name) == (None, None)
     assert (track.similarity, track.margin) == pytest.approx((match.similarity, match.margin))
 
@@ -45,7 +45,7 @@ def test_a_picture_and_a_video_of_one_face_say_the_same(margin):
             one = face(common + 1.2 * rng.normal(size=16))
             (match,) = match_faces([one], gallery, 0.55, margin)
             row = gallery.similarity(one.embedding[None])[0]
-            assert name_tracks({1: [Evidence(1.0, row)]}, [[1]], gallery.names, rule)[1].name == match.name
+            assert name_tracks({1: Evidence(row, 1, 1.0)}, set(), gallery.names, rule)[1].name == match.name
 
 
 def test_the_rule_is_the_engines_where_nothing_else_is_asked_for():
@@ -169,11 +169,15 @@ def test_the_notebooks_timeline_obeys_the_threshold_it_is_given(monkeypatch, tmp
     from identity_segmentation.video import analysis
 
     gallery = people(Ada=np.eye(8)[0], Bo=np.eye(8)[1])
-    record = FaceRecord((10, 10, 34, 34), 0.9, None, np.array([0.8, 0.1], np.float32))
+    record = FaceRecord((10, 10, 34, 34), 0.9, None)
     samples = tuple(
         Sample(i, i / 25, False, (record,), (TrackPoint(1, (10, 10, 34, 34), "face", 0),)) for i in range(0, 20, 5)
     )
-    found = Analysis(tmp_path, {"people": gallery.names, "sampling": 5}, samples, {}, {}, 20, "")
+    evidence = Evidence(np.array([0.8, 0.1]), 4, 4.0)
+    found = Analysis(
+        tmp_path, {"people": gallery.names, "sampling": 5}, samples, {}, 20, "",
+        tracklets={1: TrackletRecord(1, 0, evidence)},
+    )  # fmt: skip
     monkeypatch.setattr(analysis, "read_analysis", lambda path: found)
     monkeypatch.setattr(notebook, "read_analysis", lambda path: found)
     colours = []
@@ -225,7 +229,7 @@ def test_a_small_face_is_named_in_a_picture_where_it_is_in_a_video():
     small = Face([0, 0, 30, 30], 0.9, np.asarray(at(0.55, 0, 2), np.float32))
     row = gallery.similarity(small.embedding[None])[0]
     (match,) = match_faces_by([small], gallery, rule)
-    track = name_tracks({1: [Evidence(1.0, row, 30.0)]}, [[1]], gallery.names, rule)[1]
+    track = name_tracks({1: Evidence(row, 1, 1.0, 30.0)}, set(), gallery.names, rule)[1]
     assert match.name == track.name == "Ada"
 
 

@@ -241,7 +241,7 @@ def test_who_is_turned_away_is_hidden_when_the_others_are(tmp_path, backs):
     looked = FakeBodies((30, 40, 90, 200), *backs)
     for label, detector in (("looked for", looked), ("not looked for", FakeBodies())):
         pipeline = IdentityAwareSegmentation(faces, FakeMasks(), gallery, detector=detector)
-        output = tmp_path / f"{label}.mp4"
+        output = tmp_path / label / "out.mp4"
         report = pipeline.process_video(tmp_path / "in.mp4", output, "Ada", view="blur-others")
         assert report.note == ""
         with VideoReader(output) as reader:

@@ -164,7 +164,7 @@ def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size
     from identity_segmentation.video.naming import TrackName
 
     header = {"sampling": sampling, "width": size[0], "height": size[1], "people": ["Ada", "Bo"], "fps": [25, 1]}
-    analysis = Analysis(Path("none"), header, tuple(samples), {}, {}, frames, "")
+    analysis = Analysis(Path("none"), header, tuple(samples), {}, frames, "")
     names = {1: TrackName(1, "Ada", 0.7, 0.5, "Bo", "Ada", 5), 2: TrackName(2, "Bo", 0.7, 0.5, "Ada", "Bo", 5)}
     return Scene(analysis, names, drawn, segmenter, smoothing)
 
@@ -249,8 +249,8 @@ def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
 def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
     from identity_segmentation.video.mattes import heads_at, people_in, strangers_at
 
-    face = FaceRecord(head_at(100), 0.9, None, np.array([0.05, 0.05], np.float32))
-    samples = {0: sample(0, [TrackPoint(1, head_at(100), "face", 0, 0.6)], [face])}
+    face = FaceRecord(head_at(100), 0.9, None)
+    samples = {0: sample(0, [], [face])}
     scene = scene_of(samples.values(), ["Ada"], MasksThroughCompression())
     assert people_in(scene, samples[0]) == [] and heads_at(scene, 0, samples) == {}
     faces, bodies = strangers_at(scene, 2, samples)

@@ -191,7 +191,7 @@ def test_a_video_comes_with_files_a_timeline_and_a_correction(page, example):
     assert any("left" in text for *_, text in told) and video == files[0]
     from identity_segmentation.video.analysis import read_analysis
 
-    names = page.pipeline.track_names(read_analysis(f"{video}.analysis.jsonl"))
+    names = page.pipeline.track_names(read_analysis(page.pipeline.find_analysis(video)))
     track = next(t for t, n in names.items() if n.name == "Leo")
     again = videos.corrected("s", asked, track, "-", lambda *step: None)
     assert "Leo 0.0 s" in again[4] and videos.jobs == {}

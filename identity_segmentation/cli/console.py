@@ -108,7 +108,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "gallery", "face_engine", "segmenter", "threshold", "margin", "insightface_models", "insightface_pack",
         "sam3_model", "sam3_checkpoint", "device", "dtype",
     )  # fmt: skip
-    own = {"edges": getattr(arguments, "edges", None)}  # of some verbs only
+    own = {name: getattr(arguments, name, None) for name in ("edges", "analyses")}  # of some verbs only
     return Settings.from_env(**{name: getattr(arguments, name) for name in names}, **own)
 
 

@@ -1,9 +1,11 @@
-"""`idseg video`, `tracks` and `rename`: a person over a whole video, and corrections by hand."""
+"""`idseg video`, `analyse`, `tracks`, `rename` and `cast`: people over a whole video, and corrections by hand."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,29 +45,57 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
     verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")
 
-    verb = verbs.add("tracks", _tracks, "who was followed through a video, and which spans are unsure")
-    verb.add_argument("video", metavar="OUT", help="the output of `idseg video`")
-    verb.add_argument("--thumbnails", metavar="SOURCE", help="the source video: write one picture per track beside OUT")
+    _keeps_analyses(verb)
+
+    verb = verbs.add("analyse", _analyse, "look at a video once: who is where and when; outputs are rendered from that")
+    verb.add_argument("source", metavar="VIDEO")
+    verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
+    verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
     verb.add_argument("--json", action="store_true")
-    verb = verbs.add("rename", _rename, "correct by hand who a track is; the next render obeys")
-    verb.add_argument("video", metavar="OUT", help="the output of `idseg video`")
+    _keeps_analyses(verb)
+    verb = verbs.add("tracks", _tracks, "who was followed through a video, and what is worth a look first")
+    _takes_analysis(verb)
+    verb.add_argument(
+        "--thumbnails", metavar="SOURCE", help="the source video: write a filmstrip of each track's head beside OUT"
+    )
+    verb.add_argument("--review", action="store_true", help="only what is worth a look, the most doubtful first")
+    verb.add_argument("--json", action="store_true")
+    verb = verbs.add("rename", _rename, "correct by hand who is who; the next render of every output obeys")
+    _takes_analysis(verb)
     verb.add_argument("name", nargs="?", metavar="NAME", help="a name, or: unknown")
     verb.add_argument("--track", type=int, metavar="N")
     verb.add_argument("--merge", type=int, nargs=2, metavar=("N", "M"), help="tracks N and M are one person")
+    verb.add_argument("--split", type=int, metavar="N", help="track N is somebody else from --at on")
+    verb.add_argument(
+        "--box", nargs=4, type=float, metavar=("X0", "Y0", "X1", "Y1"),
+        help="the head in this box, --at this time, is NAME's: somebody who was missed, or has a wrong name",
+    )  # fmt: skip
+    verb.add_argument("--at", type=float, metavar="SECONDS", help="when")
+    verb.add_argument("--undo", action="store_true", help="take the last correction back")
+    verb = verbs.add("cast", _cast, "the unknown people of a video, grouped, each to be enrolled with one command")
+    _takes_analysis(verb)
+    verb.add_argument("--source", metavar="VIDEO", help="the video, where an output or an analysis is named")
+    verb.add_argument("--filmstrips", action="store_true", help="write a picture of each one's heads over time")
+    verb.add_argument("--enrol", type=int, metavar="N", help="put person N on file, from their clearest faces")
+    verb.add_argument("--name", metavar="NAME", help="what to call them")
+    verb.add_argument("--photos", metavar="DIR", help="where the faces are kept that they are enrolled from")
+    verb.add_argument("--json", action="store_true")
 
 
-def _video(arguments: argparse.Namespace) -> int:
+def _keeps_analyses(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--analyses", metavar="DIR", help="folder of analyses (default: .analyses, beside the output)")
+
+
+def _takes_analysis(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("video", metavar="OUT", help="an output of `idseg video`, or the video that was analysed")
+    _keeps_analyses(verb)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per stage."""
     from tqdm import tqdm
 
-    from ..video.render import RenderSettings
-
-    pipeline = pipeline_of(arguments)
-    try:
-        wide, tall = (int(v) for v in arguments.aspect.split(":"))
-        if not (0 < wide <= 100 and 0 < tall <= 100):
-            raise ValueError
-    except ValueError:
-        raise InputError(f"expected --aspect as W:H (9:16), got {arguments.aspect!r}") from None
     bars: dict[str, tqdm] = {}
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -76,6 +106,23 @@ def _video(arguments: argparse.Namespace) -> int:
         bars[stage].update(done - bars[stage].n)
 
     try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def _video(arguments: argparse.Namespace) -> int:
+    from ..video.render import RenderSettings
+
+    pipeline = pipeline_of(arguments)
+    try:
+        wide, tall = (int(v) for v in arguments.aspect.split(":"))
+        if not (0 < wide <= 100 and 0 < tall <= 100):
+            raise ValueError
+    except ValueError:
+        raise InputError(f"expected --aspect as W:H (9:16), got {arguments.aspect!r}") from None
+    with _bars() as progress:
         report = pipeline.process_video(
             arguments.source, arguments.output, arguments.member or "all", arguments.sampling,
             RenderSettings(
@@ -85,9 +132,6 @@ def _video(arguments: argparse.Namespace) -> int:
             everyone_but=arguments.everyone_but, box=arguments.box, at=arguments.at, phrase=arguments.phrase,
             fresh=arguments.fresh, progress=progress,
         )  # fmt: skip
-    finally:
-        for bar in bars.values():
-            bar.close()
     if arguments.json:
         print_json(asdict(report))
     else:
@@ -96,47 +140,61 @@ def _video(arguments: argparse.Namespace) -> int:
             print(f"  {name}: {seconds:.1f} s on screen, {report.coverage[name]:.0%} of it with a mask")
         for span in report.review:
             print(f"  look at track {span['track']}, {span['from']:.1f}-{span['to']:.1f} s: {span['why']}")
-    if report.note:
-        say(report.note)
+    for remark in (*report.remarks, report.note):
+        if remark:
+            say(remark)
     if not any(report.on_screen.values()):
         say("none of the people asked for was seen")
         return 3
     return 4 if report.note else 0
 
 
-def _analysis_path(video: str) -> Path:
-    path = Path(video)
-    return path if path.name.endswith(".analysis.jsonl") else path.with_name(f"{path.name}.analysis.jsonl")
+def _analyse(arguments: argparse.Namespace) -> int:
+    from ..video.review import listed
+
+    pipeline = pipeline_of(arguments)
+    with _bars() as progress:
+        found = pipeline.analyse_video(
+            arguments.source, arguments.sampling, fresh=arguments.fresh,
+            progress=lambda done, total: progress("analyse", done, total),
+        )  # fmt: skip
+    names = pipeline.track_names(found)
+    rows = listed(found, names)
+    named = sorted({row["name"] for row in rows if row["name"]})
+    if arguments.json:
+        print_json(
+            {"analysis": str(found.path), "frames": found.frames, "shots": len(found.shots), "tracks": len(rows),
+             "people": named, "to_review": sum(row["look_at"] is not None for row in rows)}
+        )  # fmt: skip
+    else:
+        print(f"{found.path}: {found.frames} frames, {len(found.shots)} shot(s), {len(rows)} track(s)")
+        print(f"  seen: {', '.join(named) or 'nobody on file'}")
+    for remark in (found.remark, found.note):
+        if remark:
+            say(remark)
+    return 4 if found.note else 0
 
 
 def _tracks(arguments: argparse.Namespace) -> int:
     from ..video.analysis import read_analysis
-    from ..video.render import spans_to_review, track_thumbnails
+    from ..video.review import filmstrips, listed
 
     pipeline = pipeline_of(arguments)
-    found = read_analysis(_analysis_path(arguments.video))
-    names = pipeline.track_names(found)
-    rows: list[dict[str, Any]] = []
-    unsure = {span["track"]: span["why"] for span in spans_to_review(found, names)}
-    for track, named in sorted(names.items()):
-        times = [s.time_s for s in found.samples if any(found.track_of(p.track) == track for p in s.tracks)]
-        if times:
-            rows.append(
-                {"track": track, "name": named.name, "from": times[0], "to": times[-1], "faces": named.faces,
-                 "similarity": round(named.similarity, 4), "margin": round(named.margin, 4), "nearest": named.nearest,
-                 "runner_up": named.runner_up, "by_hand": named.by_hand, "review": unsure.get(track)}
-            )  # fmt: skip
+    found = read_analysis(pipeline.find_analysis(arguments.video))
+    rows = listed(found, pipeline.track_names(found))
+    if arguments.review:
+        rows = sorted((row for row in rows if row["look_at"]), key=lambda row: row["look_at"])
     if arguments.thumbnails:
-        folder = _analysis_path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
-        for row, path in zip(
-            rows, track_thumbnails(found, arguments.thumbnails, folder, [r["track"] for r in rows]), strict=True
-        ):
-            row["thumbnail"] = str(path)
+        folder = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
+        groups = {f"track_{row['track']}": [row["track"]] for row in rows}
+        strips = filmstrips(found, arguments.thumbnails, folder, groups)
+        for row in rows:
+            row["thumbnail"] = str(strips[f"track_{row['track']}"])
     if arguments.json:
         print_json(rows)
         return 0
     for row in rows:
-        who = (row["name"] or "unknown") + (" (by hand)" if row["by_hand"] else "")
+        who = (row["name"] or "unknown") + (f" (by {row['by']})" if row["by"] in ("hand", "alike", "clothes") else "")
         evidence = f"{row['similarity']:.2f} to {row['nearest']}, margin {row['margin']:+.2f}" if row["nearest"] else ""
         print(f"track {row['track']:>3}  {row['from']:7.1f}-{row['to']:.1f} s  {who}  {evidence}  {row['faces']} faces")
         if row["review"]:
@@ -145,20 +203,81 @@ def _tracks(arguments: argparse.Namespace) -> int:
 
 
 def _rename(arguments: argparse.Namespace) -> int:
-    from ..video.analysis import correct, merge
+    from ..video.corrections import correct, merge, point_at, split, undo
 
-    path = _analysis_path(arguments.video)
+    asked = [arguments.track is not None, bool(arguments.merge), arguments.split is not None, bool(arguments.box)]
+    if sum(asked) + arguments.undo == 0:
+        raise InputError("expected --track N NAME, --merge N M, --split N --at S, --box X0 Y0 X1 Y1 --at S, or --undo")
+    if (arguments.split is not None or arguments.box) and arguments.at is None:
+        raise InputError("expected --at SECONDS with --split and with --box")
+    if (arguments.track is not None or arguments.box) and not arguments.name:
+        raise InputError("expected a NAME (or: unknown) with --track and --box")
+    if arguments.box and arguments.name == "unknown":
+        raise InputError("expected the NAME of somebody on file with --box")
+    pipeline = pipeline_of(arguments)
+    path = pipeline.find_analysis(arguments.video)
+    if arguments.undo:
+        print(f"taken back: {undo(path)}")
     if arguments.merge:
         into, track = arguments.merge
         merge(path, track, into)
         print(f"track {track} joins track {into}")
-    if arguments.track is not None:
-        if not arguments.name:
-            raise InputError("expected a NAME (or: unknown) with --track")
-        name = None if arguments.name == "unknown" else pipeline_of(arguments).gallery.find(arguments.name).name
-        correct(path, arguments.track, name)
-        print(f"track {arguments.track} is {name or 'unknown'}")
-    if not arguments.merge and arguments.track is None:
-        raise InputError("expected --track N NAME, or --merge N M")
+    track = arguments.track
+    if arguments.split is not None:
+        new = split(path, arguments.split, arguments.at)
+        print(f"track {arguments.split} is track {new} from {arguments.at:.2f} s on")
+        track = new if track is None and arguments.name else track
+    if arguments.box or track is not None:
+        name = None if arguments.name == "unknown" else pipeline.gallery.find(arguments.name).name
+        if arguments.box and name is not None:
+            print(f"track {point_at(path, arguments.box, arguments.at, name)} is {name}")
+        else:
+            correct(path, track, name)
+            print(f"track {track} is {name or 'unknown'}")
     say("run the same `idseg video` command again to render it")
+    return 0
+
+
+def _cast(arguments: argparse.Namespace) -> int:
+    from ..files import safe_filename
+    from ..types import USED_VERDICTS
+    from ..video.analysis import read_analysis
+    from ..video.cast import cast, write_photos
+    from ..video.review import filmstrips
+
+    pipeline = pipeline_of(arguments)
+    found = read_analysis(pipeline.find_analysis(arguments.video))
+    people = cast(found, pipeline.track_names(found))
+    source = arguments.source or arguments.video
+    if arguments.enrol is not None:
+        if not arguments.name:
+            raise InputError("expected --name NAME with --enrol: what to call them")
+        chosen = next((one for one in people if one.number == arguments.enrol), None)
+        if chosen is None:
+            raise InputError(f"there is no person {arguments.enrol}; expected 1 to {len(people)}")
+        beside = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
+        folder = Path(arguments.photos) if arguments.photos else beside / safe_filename(arguments.name)
+        photos = write_photos(found, source, chosen.tracks, folder)
+        verdicts = pipeline.add_person(arguments.name, photos)
+        used = sum(verdict.verdict in USED_VERDICTS for verdict in verdicts)
+        print(f"{arguments.name} is on file, from {used} of {len(photos)} faces of this video (in {folder})")
+        say("run the same `idseg video` command again: the video is analysed anew with them")
+        return 0
+    rows: list[dict[str, Any]] = [asdict(one) for one in people]
+    if arguments.filmstrips:
+        folder = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
+        groups = {f"person_{one.number}": one.tracks for one in people}
+        strips = filmstrips(found, source, folder, groups)
+        for row in rows:
+            row["filmstrip"] = str(strips[f"person_{row['number']}"])
+    if arguments.json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        near = f", nearest on file is {row['nearest']} ({row['similarity']:.2f})" if row["nearest"] else ""
+        tracks = ", ".join(map(str, row["tracks"]))
+        seen = f"{row['seconds']:.1f} s on screen, {row['faces']} clear faces"
+        print(f"person {row['number']}: {seen}{near}; tracks {tracks}")
+    if not rows:
+        say("nobody unknown is seen clearly in this video")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,8 @@ import gradio as gr
 from .. import drawing
 from ..errors import InputError
 from ..images import write_image
-from ..video.analysis import correct, read_analysis
+from ..video.analysis import read_analysis
+from ..video.corrections import correct
 from ..video.render import VIEWS
 from .page import ENGINE, EXAMPLES, PRIVATE, PROGRESS, Page, People, Words, minutes, safely, shown_image
 
@@ -90,7 +90,6 @@ class VideoTab:
             for name, suffix in (("alpha_webm", ".webm"), ("alpha_mov", ".mov")):
                 if name in asked["formats"]:
                     other = output.with_suffix(suffix)
-                    shutil.copyfile(report.files["analysis"], f"{other}.analysis.jsonl")
                     self.page.pipeline.process_video(asked["source"], other, asked["members"], view="cutout", **common)
                     files.append(str(other))
         finally:
@@ -129,11 +128,8 @@ class VideoTab:
             raise InputError("process a video first")
         if not name:
             raise InputError("choose who the track is, or -")
-        for suffix in ("", ".webm", ".mov"):
-            path = Path(asked["output"])
-            path = Path(f"{path.with_suffix(suffix) if suffix else path}.analysis.jsonl")
-            if path.exists():
-                correct(path, int(track or 0), None if name == "-" else name)
+        path = self.page.pipeline.find_analysis(asked["output"])
+        correct(path, int(track or 0), None if name == "-" else name)
         return self.render(session, asked, progress)
 
 
@@ -142,7 +138,7 @@ def _rows_of_timeline(found, names, colour_of):
     step = found.header["sampling"] / float(found.fps)
     spans: dict[str, list[list[float]]] = {}
     for sample in found.samples:
-        for point in found.points(sample, names):
+        for point in sample.tracks:
             name = names[point.track].name if point.track in names else None
             runs = spans.setdefault(name or f"? {point.track}", [])
             if runs and sample.time_s - runs[-1][1] < 1.5 * step:

@@ -1,49 +1,41 @@
-"""A video -> who is where and when, in a plain file beside the output. (Notebook section 7.)
+"""Who is where and when in a video, as a plain file says it. (Notebook section 7.)
 
-The file is JSON lines: a header (source, engine, gallery, sampling), one line per sampled frame (faces with their
-similarities, tracks, bodies), an end line, and corrections made by hand. It is enough to render from, to resume from,
-and to edit; nothing in it is an embedding.
+The file is JSON lines: a header (source, engine, gallery, sampling), a line per shot, per sampled frame and per
+tracklet, an end line, and corrections made by hand. It is enough to render from, and to edit; nothing in it is an
+embedding: of every tracklet it has the similarity of its pooled face to the people on file and to other tracklets.
+`analysing` makes it, `corrections` adds to it, `store` says where it lies.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import numpy as np
 
-from ..engines.protocols import FaceEngine, ObjectDetector
-from ..errors import Cancelled, InputError, OutputError
+from ..errors import InputError
 from ..files import atomic_write
-from ..masks.humans import paired
 from ..people.gallery import Gallery
 from ..people.rule import NamingRule
-from ..types import Face, Frame
-from .cuts import CutDetector
-from .files import VideoInfo, VideoReader, prefetched
-from .naming import Evidence, TrackName, corrected, face_weight, name_tracks
-from .tracking import SimpleTracker, TrackPoint
+from ..types import Face
+from .files import VideoInfo
+from .linking import Linkable, linked
+from .naming import Evidence, TrackName, corrected, name_tracks
+from .shots import Shot
+from .tracking import Box, TrackPoint
 
-logger = logging.getLogger(__name__)
-
-VERSION = 1
-# A face with less than this share of its track's similarity, over clothes less alike than this, is not the track's.
-_CONTRADICTS, _CLOTHES_SURE = 0.4, 0.85
-_STATE_EVERY = 8  # samples between stored tracker states: what a kill costs at most
-
-
-Lookers = tuple[FaceEngine, Gallery, ObjectDetector | None]  # who finds faces, who knows them, who finds bodies
-Box = tuple[float, float, float, float]  # xyxy pixels, plain numbers as JSON has them
+VERSION = 2
+BY_HAND = ("name", "merge", "split", "point", "undo")  # kinds of lines that a person added
+_TRULY_SEEN = ("face", "body", "hand")  # evidence that counts for "on screen together"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +46,11 @@ class FaceRecord:
         box: xyxy pixels.
         score: detection confidence, 0..1.
         landmarks: five (x, y) in pixels, or None; see `types.Face`.
-        similar: float32 (P,), similarity to each of `Analysis.people`.
     """
 
     box: Box
     score: float
     landmarks: tuple[tuple[float, float], ...] | None
-    similar: np.ndarray
 
     def face(self) -> Face:
         """The face as a value the engines take."""
@@ -77,9 +67,9 @@ class Sample:
         time_s: seconds.
         cut: a new shot begins between the last sample and this one.
         faces: every face that was found.
-        tracks: every track that was seen.
-        bodies: (xyxy box, the track whose body it is, or None: somebody whose face is not seen) of every body that was
-            found; empty where nobody looked for bodies.
+        tracks: every tracklet that was seen.
+        bodies: (xyxy box, the tracklet whose body it is, or None) of every body that was found; empty where nobody
+            looked for bodies.
     """
 
     index: int
@@ -90,21 +80,104 @@ class Sample:
     bodies: tuple[tuple[Box, int | None], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class TrackletRecord:
+    """What is known of a tracklet, as the analysis file keeps it.
+
+    Attributes:
+        track: its number.
+        shot: index of its shot.
+        evidence: what its faces say; None where none was seen.
+        clear: how many of its faces look at the camera.
+        clothes: float (bins,), mean colours of its torso, or None.
+        dressed: samples that these are of.
+        pieces: (first frame, last frame, clear faces, evidence) of some faces in a row, for splitting by hand.
+    """
+
+    track: int
+    shot: int
+    evidence: Evidence | None = None
+    clear: int = 0
+    clothes: np.ndarray | None = None
+    dressed: int = 0
+    pieces: tuple[tuple[int, int, int, Evidence], ...] = ()
+
+    def parted(self, frame: int, number: int) -> tuple[TrackletRecord, TrackletRecord]:
+        """What it is before a frame, and what it is from there on, under another number. What the clothes are worth is
+        not known of either."""
+        before = [piece for piece in self.pieces if (piece[0] + piece[1]) / 2 < frame]
+        after = [piece for piece in self.pieces if (piece[0] + piece[1]) / 2 >= frame]
+        first, second = (
+            replace(
+                self, evidence=_pooled([piece[3] for piece in part], self._gain()), clothes=None, dressed=0,
+                clear=sum(piece[2] for piece in part), pieces=tuple(part),
+            )
+            for part in (before, after)
+        )  # fmt: skip
+        return first, replace(second, track=number)
+
+    def joined(self, other: TrackletRecord) -> TrackletRecord:
+        """What it and another one are together.
+
+        Args:
+            other: joins it.
+        """
+        seen = [found for found in (self.evidence, other.evidence) if found is not None]
+        return replace(
+            self, evidence=_pooled(seen), clear=self.clear + other.clear, pieces=(*self.pieces, *other.pieces)
+        )
+
+    def _gain(self) -> float:
+        """By how much its faces, pooled, are more similar to whoever they are most similar to than its pieces are in
+        the mean: turned and blurred views cancel out."""
+        mean = _pooled([piece[3] for piece in self.pieces])
+        if self.evidence is None or mean is None or not len(mean.similar):
+            return 1.0
+        best = int(np.argmax(self.evidence.similar))
+        return float(np.clip(self.evidence.similar[best] / max(float(mean.similar[best]), 1e-3), 1.0, 1.5))
+
+
+def _pooled(seen: Sequence[Evidence], gain: float = 1.0) -> Evidence | None:
+    """Several pieces of evidence as one: similarities by weight, times a gain."""
+    if not seen:
+        return None
+    weights = np.array([max(one.weight, 1e-6) for one in seen])
+    similar = np.average(np.stack([one.similar for one in seen]), axis=0, weights=weights) * gain
+    side = float(np.median(np.repeat([one.side for one in seen], [one.faces for one in seen])))
+    return Evidence(np.minimum(similar, 1.0), sum(one.faces for one in seen), float(weights.sum()), side)
+
+
 @dataclass(frozen=True)
 class Analysis:
-    """A finished analysis, read back from its file.
+    """A finished analysis, read back from its file, with what was said by hand.
 
-    `regions` holds the masks of followed regions (not heads): track -> frame -> COCO RLE at a working size.
+    Attributes:
+        path, header: the file, and its first line.
+        samples: of the video, in order; tracklets under the numbers that splits and merges by hand gave them.
+        by_hand: track -> the name that a person gave it; None = nobody on file.
+        frames, note: frames read, and what was wrong with the source.
+        regions: masks of followed regions (not heads): track -> frame -> COCO RLE at a working size.
+        shots: in order; the first begins at frame 0.
+        places: index of a shot -> number of its place: shots from one camera are one place.
+        tracklets: track -> what is known of it.
+        alike: (lower track, higher track) -> cosine of their pooled clear faces.
+        corrections: lines by hand that hold, in order.
+        remark: what is to be said of how it came about; empty = nothing.
     """
 
     path: Path
     header: dict
     samples: tuple[Sample, ...]
-    by_hand: dict[int, str | None]
-    merged: dict[int, int]
-    frames: int
-    note: str
+    by_hand: dict[int, str | None] = field(default_factory=dict)
+    frames: int = 0
+    note: str = ""
     regions: dict[int, dict[int, dict]] = field(default_factory=dict)
+    shots: tuple[Shot, ...] = ()
+    places: tuple[int, ...] = ()
+    tracklets: dict[int, TrackletRecord] = field(default_factory=dict)
+    alike: dict[tuple[int, int], float] = field(default_factory=dict)
+    corrections: tuple[dict, ...] = ()
+    remark: str = ""
 
     @property
     def people(self) -> list[str]:
@@ -114,47 +187,45 @@ class Analysis:
     def fps(self) -> Fraction:
         return Fraction(*self.header["fps"])
 
-    def track_of(self, track: int) -> int:
-        """The track it was merged into by hand, or itself."""
-        while track in self.merged:
-            track = self.merged[track]
-        return track
+    @cached_property
+    def tracks(self) -> list[int]:
+        """The numbers of all tracklets, in order."""
+        return sorted({point.track for sample in self.samples for point in sample.tracks})
 
-    def points(self, sample: Sample, names: dict[int, TrackName]) -> list[TrackPoint]:
-        """A sample's track points under their merged numbers, less those that contradict their track's name.
+    @cached_property
+    def together(self) -> set[tuple[int, int]]:
+        """Pairs of tracklets, the lower number first, that are truly seen in one sample."""
+        pairs: set[tuple[int, int]] = set()
+        for sample in self.samples:
+            seen = sorted({point.track for point in sample.tracks if point.evidence in _TRULY_SEEN})
+            pairs.update(combinations(seen, 2))
+        return pairs
 
-        A face that is far less like the person than the rest of the track, over clothes that are not quite theirs
-        either, is somebody who stepped in between: it is nobody's point.
-        """
-        kept = []
-        for point in sample.tracks:
-            track = self.track_of(point.track)
-            named = names.get(track)
-            if point.face is not None and named is not None and named.name in self.people and not named.by_hand:
-                similarity = float(sample.faces[point.face].similar[self.people.index(named.name)])
-                if similarity < _CONTRADICTS * named.similarity and point.clothes < _CLOTHES_SURE:
-                    continue
-            kept.append(replace(point, track=track))
-        return kept
+    def seen(self, track: int) -> list[tuple[Sample, TrackPoint]]:
+        """Every sample in which a tracklet is, with its point."""
+        return [(sample, point) for sample in self.samples for point in sample.tracks if point.track == track]
 
     def names(self, rule: NamingRule) -> dict[int, TrackName]:
-        """Names of all tracks: evidence of every face, one-to-one over what is on screen together, corrections last."""
-        evidence: dict[int, list[Evidence]] = {}
-        together = set()
-        for sample in self.samples:
-            seen = set()
-            for point in sample.tracks:
-                track = self.track_of(point.track)
-                seen.add(track)
-                rows = evidence.setdefault(track, [])
-                if point.face is not None:
-                    record = sample.faces[point.face]
-                    face = record.face()
-                    rows.append(Evidence(face_weight(face), record.similar, face.side))
-            together.add(frozenset(seen))
-        evidence = {t: rows for t, rows in evidence.items() if rows}
-        names = name_tracks(evidence, sorted(map(sorted, together)), self.people, rule)
-        return corrected(names, {self.track_of(t): n for t, n in self.by_hand.items()})
+        """Names of all tracklets: pooled faces, one-to-one over what is on screen together; what people said; links.
+
+        Args:
+            rule: when a name is given.
+        """
+        evidence = {t: known.evidence for t, known in self.tracklets.items() if known.evidence is not None}
+        names = corrected(name_tracks(evidence, self.together, self.people, rule), self.by_hand)
+        levels = self.header.get("levels")
+        if not levels:
+            return names
+        worn = {t: known.clothes for t, known in self.tracklets.items() if known.clothes is not None}
+        known = Linkable(
+            {t: known.clear for t, known in self.tracklets.items() if known.evidence is not None}, self.alike, worn,
+            {t: self.tracklets[t].dressed for t in worn},
+            {t: self.places[known.shot] for t, known in self.tracklets.items()},
+        )  # fmt: skip
+        return linked(names, evidence, known, self.together, self.people, levels["same"], levels["other"])
+
+
+# ---- the file
 
 
 def file_sha256(path: Path) -> str:
@@ -173,104 +244,6 @@ def gallery_key(gallery: Gallery) -> str:
     return digest.hexdigest()[:16]
 
 
-def analyse(
-    source: str | os.PathLike,
-    engine: FaceEngine,
-    gallery: Gallery,
-    path: str | os.PathLike,
-    sampling: int = 5,
-    fresh: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    cancel: threading.Event | None = None,
-    detector: ObjectDetector | None = None,
-) -> Analysis:
-    """Analyse a video, or go on where an earlier run stopped.
-
-    Args:
-        source: the video.
-        engine, gallery: who looks, and whom they know.
-        path: the analysis file; made, continued, or - if finished - just read.
-        sampling: every n-th frame is looked at; 1 = all.
-        fresh: throw away what is there and start again (corrections by hand included).
-        progress: called with (frames seen, frames expected or 0).
-        cancel: set it to stop after the current frame.
-        detector: finds people whose face is not seen; None = nobody looks for them.
-
-    Raises:
-        VideoError: the video cannot be read.
-        InputError: the file there belongs to another video, engine, gallery or sampling; the message says which.
-        Cancelled: `cancel` was set.
-    """
-    check_sampling(sampling)
-    gallery.check_engine(engine)
-    source, path = Path(source), Path(path)
-    with VideoReader(source) as reader:
-        info = reader.info
-        header = header_of(source, info, sampling) | {
-            "engine": engine.id, "model_hash": engine.model_hash, "gallery": gallery_key(gallery),
-            "people": gallery.names, "detector": None if detector is None else detector.id,
-        }  # fmt: skip
-        lines = [] if fresh else matching_lines(path, header)
-        if lines and lines[0].get("detector") != header["detector"] and not any(li["kind"] == "end" for li in lines):
-            lines = []  # half of it would have no bodies
-        if any(line["kind"] == "end" for line in lines):
-            return read_analysis(path)
-        try:
-            with _resumed(path, lines, header) as (file, tracker, begin):
-                _sample_on(reader, file, tracker, begin, sampling, (engine, gallery, detector), progress, cancel)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
-            ) from error
-    return read_analysis(path)
-
-
-@contextlib.contextmanager
-def _resumed(path: Path, lines: list[dict], header: dict) -> Iterator[tuple[TextIO, SimpleTracker, int | None]]:
-    """(the file, open to be written on; the tracker as it was; the last frame that is kept, None = begin anew)."""
-    tracker, done = SimpleTracker(), _last_state(lines)
-    begin = None
-    if done is not None:
-        tracker.restore(lines[done]["state"])
-        begin = lines[done]["i"]
-    write_lines(path, lines[: done + 1] if done is not None else [header])
-    with path.open("a", encoding="utf-8") as file:
-        yield file, tracker, begin
-
-
-def _sample_on(
-    reader: VideoReader, file: TextIO, tracker: SimpleTracker, begin: int | None, sampling: int, lookers: Lookers,
-    progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
-) -> None:  # fmt: skip
-    """Look at every sampled frame from `begin` on, and write a line for each; then the end line."""
-    cuts = CutDetector()
-    for frame in prefetched(reader.frames(begin or 0, sampling), depth=3):
-        if cancel is not None and cancel.is_set():
-            raise Cancelled
-        if frame.index == begin:
-            cuts.update(frame.image)  # the picture to compare the next one with; its line is there already
-            continue
-        line = _look_at(frame, lookers, tracker, cuts)
-        number = frame.index // sampling
-        if number % _STATE_EVERY == 0:
-            line["state"] = tracker.state()
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        if number % _STATE_EVERY == 0:
-            file.flush()
-        if progress:
-            progress(frame.index + 1, reader.info.frames)
-    end = {"kind": "end", "frames": reader.decoded, "note": reader.warning()}
-    file.write(json.dumps(end, ensure_ascii=False) + "\n")
-
-
-def check_sampling(sampling: int) -> None:
-    """`InputError` unless every 1st to every 300th frame is to be looked at."""
-    if not 1 <= sampling <= 300:
-        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
-
-
 def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:
     """What every analysis says of its video.
 
@@ -286,51 +259,37 @@ def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:
     }  # fmt: skip
 
 
-def _look_at(frame: Frame, lookers: Lookers, tracker: SimpleTracker, cuts: CutDetector) -> dict:
-    engine, gallery, detector = lookers
-    cut = cuts.update(frame.image)
-    if cut:
-        tracker.reset()
-    faces = engine.faces(frame.image)
-    vectors = [face.embedding for face in faces if face.embedding is not None]
-    similar: Iterable[np.ndarray] = gallery.similarity(np.stack(vectors)) if vectors else ()
-    points = tracker.update(faces, frame.image)
-    return {
-        "kind": "sample", "i": frame.index, "t": round(frame.time_s, 6), "cut": cut,
-        "faces": [
-            {"box": _rounded(f.box), "score": round(f.score, 4),
-             "points": None if f.landmarks is None else [_rounded(p) for p in f.landmarks],
-             "similar": base64.b64encode(np.asarray(s, "<f2").tobytes()).decode()}
-            for f, s in zip(faces, similar, strict=True)
-        ],
-        "tracks": [[p.track, _rounded(p.box), p.evidence, p.face, round(p.clothes, 3)] for p in points],
-        "bodies": [] if detector is None else _bodies(frame.image, points, detector),
-    }  # fmt: skip
+def check_sampling(sampling: int) -> None:
+    """`InputError` unless every 1st to every 300th frame is to be looked at."""
+    if not 1 <= sampling <= 300:
+        raise InputError(f"expected frame_sampling between 1 and 300, got {sampling}")
 
 
-def _bodies(image: np.ndarray, points: Sequence[TrackPoint], detector: ObjectDetector) -> list[list]:
-    """[box, track or None] of every body, whosever it may be: they decide what is hidden, so none is left out."""
-    found = detector.detect(image)
-    heads = [Face(np.array(point.box), 1.0) for point in points]
-    humans = paired(heads, found, image.shape)
-    track_of = {
-        _rounded_key(human.body): point.track
-        for human, point in zip(humans, points, strict=False)
-        if human.body is not None
-    }
-    return [[_rounded(body.box), track_of.get(_rounded_key(body.box))] for body in found]
+def packed(values: np.ndarray) -> str:
+    """Numbers as text: float16, base64.
+
+    Args:
+        values: float (N,).
+    """
+    return base64.b64encode(np.asarray(values, "<f2").tobytes()).decode()
 
 
-def _rounded_key(box: np.ndarray) -> tuple[float, ...]:
-    return tuple(_rounded(box))
+def unpacked_numbers(text: str) -> np.ndarray:
+    """float32 (N,): what `packed` took."""
+    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)
 
 
-def _rounded(values) -> list[float]:
+def rounded(values: Iterable[float]) -> list[float]:
+    """Pixels as the file has them: two decimals."""
     return [round(float(v), 2) for v in values]
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """All intact lines; a torn last line, as a kill leaves it, is dropped."""
+def read_lines(path: Path) -> list[dict]:
+    """All intact lines; a torn last line, as a kill leaves it, is dropped.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     lines = []
     try:
         with path.open(encoding="utf-8") as file:
@@ -344,34 +303,7 @@ def _read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def matching_lines(path: Path, header: dict) -> list[dict]:
-    """The lines of an earlier run for the same video, engine, gallery and sampling; refused if it is of others."""
-    if not path.exists() or not path.stat().st_size:
-        return []
-    lines = _read_lines(path)
-    found = lines[0] if lines else {}
-    if found.get("kind") != "header" or found.get("version") != VERSION:
-        raise InputError(f"{path} is not an analysis of this version; move it away, or analyse again with --fresh")
-    for key, what in (
-        ("sha256", f"another video ({found.get('source')})"),
-        ("seed", f"the box {found['seed']}" if found.get("seed") else "people's faces, not with a box"),
-        ("engine", f"the face engine {found.get('engine')}"),
-        ("model_hash", "another model of the face engine"),
-        ("gallery", "another state of the gallery"),
-        ("sampling", f"frame_sampling={found.get('sampling')}"),
-    ):
-        if found.get(key) != header.get(key):
-            raise InputError(
-                f"{path} was made with {what}; throw it away and analyse again with --fresh, or choose another output"
-            )
-    return lines
-
-
-def _last_state(lines: list[dict]) -> int | None:
-    return next((i for i in range(len(lines) - 1, 0, -1) if "state" in lines[i]), None)
-
-
-def write_lines(path: Path, lines: list[dict]) -> None:
+def write_lines(path: Path, lines: Iterable[dict]) -> None:
     """Write an analysis file whole."""
     with atomic_write(path) as file:
         file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
@@ -381,106 +313,149 @@ def read_analysis(path: str | os.PathLike) -> Analysis:
     """Read a finished analysis.
 
     Raises:
-        InputError: missing, foreign, or not finished.
+        InputError: missing, foreign, of another version, or not finished.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f"{path} is not there; it is written beside the output of: idseg video IN OUT --member NAME (give OUT here)"
-        )
-    lines = _read_lines(path)
-    ends = [line for line in lines if line.get("kind") == "end"]
-    if not lines or lines[0].get("kind") != "header":
+        raise InputError(f"{path} is not there; it is made by: idseg analyse VIDEO, or idseg video IN OUT")
+    lines = read_lines(path)
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("kind") != "header":
         raise InputError(f"{path} is not an analysis file")
-    if not ends:
+    if lines[0].get("version") != VERSION:
+        raise InputError(
+            f"{path} was made by another version of this program (its form is {lines[0].get('version')}, {VERSION} is "
+            "expected); run the same `idseg video` command again, which analyses anew and leaves this file as it is"
+        )
+    if not any(line.get("kind") == "end" for line in lines):
         raise InputError(f"{path} is not finished; run the same video command again to go on")
-    samples: list[Sample] = []
-    by_hand: dict[int, str | None] = {}
-    merged: dict[int, int] = {}
-    regions: dict[int, dict[int, dict]] = {}
-    for line in lines[1:]:
-        if line["kind"] == "sample":
-            samples.append(_sample(line))
-        elif line["kind"] == "region":
-            regions.setdefault(int(line["track"]), {})[line["i"]] = line
-        elif line["kind"] == "name":
-            by_hand[int(line["track"])] = line["name"]
-        elif line["kind"] == "merge":
-            merged[int(line["track"])] = int(line["into"])
-    return Analysis(path, lines[0], tuple(samples), by_hand, merged, ends[0]["frames"], ends[0]["note"], regions)
+    return _Reading(path, lines[0]).of(lines[1:])
+
+
+class _Reading:
+    """Lines -> an analysis."""
+
+    def __init__(self, path: Path, header: dict):
+        self.path, self.header = path, header
+        self.samples: list[Sample] = []
+        self.shots: list[Shot] = []
+        self.places: list[int] = []
+        self.tracklets: dict[int, TrackletRecord] = {}
+        self.alike: dict[tuple[int, int], float] = {}
+        self.regions: dict[int, dict[int, dict]] = {}
+        seed = header.get("seed")  # of a region that was followed from a box
+        self.by_hand: dict[int, str | None] = {1: seed["label"]} if seed else {}
+
+    def of(self, lines: Sequence[dict]) -> Analysis:
+        end: dict[str, Any] = {}
+        said: list[dict] = []
+        for line in lines:
+            kind = line["kind"]
+            if kind == "sample":
+                self.samples.append(_sample(line))
+            elif kind == "shot":
+                self.shots.append(Shot(line["begin"], line["how"], tuple(line["mixed"])))
+                self.places.append(line["place"])
+            elif kind == "tracklet":
+                self.tracklets[line["track"]] = _tracklet(line)
+            elif kind == "alike":
+                self.alike.update({(a, b): cosine for a, b, cosine in line["pairs"]})
+            elif kind == "region":
+                self.regions.setdefault(int(line["track"]), {})[line["i"]] = line
+            elif kind == "end":
+                end = line
+            elif kind == "undo":
+                del said[-1:]
+            elif kind in BY_HAND:
+                said.append(line)
+        for line in said:
+            getattr(self, f"_{line['kind']}")(line)
+        return Analysis(
+            self.path, self.header, tuple(self.samples), self.by_hand, end["frames"], end["note"], self.regions,
+            tuple(self.shots), tuple(self.places), self.tracklets, self.alike, tuple(said),
+        )  # fmt: skip
+
+    # ---- what was said by hand
+
+    def _name(self, line: dict) -> None:
+        self.by_hand[line["track"]] = line["name"]
+
+    def _merge(self, line: dict) -> None:
+        track, into = line["track"], line["into"]
+        self._renumber(track, into)
+        mine, other = self.tracklets.get(into), self.tracklets.pop(track, None)
+        if other is not None:
+            self.tracklets[into] = replace(other, track=into) if mine is None else mine.joined(other)
+        name = self.by_hand.pop(track, None)
+        if name is not None:
+            self.by_hand.setdefault(into, name)
+
+    def _split(self, line: dict) -> None:
+        track, new, at = line["track"], line["new"], line["i"]
+        self._renumber(track, new, at)
+        if track in self.tracklets:
+            self.tracklets[track], self.tracklets[new] = self.tracklets[track].parted(at, new)
+            # Whose the likeness was is no longer known.
+            self.alike = {pair: cosine for pair, cosine in self.alike.items() if track not in pair}
+        if track in self.by_hand:
+            self.by_hand[new] = self.by_hand[track]
+
+    def _point(self, line: dict) -> None:
+        """Somebody pointed at in a sample; between two such samples of a shot they are in between."""
+        track, index = line["track"], line["i"]
+        self.by_hand[track] = line["name"]
+        at = next(k for k, sample in enumerate(self.samples) if sample.index == index)
+        self._put(at, TrackPoint(track, tuple(line["box"]), "hand"))
+        known = [k for k, sample in enumerate(self.samples) if any(_pointed(p, track) for p in sample.tracks)]
+        for one, other in ((k, at) if k < at else (at, k) for k in known if k != at):
+            if any(sample.cut for sample in self.samples[one + 1 : other + 1]):
+                continue
+            boxes = [np.array(next(p.box for p in self.samples[k].tracks if _pointed(p, track))) for k in (one, other)]
+            for k in range(one + 1, other):
+                if not any(p.track == track for p in self.samples[k].tracks):
+                    share = (k - one) / (other - one)
+                    box = tuple(rounded((1 - share) * boxes[0] + share * boxes[1]))
+                    self._put(k, TrackPoint(track, box, "between"))  # type: ignore[arg-type]
+
+    def _put(self, at: int, point: TrackPoint) -> None:
+        kept = tuple(p for p in self.samples[at].tracks if p.track != point.track)
+        self.samples[at] = replace(self.samples[at], tracks=(*kept, point))
+
+    def _renumber(self, track: int, new: int, since: int = 0) -> None:
+        for k, sample in enumerate(self.samples):
+            if sample.index >= since and any(point.track == track for point in sample.tracks):
+                points = tuple(replace(p, track=new) if p.track == track else p for p in sample.tracks)
+                bodies = tuple((box, new if owner == track else owner) for box, owner in sample.bodies)
+                self.samples[k] = replace(sample, tracks=points, bodies=bodies)
+        if track in self.regions:
+            moved = {index: line for index, line in self.regions[track].items() if index >= since}
+            self.regions.setdefault(new, {}).update(moved)
+            self.regions[track] = {i: line for i, line in self.regions[track].items() if i < since}
+
+
+def _pointed(point: TrackPoint, track: int) -> bool:
+    return point.track == track and point.evidence == "hand"
 
 
 def _sample(line: dict) -> Sample:
     faces = tuple(
-        FaceRecord(
-            tuple(row["box"]), row["score"], None if row["points"] is None else tuple(map(tuple, row["points"])),
-            np.frombuffer(base64.b64decode(row["similar"]), "<f2").astype(np.float32),
-        )
+        FaceRecord(tuple(row["box"]), row["score"], None if row["points"] is None else tuple(map(tuple, row["points"])))
         for row in line["faces"]
-    )  # fmt: skip
-    tracks = tuple(
-        TrackPoint(int(track), tuple(box), evidence, face, clothes)
-        for track, box, evidence, face, clothes in line["tracks"]
     )
-    bodies = tuple((tuple(box), track) for box, track in line.get("bodies", ()))
+    tracks = tuple(
+        TrackPoint(int(track), tuple(box), evidence, face, clothes, *rest)
+        for track, box, evidence, face, clothes, *rest in line["tracks"]
+    )
+    owners = {point.body: point.track for point in tracks if point.body is not None}
+    bodies = tuple((tuple(box), owners.get(k)) for k, box in enumerate(line.get("bodies", ())))
     return Sample(line["i"], line["t"], line["cut"], faces, tracks, bodies)
 
 
-def correct(path: str | os.PathLike, track: int, name: str | None) -> None:
-    """Say by hand who a track is (None: unknown); the next render obeys. Later corrections win.
-
-    Args:
-        path: the analysis file.
-        track: its number.
-        name: display name; None = nobody on file.
-
-    Raises:
-        InputError: no such track, or a name that the gallery did not have.
-    """
-    analysis = read_analysis(path)
-    _known_track(analysis, track)
-    if name is not None and name not in analysis.people:
-        raise InputError(
-            f"{name!r} was not in the gallery when this was analysed; expected {', '.join(analysis.people)}"
-        )
-    _append(analysis.path, {"kind": "name", "track": track, "name": name})
+def _tracklet(line: dict) -> TrackletRecord:
+    whole = None if line["faces"] is None else _evidence(*line["faces"])
+    pieces = tuple((begin, end, clear, _evidence(*row)) for begin, end, clear, row in line["pieces"])
+    clothes = None if line["clothes"] is None else unpacked_numbers(line["clothes"])
+    return TrackletRecord(line["track"], line["shot"], whole, line["clear"], clothes, line["dressed"], pieces)
 
 
-def merge(path: str | os.PathLike, track: int, into: int) -> None:
-    """Say by hand that two tracks are one person's; the second joins the first.
-
-    Args:
-        path: the analysis file.
-        track: the track that joins.
-        into: the track that it joins.
-
-    Raises:
-        InputError: no such track, or both are on screen at the same time.
-    """
-    analysis = read_analysis(path)
-    _known_track(analysis, track)
-    _known_track(analysis, into)
-    one, other = analysis.track_of(into), analysis.track_of(track)
-    if one == other:
-        raise InputError(f"tracks {into} and {track} are one already")
-    for sample in analysis.samples:
-        seen = {analysis.track_of(point.track) for point in sample.tracks}
-        if {one, other} <= seen:
-            raise InputError(
-                f"tracks {into} and {track} are both on screen at {sample.time_s:.1f} s; they are two people"
-            )
-    _append(analysis.path, {"kind": "merge", "track": other, "into": one})
-
-
-def _known_track(analysis: Analysis, track: int) -> None:
-    known = sorted({point.track for sample in analysis.samples for point in sample.tracks})
-    if track not in known:
-        raise InputError(f"there is no track {track}; expected one of {', '.join(map(str, known[:40]))}")
-
-
-def _append(path: Path, line: dict) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+def _evidence(faces: int, weight: float, side: float, similar: str) -> Evidence:
+    return Evidence(unpacked_numbers(similar), faces, weight, side)

@@ -23,7 +23,8 @@ from ..errors import Cancelled, InputError
 from ..geometry import clip_box, encode_rle, mask_box
 from ..images import unpacked
 from ..types import Frame
-from .analysis import Analysis, check_sampling, header_of, matching_lines, read_analysis, write_lines
+from .analysing import matching_lines
+from .analysis import Analysis, check_sampling, header_of, read_analysis, write_lines
 from .cuts import CutDetector, first_of_shot
 from .files import VideoReader, prefetched
 from .propagation import Propagator, box_opinion, box_seed
@@ -77,7 +78,7 @@ def follow_box(
         work = _Following(reader, segmenter, sampling, progress, cancel)
         found = work.run(within, at)
         end = {"kind": "end", "frames": reader.decoded, "note": reader.warning()}
-        write_lines(path, [header, *found, {"kind": "name", "track": 1, "name": label}, end])
+        write_lines(path, [header, *found, end])
     return read_analysis(path)
 
 

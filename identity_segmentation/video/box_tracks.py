@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..geometry import box_iou
-from .cuts import colour_likeness
+from .clothes import colour_likeness
 from .flow import Flow
 
 LOST = 12  # sampled pictures that a track outlives unseen

@@ -8,6 +8,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from .clothes import colour_likeness
+
 # Correlation of two samples' layout, and likeness of their colours, below which they are two shots. Across real cuts
 # 0.0-0.4 and 0.7-0.85, within shots above 0.4 (fast pans) and 0.93 were seen.
 _CUT_LAYOUT, _CUT_COLOURS = 0.5, 0.92
@@ -43,8 +45,3 @@ def first_of_shot(pictures: Sequence[np.ndarray]) -> int:
     if len(pictures) < 2:
         return 0
     return 1 + int(np.argmax([float(cv2.absdiff(a, b).mean()) for a, b in pairwise(pictures)]))
-
-
-def colour_likeness(a: np.ndarray, b: np.ndarray) -> float:
-    """How much two normalised histograms have in common, 0..1: the Bhattacharyya coefficient."""
-    return float(np.sqrt(a * b).sum())

@@ -116,7 +116,7 @@ class Mattes:
             self.cut_at[span[-1].index] = span[cut].index
         mattes = self._mattes(span, greys, cut, ends)
         for track, known in self.scene.analysis.regions.items():
-            who = self.scene.names[self.scene.analysis.track_of(track)].name
+            who = self.scene.names[track].name
             if who in self.scene.drawn:
                 mattes[who] = self._between(span, greys, known, cut)
         count = len(span) if whole else len(span) - 1
@@ -417,7 +417,7 @@ def segmented(
 
 def _humans(scene: Scene, sample: Sample, tracks: Sequence[int], faces: Sequence[Face], factor: float) -> list[Human]:
     """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the bodies of no track."""
-    bodies = {scene.analysis.track_of(t): np.array(b) * factor for b, t in sample.bodies if t is not None}
+    bodies = {t: np.array(b) * factor for b, t in sample.bodies if t is not None}
     rest = [Human(None, np.array(box) * factor, 0.5) for box, track in sample.bodies if track is None]
     return [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)] + rest
 
@@ -425,7 +425,7 @@ def _humans(scene: Scene, sample: Sample, tracks: Sequence[int], faces: Sequence
 def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
     """(who, their face, their track, what that rests on: "face", "body" or "region") of everyone in a sample."""
     found = []
-    for point in scene.analysis.points(sample, scene.names):
+    for point in sample.tracks:
         name = scene.names[point.track].name if point.track in scene.names else None
         value = sample.faces[point.face].face() if point.face is not None else Face(np.array(point.box), 0.5)
         height, width = scene.analysis.header["height"], scene.analysis.header["width"]
@@ -487,10 +487,7 @@ def strangers_at(
     for at in (near, near + scene.sampling):
         sample = samples.get(at)
         if sample is not None:
-            owned = {point.face for point in scene.analysis.points(sample, scene.names)}
+            owned = {point.face for point in sample.tracks}
             faces += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
-            bodies += [
-                (np.array(box), None if track is None else scene.analysis.track_of(track))
-                for box, track in sample.bodies
-            ]
+            bodies += [(np.array(box), track) for box, track in sample.bodies]
     return faces, bodies

@@ -35,11 +35,11 @@ from .analysis import Analysis, Sample
 from .files import FORMATS, SegmentWriter, VideoInfo, VideoReader, format_for, join_segments, prefetched
 from .mattes import Mattes, Scene, Span, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
 from .naming import TrackName
+from .review import spans_to_review
 
 VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
 PROPAGATE = ("auto", "flow", "sam3")
 _SEGMENT_SECONDS = 10
-_UNSURE_MARGIN = 0.05  # a named track whose evidence is this close to the bar is listed for review
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class VideoReport:
         review: spans worth a look: {"track", "from", "to", "name", "why"}.
         files: "video", "analysis", and "masks" if asked for.
         note: what was wrong with the source; empty if nothing.
+        remarks: what else is to be said, a sentence each.
     """
 
     frames: int
@@ -63,6 +64,7 @@ class VideoReport:
     review: list[dict]
     files: dict[str, str]
     note: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -437,7 +439,7 @@ def crop_path(
     points = []
     for sample in analysis.samples:
         for point in sample.tracks:
-            found, box = names.get(analysis.track_of(point.track)), point.box
+            found, box = names.get(point.track), point.box
             if found is not None and found.name == wanted[0]:
                 if point.evidence == "region":  # as if it were a person standing in it
                     x, head = (box[0] + box[2]) / 2, (box[3] - box[1]) / 7
@@ -468,74 +470,3 @@ def crop_path(
     centres[:, 0] = centres[:, 0].clip(size[0] / 2, width - size[0] / 2)
     centres[:, 1] = centres[:, 1].clip(size[1] / 2, height - size[1] / 2)
     return CropPath(size, centres)
-
-
-def track_thumbnails(analysis: Analysis, source: str | os.PathLike, folder: Path, tracks: Sequence[int]) -> list[Path]:
-    """Write one picture per track, of its clearest face; returns their paths, in order.
-
-    Args:
-        analysis: of the video.
-        source: the video.
-        folder: for the pictures.
-        tracks: their numbers.
-    """
-    best: dict[int, tuple[float, int, tuple]] = {}
-    for sample in analysis.samples:
-        for point in sample.tracks:
-            track = analysis.track_of(point.track)
-            wide = point.box[2] - point.box[0]
-            clear = sample.faces[point.face].score * wide if point.face is not None else 0.0
-            if track not in best or clear > best[track][0]:
-                best[track] = (clear, sample.index, point.box)
-    wanted: dict[int, list[int]] = {}
-    for track in tracks:
-        wanted.setdefault(best[track][1], []).append(track)
-    with VideoReader(source) as reader:
-        for frame in reader.frames(0, analysis.header["sampling"]):
-            for track in wanted.get(frame.index, ()):
-                box = best[track][2]
-                side, x, y = box[2] - box[0], (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-                x0, y0 = int(max(0, x - 1.2 * side)), int(max(0, y - 1.2 * side))
-                write_image(
-                    folder / f"track_{track}.jpg", frame.image[y0 : int(y + 1.2 * side), x0 : int(x + 1.2 * side)]
-                )
-    return [folder / f"track_{track}.jpg" for track in tracks]
-
-
-def spans_to_review(analysis: Analysis, names: dict[int, TrackName]) -> list[dict]:
-    """Tracks worth a look, with their times: named on thin evidence, nearly named, or carried mostly by the body."""
-    review = []
-    for track in analysis.regions:
-        for shot in _shots(analysis.samples):
-            seen = [s for s in shot if any(p.track == track for p in s.tracks)]
-            if seen and seen[-1] is not shot[-1]:
-                span: dict[str, Any] = {"track": track, "from": seen[-1].time_s, "to": shot[-1].time_s}
-                review.append(span | {"name": names[track].name, "why": "lost from here on, within its shot"})
-    for track, named in sorted(names.items()):
-        seen = [s for s in analysis.samples if any(analysis.track_of(p.track) == track for p in s.tracks)]
-        if not seen or named.by_hand:
-            continue
-        body = sum(p.evidence == "body" for s in seen for p in s.tracks if analysis.track_of(p.track) == track)
-        why = None
-        if named.name and named.margin < _UNSURE_MARGIN:
-            why = f"named with a margin of only {named.margin:.2f} over {named.runner_up}"
-        elif named.name and not named.sure:
-            why = f"named at a similarity of {named.similarity:.2f}, which would not be enough in a picture"
-        elif named.name and body > len(seen) / 2:
-            why = "named, but mostly without a face to see"
-        elif named.name is None and named.nearest and named.similarity > 0.35 and len(seen) >= 3:
-            why = f"unknown; nearest is {named.nearest} ({named.similarity:.2f})"
-        if why:
-            row = {"track": track, "from": seen[0].time_s, "to": seen[-1].time_s, "name": named.name, "why": why}
-            review.append(row)
-    return review
-
-
-def _shots(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Samples between cuts."""
-    shots: list[list[Sample]] = []
-    for sample in samples:
-        if sample.cut or not shots:
-            shots.append([])
-        shots[-1].append(sample)
-    return shots

@@ -1,0 +1,349 @@
+"""A video -> its analysis: look at every n-th frame once, then follow, pool and name. (Notebook section 7.)
+
+Looking is what takes time. It goes into a working file, from which a killed run goes on; following people through the
+shots waits until all is seen, because only then it is known where shots begin. The working file has the embeddings of
+faces and goes when the analysis is finished.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..engines.protocols import FaceEngine, HeadFinder, ObjectDetector
+from ..errors import Cancelled, InputError, OutputError
+from ..people.gallery import Gallery
+from ..types import Face, Frame
+from .analysis import (
+    Analysis,
+    check_sampling,
+    gallery_key,
+    header_of,
+    packed,
+    read_analysis,
+    read_lines,
+    rounded,
+    unpacked_numbers,
+    write_lines,
+)
+from .corrections import carried_over
+from .files import VideoReader, prefetched
+from .naming import Evidence
+from .shots import Shot, ShotDetector, Transition, places_of
+from .tracking import Seen, seen_in
+from .tracklets import Levels, Piece, SampleSeen, Tracklet, followed
+
+_FLUSHED = 8  # samples between writes to the disk: what a kill costs at most
+_ALIKE_LEAST = 0.2  # cosines below this are of different people, and are not kept
+_CHANGED = (
+    "the gallery has changed since this video was analysed: it was analysed anew, and what was said by hand was "
+    "carried over"
+)
+_LAYOUT = (32, 18)  # pixels of the grey picture by which two shots are known to be from one camera
+
+
+@dataclass(frozen=True)
+class Lookers:
+    """Who looks at a video.
+
+    Attributes:
+        engine: finds faces.
+        gallery: knows them.
+        detector: finds bodies, or None.
+        heads: finds the heads on bodies whose face is not seen, or None.
+    """
+
+    engine: FaceEngine
+    gallery: Gallery
+    detector: ObjectDetector | None = None
+    heads: HeadFinder | None = None
+
+
+def analyse(
+    source: str | os.PathLike,
+    lookers: Lookers,
+    path: str | os.PathLike,
+    sampling: int = 5,
+    fresh: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Analysis:
+    """Analyse a video, or go on where an earlier run stopped.
+
+    Args:
+        source: the video.
+        lookers: who looks, and whom they know.
+        path: the analysis file; made, continued, or - if finished - just read. Where the gallery has changed since, it
+            is made anew, and what was said by hand is carried over.
+        sampling: every n-th frame is looked at; 1 = all.
+        fresh: throw away what is there and start again (corrections by hand included).
+        progress: called with (frames seen, frames expected or 0).
+        cancel: set it to stop after the current frame.
+
+    Raises:
+        VideoError: the video cannot be read.
+        InputError: the file there belongs to another video, engine or sampling; the message says which.
+        Cancelled: `cancel` was set.
+    """
+    check_sampling(sampling)
+    engine, gallery = lookers.engine, lookers.gallery
+    gallery.check_engine(engine)
+    source, path = Path(source), Path(path)
+    with VideoReader(source) as reader:
+        header = header_of(source, reader.info, sampling) | {
+            "engine": engine.id, "model_hash": engine.model_hash, "gallery": gallery_key(gallery),
+            "people": gallery.names, "detector": None if lookers.detector is None else lookers.detector.id,
+            "levels": {"same": engine.strict, "other": engine.floor},
+        }  # fmt: skip
+        before: list[dict] = []
+        if not fresh:
+            before = matching_lines(path, header)
+            if before and before[0].get("gallery") == header["gallery"]:
+                return read_analysis(path)
+        try:
+            _Looking(reader, lookers, path, header).run(sampling, fresh, progress, cancel, before)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(
+                f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
+            ) from error
+    found = read_analysis(path)
+    return replace(found, remark=_CHANGED) if before else found
+
+
+def matching_lines(path: Path, header: dict) -> list[dict]:
+    """The lines of an earlier analysis of the same video, by the same engine and with the same sampling.
+
+    Args:
+        path: its file.
+        header: of the analysis that is wanted.
+
+    Raises:
+        InputError: it is of something else; the message says of what. No file is no lines.
+    """
+    lines = read_lines(path) if path.exists() else []
+    if not lines:
+        return []
+    found = lines[0]
+    if found.get("kind") != "header" or found.get("version") != header["version"]:
+        raise InputError(f"{path} is not an analysis of this version; move it away, or analyse again with --fresh")
+    for key, what in (
+        ("sha256", f"another video ({found.get('source')})"),
+        ("seed", f"the box {found['seed']}" if found.get("seed") else "people's faces, not with a box"),
+        ("engine", f"the face engine {found.get('engine')}"),
+        ("model_hash", "another model of the face engine"),
+        ("sampling", f"frame_sampling={found.get('sampling')}"),
+    ):
+        if found.get(key) != header.get(key):
+            raise InputError(f"{path} was made with {what}; analyse again with --fresh, or choose another folder")
+    return lines
+
+
+class _Looking:
+    """One run over a video.
+
+    Args:
+        reader: of the video.
+        lookers: who looks.
+        path: the analysis file.
+        header: its first line.
+    """
+
+    def __init__(self, reader: VideoReader, lookers: Lookers, path: Path, header: dict):
+        self.reader, self.lookers, self.path, self.header = reader, lookers, path, header
+        self.working = path.with_name(f"{path.name}.part")
+        self.cuts = ShotDetector()
+        self.transitions: list[Transition] = []
+
+    def run(
+        self, sampling: int, fresh: bool, progress: Callable[[int, int], None] | None,
+        cancel: threading.Event | None, before: Sequence[dict],
+    ) -> None:  # fmt: skip
+        """Look at every sampled frame that was not looked at yet, and write the analysis.
+
+        Args:
+            sampling: every n-th frame.
+            fresh: what an earlier run saw is not used.
+            progress: called with (frames seen, frames expected or 0).
+            cancel: set it to stop.
+            before: lines of an analysis with another state of the gallery.
+        """
+        begin = 0 if fresh else self._resumed(sampling)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not begin:
+            write_lines(self.working, [self.header])
+        with self.working.open("a", encoding="utf-8") as file:
+            frames = self.reader.frames(begin, sampling, lambda small: self.transitions.extend(self.cuts.update(small)))
+            for frame in prefetched(frames, depth=3):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled
+                file.write(json.dumps(self._look_at(frame)) + "\n")
+                if frame.index // sampling % _FLUSHED == 0:
+                    file.flush()
+                if progress:
+                    progress(frame.index + 1, self.reader.info.frames)
+        lines = list(self._finished())
+        kept = [] if fresh else carried_over(before, lines)
+        write_lines(self.path, [*lines, *kept])
+        self.working.unlink()
+
+    def _resumed(self, sampling: int) -> int:
+        """The first frame that an earlier run did not look at; 0 = none was, or what was is of something else."""
+        if not self.working.exists():
+            return 0
+        lines = read_lines(self.working)
+        if not lines or {**lines[0], "source": ""} != {**self.header, "source": ""}:
+            return 0
+        write_lines(self.working, lines)  # without a torn last line
+        return lines[-1]["i"] + sampling if len(lines) > 1 else 0
+
+    def _look_at(self, frame: Frame) -> dict:
+        look = self.lookers
+        faces = look.engine.faces(frame.image)
+        bodies = [] if look.detector is None else look.detector.detect(frame.image)
+        people = seen_in(frame.image, faces, bodies, look.heads)
+        small = cv2.resize(frame.image, _LAYOUT, interpolation=cv2.INTER_AREA)
+        return {
+            "kind": "seen", "i": frame.index, "t": round(frame.time_s, 6),
+            "layout": base64.b64encode(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).tobytes()).decode(),
+            "faces": [
+                {"box": rounded(f.box), "score": round(f.score, 4),
+                 "points": None if f.landmarks is None else [rounded(p) for p in f.landmarks],
+                 "vector": None if f.embedding is None else packed(f.embedding)}
+                for f in faces
+            ],
+            "bodies": [rounded(body.box) for body in bodies],
+            "people": [_person_line(person) for person in people],
+        }  # fmt: skip
+
+    # ---- when all is seen
+
+    def _finished(self) -> Iterator[dict]:
+        """The lines of the analysis."""
+        changes = sorted([*self.transitions, *self.cuts.finish()], key=lambda change: change.first)
+        shots = [Shot(0, "begin"), *map(Shot.after, changes)]
+        yield self.header
+        layouts: list[tuple[int, np.ndarray]] = []
+        for line in self._seen():
+            grey = np.frombuffer(base64.b64decode(line["layout"]), np.uint8).reshape(_LAYOUT[::-1])
+            layouts.append((line["i"], grey))
+        places = places_of(shots, layouts)
+        for shot, place in zip(shots, places, strict=True):
+            yield {
+                "kind": "shot", "begin": shot.begin, "how": shot.kind, "mixed": list(shot.mixed), "place": place
+            }  # fmt: skip
+        engine, gallery = self.lookers.engine, self.lookers.gallery
+        levels = Levels(engine.strict, engine.floor, engine.margin)
+        seen = self._seen()
+        known: dict[int, np.ndarray] = {}
+        number, begins, last = 0, [shot.begin for shot in shots], -1
+        for found in followed(map(_sample_seen, self._seen()), shots, levels, gallery):
+            if isinstance(found, Tracklet):
+                if found.looks is not None:
+                    known[found.track] = found.looks / max(float(np.linalg.norm(found.looks)), 1e-9)
+                yield _tracklet_line(found, gallery)
+                continue
+            line, (index, points) = next(seen), found
+            number = int(np.searchsorted(begins, index, "right"))
+            yield {
+                "kind": "sample", "i": index, "t": line["t"], "cut": last not in (-1, number),
+                "faces": [{k: face[k] for k in ("box", "score", "points")} for face in line["faces"]],
+                "tracks": [
+                    [p.track, rounded(p.box), p.evidence, p.face, round(p.clothes, 3), p.body] for p in points
+                ],
+                "bodies": line["bodies"],
+            }  # fmt: skip
+            last = number
+        yield {"kind": "alike", "pairs": _alike(known)}
+        yield {"kind": "end", "frames": self.reader.decoded, "note": self.reader.warning()}
+
+    def _seen(self) -> Iterator[dict]:
+        with self.working.open(encoding="utf-8") as file:
+            next(file)
+            for text in file:
+                yield json.loads(text)
+
+
+def _person_line(person: Seen) -> list:
+    """A person of a sample as a line holds them."""
+    return [
+        person.face, person.body_index, rounded(person.head), round(person.score, 4), person.found,
+        None if person.clothes is None else packed(person.clothes),
+        None if person.torso is None else packed(person.torso),
+    ]  # fmt: skip
+
+
+def _sample_seen(line: dict) -> SampleSeen:
+    """What `_Looking._look_at` wrote down."""
+    faces = [
+        Face(
+            row["box"], row["score"], None if row["vector"] is None else unpacked_numbers(row["vector"]),
+            None if row["points"] is None else np.array(row["points"], np.float32),
+        )
+        for row in line["faces"]
+    ]  # fmt: skip
+    people = []
+    for face, body, head, score, found, clothes, torso in line["people"]:
+        mine = None if face is None else faces[face]
+        people.append(
+            Seen(
+                np.array(head), face, None if body is None else np.array(line["bodies"][body]), body, score, found,
+                None if clothes is None else unpacked_numbers(clothes),
+                None if torso is None else unpacked_numbers(torso),
+                None if mine is None else mine.embedding, 1.0 if mine is None else mine.facing,
+            )
+        )  # fmt: skip
+    return SampleSeen(line["i"], faces, people)
+
+
+def _tracklet_line(found: Tracklet, gallery: Gallery) -> dict:
+    """What a finished analysis says of a tracklet."""
+    pooled = found.pooled
+    faces = sum(piece.faces for piece in found.pieces)
+    line: dict[str, Any] = {
+        "kind": "tracklet", "track": found.track, "shot": found.shot, "faces": None,
+        "clear": sum(piece.clear for piece in found.pieces),
+        "clothes": None if found.clothes is None else packed(found.clothes / found.dressed), "dressed": found.dressed,
+        "pieces": [],
+    }  # fmt: skip
+    if pooled is None:
+        return line
+    rows = gallery.similarity(np.stack([pooled, *(piece.pooled for piece in found.pieces)]))
+    sides = [side for piece in found.pieces for side in piece.sides]
+    weight = sum(piece.weight for piece in found.pieces)
+    line["faces"] = _evidence_row(Evidence(rows[0], faces, weight, float(np.median(sides))))
+    line["pieces"] = [[piece.begin, piece.end, piece.clear, _piece_row(piece, row)] for piece, row in
+                      zip(found.pieces, rows[1:], strict=True)]  # fmt: skip
+    return line
+
+
+def _piece_row(piece: Piece, similar: np.ndarray) -> list:
+    return _evidence_row(Evidence(similar, piece.faces, piece.weight, float(np.median(piece.sides))))
+
+
+def _evidence_row(seen: Evidence) -> list:
+    return [seen.faces, round(seen.weight, 4), round(seen.side, 2), packed(seen.similar)]
+
+
+def _alike(known: dict[int, np.ndarray]) -> list[list]:
+    """[lower track, higher track, cosine] of all tracklets whose pooled clear faces may be one person's."""
+    tracks = sorted(known)
+    pairs: list[list] = []
+    if not tracks:
+        return pairs
+    looks = np.stack([known[track] for track in tracks])
+    for i, track in enumerate(tracks):
+        cosines = looks[i + 1 :] @ looks[i]
+        alike = np.flatnonzero(cosines > _ALIKE_LEAST)
+        pairs += [[track, tracks[i + 1 + int(k)], round(float(cosines[k]), 4)] for k in alike]
+    return pairs

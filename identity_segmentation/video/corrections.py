@@ -1,0 +1,242 @@
+"""What a person says of an analysed video: who somebody is, that two tracklets are one, where one becomes two, and that
+somebody who was missed is here. (Notebook section 7.)
+
+Corrections are added to the analysis file, line by line; every output that is rendered from it obeys, and the last one
+can be taken back. Each says where in the picture it was meant, so that it can be carried over to an analysis that is
+made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, OutputError
+from ..geometry import box_iou
+from .analysis import BY_HAND, Analysis, Sample, read_analysis, rounded
+from .tracking import TrackPoint
+
+_SAME_HEAD = 0.3  # IoU from which two boxes are one head
+
+
+def correct(path: str | os.PathLike, track: int, name: str | None) -> None:
+    """Say by hand who a tracklet is (None: nobody on file); the next render obeys. Later corrections win.
+
+    Args:
+        path: the analysis file.
+        track: its number.
+        name: display name; None = nobody on file.
+
+    Raises:
+        InputError: no such tracklet, or a name that the gallery did not have.
+    """
+    analysis = read_analysis(path)
+    _known_track(analysis, track)
+    _known_name(analysis, name)
+    _append(analysis.path, {"kind": "name", "track": track, "name": name, **_anchor(analysis, track)})
+
+
+def merge(path: str | os.PathLike, track: int, into: int) -> None:
+    """Say by hand that two tracklets are one person's; the first joins the second.
+
+    Args:
+        path: the analysis file.
+        track: the tracklet that joins.
+        into: the tracklet that it joins.
+
+    Raises:
+        InputError: no such tracklet, they are one already, or both are on screen at the same time.
+    """
+    analysis = read_analysis(path)
+    if track == into:
+        raise InputError(f"tracks {into} and {track} are one already")
+    _known_track(analysis, track)
+    _known_track(analysis, into)
+    for sample in analysis.samples:
+        if {track, into} <= {point.track for point in sample.tracks}:
+            raise InputError(
+                f"tracks {into} and {track} are both on screen at {sample.time_s:.1f} s; they are two people"
+            )
+    other = {f"into_{key}": value for key, value in _anchor(analysis, into).items()}
+    _append(analysis.path, {"kind": "merge", "track": track, "into": into, **_anchor(analysis, track), **other})
+
+
+def split(path: str | os.PathLike, track: int, at: float) -> int:
+    """Say by hand that a tracklet is somebody else's from a time on; returns the number of its later part.
+
+    Args:
+        path: the analysis file.
+        track: its number.
+        at: seconds; the later part begins with the first sample at or after it.
+
+    Raises:
+        InputError: no such tracklet, or a time before its second sample or after its last one.
+    """
+    analysis = read_analysis(path)
+    _known_track(analysis, track)
+    seen = [sample for sample, _ in analysis.seen(track)]
+    later = [sample for sample in seen if sample.time_s >= at - 1e-6]
+    if not later or len(later) == len(seen):
+        raise InputError(
+            f"track {track} is on screen from {seen[0].time_s:.2f} to {seen[-1].time_s:.2f} s; expected a time after "
+            f"its beginning and not after its end, got {at}"
+        )
+    new = _new_number(analysis)
+    _append(
+        analysis.path,
+        {"kind": "split", "track": track, "new": new, "i": later[0].index, **_anchor(analysis, track, later[0].index)},
+    )
+    return new
+
+
+def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str) -> int:
+    """Say by hand that a head, in one place at one time, is somebody's; returns the number of the tracklet.
+
+    Where a tracklet is there it gets the name, all of it. Where nobody was found a new one begins: in that sample, and
+    in those between it and others of its shot in which the same person was pointed at.
+
+    Args:
+        path: the analysis file.
+        box: xyxy pixels, around the head.
+        at: seconds; the nearest sample is meant.
+        name: display name.
+
+    Raises:
+        InputError: a name that the gallery did not have, a time outside the video, or a box outside the picture.
+    """
+    analysis = read_analysis(path)
+    _known_name(analysis, name)
+    width, height = analysis.header["width"], analysis.header["height"]
+    x0, y0, x1, y1 = (float(v) for v in box)
+    if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
+        raise InputError(f"expected a box X0 Y0 X1 Y1 within {width} x {height} pixels, got {[x0, y0, x1, y1]}")
+    last = analysis.samples[-1].time_s
+    if not -1e-6 <= at <= last + analysis.header["sampling"] / float(analysis.fps):
+        raise InputError(f"expected a time between 0 and {last:.2f} s, got {at}")
+    sample = min(analysis.samples, key=lambda s: abs(s.time_s - at))
+    there = _at(sample, [x0, y0, x1, y1])
+    if there is not None:
+        correct(path, there.track, name)
+        return there.track
+    track = next(
+        (line["track"] for line in analysis.corrections if line["kind"] == "point" and line["name"] == name), None
+    )
+    track = _new_number(analysis) if track is None else track
+    line = {"kind": "point", "track": track, "name": name, "i": sample.index, "box": rounded([x0, y0, x1, y1])}
+    _append(analysis.path, line)
+    return track
+
+
+def undo(path: str | os.PathLike) -> str:
+    """Take the last correction back; returns what it said.
+
+    Args:
+        path: the analysis file.
+
+    Raises:
+        InputError: nothing was said by hand.
+    """
+    analysis = read_analysis(path)
+    if not analysis.corrections:
+        raise InputError(f"{analysis.path}: nothing was corrected by hand")
+    _append(analysis.path, {"kind": "undo"})
+    return described(analysis.corrections[-1])
+
+
+def described(line: dict) -> str:
+    """A correction in words.
+
+    Args:
+        line: as the file has it.
+    """
+    return {
+        "name": f"track {line['track']} is {line.get('name') or 'unknown'}",
+        "merge": f"track {line['track']} joins track {line.get('into')}",
+        "split": f"track {line['track']} is track {line.get('new')} from frame {line.get('i')} on",
+        "point": f"{line.get('name')} is at frame {line.get('i')}",
+    }[line["kind"]]
+
+
+def carried_over(before: Sequence[dict], after: Sequence[dict]) -> list[dict]:
+    """Corrections of an earlier analysis for a new one: the same, where somebody is in the same place there.
+
+    Args:
+        before: lines of the earlier analysis.
+        after: lines of the new one.
+    """
+    said: list[dict] = []
+    for line in before:
+        if line["kind"] == "undo":
+            del said[-1:]
+        elif line["kind"] in BY_HAND:
+            said.append(line)
+    header, samples = after[0], {line["i"]: line for line in after if line["kind"] == "sample"}
+    last = max((row[0] for line in samples.values() for row in line["tracks"]), default=0)
+    numbers: dict[int, int] = {}  # tracklets that were made by hand -> their new numbers
+    kept: list[dict] = []
+    for line in said:
+        if line.get("name") is not None and line["name"] not in header["people"]:
+            continue
+        new = dict(line)
+        if line["kind"] in ("split", "point"):
+            made = line["new"] if line["kind"] == "split" else line["track"]
+            last += made not in numbers
+            numbers.setdefault(made, last)
+            new["new" if line["kind"] == "split" else "track"] = numbers[made]
+        if line["kind"] != "point":
+            new["track"] = numbers.get(line["track"]) or _track_at(samples, line.get("at"), line.get("head"))
+        if line["kind"] == "merge":
+            new["into"] = numbers.get(line["into"]) or _track_at(samples, line.get("into_at"), line.get("into_head"))
+        if new["track"] is not None and new.get("into", 0) is not None and new["track"] != new.get("into"):
+            kept.append(new)
+    return kept
+
+
+def _track_at(samples: dict[int, dict], index: int | None, head: Sequence[float] | None) -> int | None:
+    """The tracklet whose head is in a place in a sample."""
+    rows = samples[index]["tracks"] if index in samples and head is not None else []
+    overlaps = [float(box_iou(np.array(row[1]), np.array(head))[0, 0]) for row in rows]
+    best = int(np.argmax(overlaps)) if overlaps else -1
+    return rows[best][0] if best >= 0 and overlaps[best] > _SAME_HEAD else None
+
+
+def _anchor(analysis: Analysis, track: int, since: int = 0) -> dict:
+    """Where a tracklet is best told: a sample with a face, or else its first."""
+    seen = [(s, p) for s, p in analysis.seen(track) if s.index >= since]
+    sample, point = next(((s, p) for s, p in seen if p.evidence == "face"), seen[0])
+    return {"at": sample.index, "head": rounded(point.box)}
+
+
+def _at(sample: Sample, box: Sequence[float]) -> TrackPoint | None:
+    overlaps = [float(box_iou(np.array(p.box), np.array(box))[0, 0]) for p in sample.tracks]
+    best = int(np.argmax(overlaps)) if overlaps else -1
+    return sample.tracks[best] if best >= 0 and overlaps[best] > _SAME_HEAD else None
+
+
+def _new_number(analysis: Analysis) -> int:
+    used = [line[key] for line in analysis.corrections for key in ("track", "new") if key in line]
+    return max([0, *analysis.tracks, *used]) + 1
+
+
+def _known_track(analysis: Analysis, track: int) -> None:
+    if track not in analysis.tracks:
+        raise InputError(f"there is no track {track}; expected one of {', '.join(map(str, analysis.tracks[:40]))}")
+
+
+def _known_name(analysis: Analysis, name: str | None) -> None:
+    if name is not None and name not in analysis.people:
+        raise InputError(
+            f"{name!r} was not in the gallery when this was analysed; expected {', '.join(analysis.people)}"
+        )
+
+
+def _append(path: Path, line: dict) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error

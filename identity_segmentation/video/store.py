@@ -1,0 +1,94 @@
+"""Where analyses lie: in one folder, known by the content of their videos. (Notebook section 7.)
+
+One analysis serves every output, view and surface. It lies beside the outputs, in `.analyses`, or where the user says;
+its name is made of what decides it - the video's bytes, the sampling, the engines - so that a video that was renamed or
+copied is known again. Beside it lies, for every output, a line that says which analysis it was rendered from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import write_json
+from .analysis import file_sha256
+
+FOLDER = ".analyses"
+_SUFFIX, _OUTPUT = ".analysis.jsonl", ".output.json"
+
+
+def folder_beside(output: str | os.PathLike, chosen: str | os.PathLike | None = None) -> Path:
+    """The folder of analyses for an output.
+
+    Args:
+        output: of a render.
+        chosen: where the user says; empty or None = beside the output.
+    """
+    return Path(chosen) if chosen else Path(output).parent / FOLDER
+
+
+def analysis_path(folder: Path, source: str | os.PathLike, **decided: Any) -> Path:
+    """Where the analysis of a video lies.
+
+    Args:
+        folder: of analyses.
+        source: the video.
+        decided: what else decides an analysis: sampling, engines, a box.
+    """
+    others = hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()
+    return folder / f"{file_sha256(Path(source))[:16]}-{others[:8]}{_SUFFIX}"
+
+
+def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
+    """Write down which analysis an output was rendered from.
+
+    Args:
+        folder: of analyses.
+        output: of a render.
+        analysis: its file.
+    """
+    content = {"output": str(Path(output).resolve()), "analysis": analysis.name}
+    write_json(folder / f"{_key(output)}{_OUTPUT}", content)
+
+
+def find(named: str | os.PathLike, chosen: str | os.PathLike | None = None, *more: str | os.PathLike) -> Path:
+    """The analysis that somebody means: by its own path, by an output, or by the video itself.
+
+    Args:
+        named: an analysis file, an output of `idseg video`, or a video that was analysed.
+        chosen: folder of analyses, where the user says; empty or None = beside what was named.
+        more: further folders to look in.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    path = Path(named)
+    if path.name.endswith(_SUFFIX):
+        return path
+    folders = [Path(chosen)] if chosen else [path.parent / FOLDER, *map(Path, more)]
+    for folder in folders:
+        known = folder / f"{_key(path)}{_OUTPUT}"
+        if known.is_file():
+            return folder / json.loads(known.read_bytes())["analysis"]
+    if path.is_file():
+        key = file_sha256(path)[:16]
+        found = sorted({file for folder in folders for file in folder.glob(f"{key}-*{_SUFFIX}")})
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = "\n  ".join(map(str, found))
+            raise InputError(f"{path} was analysed in several ways; give the one that is meant:\n  {listed}")
+    older = path.with_name(f"{path.name}{_SUFFIX}")
+    if older.is_file():
+        return older  # as earlier versions left it; reading says what is to be done
+    looked = ", ".join(map(str, folders))
+    make = "idseg analyse VIDEO, or idseg video VIDEO OUT (and give OUT here)"
+    raise InputError(f"no analysis of {path} is in {looked}; make it with: {make}")
+
+
+def _key(output: str | os.PathLike) -> str:
+    return hashlib.sha256(str(Path(output).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
