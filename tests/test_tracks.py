@@ -451,6 +451,8 @@ def test_a_video_is_known_by_its_bytes_an_output_by_its_name(people, tmp_path, m
         store.find(clip)
     chosen = people.analyse_video(clip, folder=tmp_path / "elsewhere")
     assert chosen.path.parent == tmp_path / "elsewhere" and store.find(clip, tmp_path / "elsewhere") == chosen.path
+    people.process_video(clip, tmp_path / "out" / "box.mp4", "thing", box=(50, 50, 80, 80))
+    assert store.find(clip, tmp_path / "out" / store.FOLDER) == path, "a followed box knows nobody"
     people.analyse_video(clip, 2, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="analysed in several ways"):
         store.find(clip, tmp_path / "elsewhere")

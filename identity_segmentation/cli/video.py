@@ -254,7 +254,8 @@ def _cast(arguments: argparse.Namespace) -> int:
             raise InputError("expected --name NAME with --enrol: what to call them")
         chosen = next((one for one in people if one.number == arguments.enrol), None)
         if chosen is None:
-            raise InputError(f"there is no person {arguments.enrol}; expected 1 to {len(people)}")
+            known = f"expected 1 to {len(people)}" if people else "nobody unknown is seen clearly in this video"
+            raise InputError(f"there is no person {arguments.enrol}; {known}")
         beside = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
         folder = Path(arguments.photos) if arguments.photos else beside / safe_filename(arguments.name)
         photos = write_photos(found, source, chosen.tracks, folder)

@@ -56,7 +56,8 @@ def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
 
 
 def find(named: str | os.PathLike, chosen: str | os.PathLike | None = None, *more: str | os.PathLike) -> Path:
-    """The analysis that somebody means: by its own path, by an output, or by the video itself.
+    """The analysis that somebody means: by its own path, by an output, or by the video itself; of a video the one that
+    looked at people, in the first folder that has one.
 
     Args:
         named: an analysis file, an output of `idseg video`, or a video that was analysed.
@@ -76,18 +77,26 @@ def find(named: str | os.PathLike, chosen: str | os.PathLike | None = None, *mor
             return folder / json.loads(known.read_bytes())["analysis"]
     if path.is_file():
         key = file_sha256(path)[:16]
-        found = sorted({file for folder in folders for file in folder.glob(f"{key}-*{_SUFFIX}")})
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = "\n  ".join(map(str, found))
-            raise InputError(f"{path} was analysed in several ways; give the one that is meant:\n  {listed}")
+        for folder in folders:
+            found = sorted(folder.glob(f"{key}-*{_SUFFIX}"))
+            found = [file for file in found if not _follows_a_box(file)] or found
+            if len(found) > 1:
+                listed = "\n  ".join(map(str, found))
+                raise InputError(f"{path} was analysed in several ways; give the one that is meant:\n  {listed}")
+            if found:
+                return found[0]
     older = path.with_name(f"{path.name}{_SUFFIX}")
     if older.is_file():
         return older  # as earlier versions left it; reading says what is to be done
     looked = ", ".join(map(str, folders))
     make = "idseg analyse VIDEO, or idseg video VIDEO OUT (and give OUT here)"
     raise InputError(f"no analysis of {path} is in {looked}; make it with: {make}")
+
+
+def _follows_a_box(file: Path) -> bool:
+    """Is an analysis one of a box drawn by hand, which knows nothing of people?"""
+    with file.open(encoding="utf-8") as lines:
+        return '"seed":' in lines.readline()
 
 
 def _key(output: str | os.PathLike) -> str:
