@@ -33,10 +33,11 @@ from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
 from .types import Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video import store
-from .video.analysing import Lookers, analyse
+from .video.analysing import analyse
 from .video.analysis import Analysis, check_sampling, gallery_key
 from .video.box_following import follow_box
 from .video.files import VideoReader, format_for
+from .video.looking import Lookers
 from .video.naming import TrackName
 from .video.render import RenderSettings, VideoReport, render
 

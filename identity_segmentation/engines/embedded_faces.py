@@ -9,7 +9,8 @@ described, and the two descriptions averaged.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
 from ._sface import CHIP, DIM, TEMPLATE, Descriptor
-from .nets import AnchorDetector, Net, by_size, cut_by_tile, digests, sigmoid, square_crop, two_tiles
+from .nets import AnchorDetector, Net, by_size, cut_by_tile, digests, sigmoid, square_crop, tile_of_any, two_tiles
 
 # Face-mesh indices (viewer's left is the person's right).
 _EYE_CORNERS = ((33, 133), (362, 263))
@@ -26,6 +27,7 @@ _NOSE_TIP, _MOUTH = 1, (61, 291)
 
 _LEAST = 0.35  # detector score: low, as the mesh net turns down what is no face (it says 0.00 or 1.00)
 _MESH_LEAST = 0.5  # face-mesh presence, MediaPipe's own default
+_COARSE = 3  # of `_tiles`, those before the finest
 _SMALLEST = 14  # pixels across a face below which a description means nothing
 
 
@@ -64,22 +66,40 @@ class EmbeddedFaces:
 
     def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
         """Every face, most confident first; see `FaceEngine.faces`."""
-        image_bgr = _lit(as_image(image_bgr))
-        found = []
-        for box, points, score in self._candidates(image_bgr):
+        return self._faces(_lit(as_image(image_bgr)), None, lambda face: embed)
+
+    def next_faces(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray], embed: Callable[[Face], bool]
+    ) -> list[Face]:
+        """See `FaceFollower.next_faces`."""
+        return self._faces(_lit(as_image(image_bgr)), expected, embed)
+
+    def _faces(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None, embed: Callable[[Face], bool]
+    ) -> list[Face]:
+        found, meshes = [], []
+        for box, points, score in self._candidates(image_bgr, expected):
             mesh, presence = self._fit_mesh(image_bgr, box, points)
             if presence >= _MESH_LEAST:
-                found.append((box, mesh, score))
-        embeddings = self._embed(image_bgr, [mesh for _, mesh, _ in found]) if embed and found else None
-        return [
-            Face(box, score, None if embeddings is None else embeddings[i], _five_points(mesh))
-            for i, (box, mesh, score) in enumerate(found)
-        ]
+                found.append(Face(box, score, None, _five_points(mesh)))
+                meshes.append(mesh)
+        wanted = [i for i, face in enumerate(found) if embed(face)]
+        if wanted:
+            described = self._embed(image_bgr, [meshes[i] for i in wanted])
+            for i, embedding in zip(wanted, described, strict=True):
+                found[i] = replace(found[i], embedding=embedding)
+        return found
 
-    def _candidates(self, image_bgr: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-        """(box (4,), keypoints (6, 2), score) of every detection, duplicates removed, best first."""
+    def _candidates(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        """(box (4,), keypoints (6, 2), score) of every detection, duplicates removed, best first; of the finest tiles
+        only those are looked at in which a head is expected (None = all)."""
         found: list[tuple[np.ndarray, np.ndarray, float]] = []
-        for x0, y0, x1, y1 in _tiles(*image_bgr.shape[:2]):
+        tiles = _tiles(*image_bgr.shape[:2])
+        if expected is not None:
+            tiles = tiles[:_COARSE] + [tile for tile in tiles[_COARSE:] if tile_of_any(tile, expected)]
+        for x0, y0, x1, y1 in tiles:
             tile = image_bgr[y0:y1, x0:x1]
             for box, keys, score in zip(*self._full(tile, _LEAST), strict=True):
                 box, keys = box + (x0, y0, x0, y0), keys + (x0, y0)

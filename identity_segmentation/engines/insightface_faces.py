@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..errors import EngineUnavailable
 from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
-from .nets import fingerprint
+from .nets import fingerprint, tile_of_any
 
 # The files of the published packs: (detector, recogniser).
 _PACK_FILES = {
@@ -174,23 +175,37 @@ class InsightFaceEngine:
 
     def faces(self, image_bgr: np.ndarray, embed: bool = True) -> list[Face]:
         """Every face, most confident first; see `FaceEngine.faces`."""
-        image_bgr = as_image(image_bgr)
-        boxes, points, scores = self._detect(image_bgr)
-        keep = suppress_duplicates(boxes, scores, iou=0.4)
-        embeddings = self._embed(image_bgr, points[keep]) if embed and keep else None
-        return [
-            Face(boxes[k], scores[k], None if embeddings is None else embeddings[i], points[k])
-            for i, k in enumerate(keep)
-        ]
+        return self._faces(as_image(image_bgr), None, lambda face: embed)
 
-    def _detect(self, image_bgr: np.ndarray):
-        """Boxes (N, 4), landmarks (N, 5, 2), scores (N,): whole picture, tiles of large ones, and - SCRFD misses
-        faces that fill the frame - a padded copy when nothing was found."""
+    def next_faces(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray], embed: Callable[[Face], bool]
+    ) -> list[Face]:
+        """See `FaceFollower.next_faces`."""
+        return self._faces(as_image(image_bgr), expected, embed)
+
+    def _faces(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None, embed: Callable[[Face], bool]
+    ) -> list[Face]:
+        boxes, points, scores = self._detect(image_bgr, expected)
+        keep = suppress_duplicates(boxes, scores, iou=0.4)
+        found = [Face(boxes[k], scores[k], None, points[k]) for k in keep]
+        wanted = [i for i, face in enumerate(found) if embed(face)]
+        if wanted:
+            described = self._embed(image_bgr, points[[keep[i] for i in wanted]])
+            for i, embedding in zip(wanted, described, strict=True):
+                found[i] = replace(found[i], embedding=embedding)
+        return found
+
+    def _detect(self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None):
+        """Boxes (N, 4), landmarks (N, 5, 2), scores (N,): whole picture, tiles of large ones (those in which a head is
+        expected; None = all), and - SCRFD misses faces that fill the frame - a padded copy when nothing was found."""
         found = [self._run(image_bgr, 0, 0)]
         height, width = image_bgr.shape[:2]
         if max(height, width) > 1600:
             for y in _starts(height):
                 for x in _starts(width):
+                    if expected is not None and not tile_of_any((x, y, x + 1000, y + 1000), expected):
+                        continue
                     tile = image_bgr[y : y + 1000, x : x + 1000]
                     rows = self._run(tile, x, y)
                     low = np.array([x, y]) + 2 * (np.array([x, y]) > 0)

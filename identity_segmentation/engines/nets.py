@@ -420,6 +420,17 @@ def two_tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
     return [(0, 0, width, part), (0, height - part, width, height)]
 
 
+def tile_of_any(tile: Sequence[float], boxes: Sequence[np.ndarray]) -> bool:
+    """Is the middle of any box in a tile?
+
+    Args:
+        tile: xyxy pixels.
+        boxes: xyxy pixels, each.
+    """
+    x0, y0, x1, y1 = tile
+    return any(x0 <= (box[0] + box[2]) / 2 < x1 and y0 <= (box[1] + box[3]) / 2 < y1 for box in boxes)
+
+
 def cut_by_tile(
     box: Sequence[float] | np.ndarray, tile: tuple[int, int, int, int], shape: Sequence[int], near: float = 2.0
 ) -> bool:

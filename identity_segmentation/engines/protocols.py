@@ -7,7 +7,7 @@ the engine's own business.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +54,23 @@ class FaceEngine(Protocol):
 
     def describe(self) -> str:
         """One line: model, and the device it truly runs on."""
+        ...
+
+
+@runtime_checkable
+class FaceFollower(Protocol):
+    """A face engine's look at the next picture of a film, for less than a first look costs."""
+
+    def next_faces(
+        self, image_bgr: np.ndarray, expected: Sequence[np.ndarray], embed: Callable[[Face], bool]
+    ) -> list[Face]:
+        """As `FaceEngine.faces`, but closely only where faces are expected.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            expected: xyxy boxes of heads, in pixels; small faces elsewhere may be missed.
+            embed: says of a face whether it is to be described; the others' embeddings are None.
+        """
         ...
 
 

@@ -12,14 +12,12 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from ..engines.protocols import FaceEngine, HeadFinder, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..people.gallery import Gallery
 from ..types import Face, Frame
@@ -37,9 +35,10 @@ from .analysis import (
 )
 from .corrections import carried_over
 from .files import VideoReader, prefetched
+from .looking import LAYOUT, Lookers, Watch
 from .naming import Evidence
 from .shots import Shot, ShotDetector, Transition, places_of
-from .tracking import Seen, seen_in
+from .tracking import Seen
 from .tracklets import Levels, Piece, SampleSeen, Tracklet, followed
 
 _FLUSHED = 8  # samples between writes to the disk: what a kill costs at most
@@ -48,24 +47,6 @@ _CHANGED = (
     "the gallery has changed since this video was analysed: it was analysed anew, and what was said by hand was "
     "carried over"
 )
-_LAYOUT = (32, 18)  # pixels of the grey picture by which two shots are known to be from one camera
-
-
-@dataclass(frozen=True)
-class Lookers:
-    """Who looks at a video.
-
-    Attributes:
-        engine: finds faces.
-        gallery: knows them.
-        detector: finds bodies, or None.
-        heads: finds the heads on bodies whose face is not seen, or None.
-    """
-
-    engine: FaceEngine
-    gallery: Gallery
-    detector: ObjectDetector | None = None
-    heads: HeadFinder | None = None
 
 
 def analyse(
@@ -162,7 +143,7 @@ class _Looking:
     def __init__(self, reader: VideoReader, lookers: Lookers, path: Path, header: dict):
         self.reader, self.lookers, self.path, self.header = reader, lookers, path, header
         self.working = path.with_name(f"{path.name}.part")
-        self.cuts = ShotDetector()
+        self.watch, self.cuts = Watch(lookers), ShotDetector()
         self.transitions: list[Transition] = []
 
     def run(
@@ -187,8 +168,9 @@ class _Looking:
             for frame in prefetched(frames, depth=3):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
-                file.write(json.dumps(self._look_at(frame)) + "\n")
-                if frame.index // sampling % _FLUSHED == 0:
+                number = frame.index // sampling
+                file.write(json.dumps(self._look_at(frame, number)) + "\n")
+                if number % _FLUSHED == 0:
                     file.flush()
                 if progress:
                     progress(frame.index + 1, self.reader.info.frames)
@@ -204,26 +186,26 @@ class _Looking:
         lines = read_lines(self.working)
         if not lines or {**lines[0], "source": ""} != {**self.header, "source": ""}:
             return 0
-        write_lines(self.working, lines)  # without a torn last line
-        return lines[-1]["i"] + sampling if len(lines) > 1 else 0
+        keys = [at for at, line in enumerate(lines) if line.get("key")]
+        if not keys:
+            return 0
+        # What lies after the last key sample depends on it: it is looked at again, and a torn last line is left out.
+        write_lines(self.working, lines[: keys[-1]])
+        return lines[keys[-1]]["i"]
 
-    def _look_at(self, frame: Frame) -> dict:
-        look = self.lookers
-        faces = look.engine.faces(frame.image)
-        bodies = [] if look.detector is None else look.detector.detect(frame.image)
-        people = seen_in(frame.image, faces, bodies, look.heads)
-        small = cv2.resize(frame.image, _LAYOUT, interpolation=cv2.INTER_AREA)
+    def _look_at(self, frame: Frame, number: int) -> dict:
+        seen = self.watch.look(frame.image, number)
         return {
-            "kind": "seen", "i": frame.index, "t": round(frame.time_s, 6),
-            "layout": base64.b64encode(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).tobytes()).decode(),
+            "kind": "seen", "i": frame.index, "t": round(frame.time_s, 6), "key": seen.key,
+            "layout": base64.b64encode(seen.layout.tobytes()).decode(),
             "faces": [
                 {"box": rounded(f.box), "score": round(f.score, 4),
                  "points": None if f.landmarks is None else [rounded(p) for p in f.landmarks],
                  "vector": None if f.embedding is None else packed(f.embedding)}
-                for f in faces
+                for f in seen.faces
             ],
-            "bodies": [rounded(body.box) for body in bodies],
-            "people": [_person_line(person) for person in people],
+            "bodies": [rounded(body.box) for body in seen.bodies],
+            "people": [_person_line(person) for person in seen.people],
         }  # fmt: skip
 
     # ---- when all is seen
@@ -235,7 +217,7 @@ class _Looking:
         yield self.header
         layouts: list[tuple[int, np.ndarray]] = []
         for line in self._seen():
-            grey = np.frombuffer(base64.b64decode(line["layout"]), np.uint8).reshape(_LAYOUT[::-1])
+            grey = np.frombuffer(base64.b64decode(line["layout"]), np.uint8).reshape(LAYOUT[::-1])
             layouts.append((line["i"], grey))
         places = places_of(shots, layouts)
         for shot, place in zip(shots, places, strict=True):
