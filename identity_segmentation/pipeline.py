@@ -33,9 +33,10 @@ from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
 from .types import Human, Match, MemberResult, PhotoVerdict, PossessionResult, Segment, Sighting, Status, as_image
 from .video import store
-from .video.analysing import analyse
-from .video.analysis import Analysis, check_sampling, gallery_key
+from .video.analysing import analyse, bring_names_up_to_date, check_gallery, path_for
+from .video.analysis import Analysis, check_sampling
 from .video.box_following import follow_box
+from .video.corrections import writing
 from .video.files import VideoReader, format_for
 from .video.looking import Lookers
 from .video.naming import TrackName
@@ -405,6 +406,7 @@ class IdentityAwareSegmentation:
         at: float = 0.0,
         phrase: str | None = None,
         fresh: bool = False,
+        analyses: str | os.PathLike = "",
         progress: Callable[[str, int, int], None] | None = None,
         cancel: threading.Event | None = None,
         **look: Any,
@@ -412,7 +414,7 @@ class IdentityAwareSegmentation:
         """A video of the people asked for, all frames of the source, its sound kept.
 
         Run again after a kill to go on; run again with other people or another view to render alone, without a second
-        analysis. See `analysis.analyse` and `render.render`.
+        analysis. See `analysing.analyse` and `render.render`.
 
         Args:
             target_member: a name, several, or "all".
@@ -423,13 +425,14 @@ class IdentityAwareSegmentation:
                 for faces. `target_member` is then what to call it (any text; "all" = "object").
             at: seconds.
             phrase: "Wonyoung's shirt": that person's thing instead of the whole person; `target_member` is not used.
-            fresh: throw away an earlier analysis, corrections by hand included.
+            fresh: put an earlier analysis aside, corrections by hand included.
+            analyses: folder of analyses; empty = the settings', or `.analyses` beside the output.
             progress: called with ("analyse" | "render", frames done, frames in all).
             cancel: set it to stop within a frame; what is finished is kept.
             look: fields of `RenderSettings` one by one, laid over `settings`: view="overlay", masks=True ...
 
         Raises:
-            InputError, VideoError, OutputError, UnknownPerson: see there; `analysis.Cancelled` if cancelled.
+            InputError, VideoError, OutputError, UnknownPerson: see there; `errors.Cancelled` if cancelled.
         """
         source, output = Path(input_path), Path(output_path)
         settings = RenderSettings.of(settings, look)
@@ -443,7 +446,7 @@ class IdentityAwareSegmentation:
                 raise InputError(f"a phrase for a video names a person ('Wonyoung's shirt') and no box; got {phrase!r}")
             target_member, settings = meant.person, replace(settings, thing=meant.thing or "")
         step = progress or (lambda stage, done, total: None)
-        folder = store.folder_beside(output, self.settings.analyses)
+        folder = store.folder_beside(output, analyses or self.settings.analyses)
 
         def looked(done: int, total: int) -> None:
             step("analyse", done, total)
@@ -456,15 +459,16 @@ class IdentityAwareSegmentation:
         else:
             wanted = [_label(target_member, everyone_but)]
             check_writable(output.parent)
+            VideoReader(source).close()  # says what is wrong with it
             path = store.analysis_path(folder, source, sampling=frame_sampling, box=list(box), at=at, label=wanted[0])
             found = follow_box(
                 source, box, at, wanted[0], self.segmenter, path, frame_sampling, fresh, looked, cancel
             )  # fmt: skip
+        store.remember(folder, output, found.path)
         report = render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
         )  # fmt: skip
-        store.remember(folder, output, found.path)
         return replace(report, remarks=(found.remark,) if found.remark else ())
 
     def analyse_video(
@@ -495,19 +499,20 @@ class IdentityAwareSegmentation:
         engine, detector = self.face_engine, self.detector_or_none()
         if folder is None:
             folder = store.folder_beside(Path(self.settings.output) / "x", self.settings.analyses)
-        if not Path(source).is_file():
-            VideoReader(source)  # says what is wrong with it
-        path = store.analysis_path(
-            Path(folder), source, sampling=frame_sampling, engine=engine.id, model=engine.model_hash,
-            detector=None if detector is None else detector.id,
-        )  # fmt: skip
+        VideoReader(source).close()  # says what is wrong with it
         lookers = Lookers(engine, self.gallery, detector, None if detector is None else head_finder_or_none())
+        path = path_for(source, Path(folder), lookers, frame_sampling)
         return analyse(source, lookers, path, frame_sampling, fresh, progress, cancel)
 
     def find_analysis(self, named: str | os.PathLike) -> Path:
         """The analysis file that somebody means by an output, by a video, or by its own path; see `store.find`."""
         beside = store.folder_beside(Path(self.settings.output) / "x")
-        return store.find(named, self.settings.analyses, beside)
+        path = store.find(named, self.settings.analyses, beside)
+        with contextlib.suppress(GalleryError):
+            if path.is_file() and self.gallery.people:
+                with writing(path):
+                    bring_names_up_to_date(path, self.gallery)
+        return path
 
     def _people(self, asked: str | Sequence[str], left_out: Sequence[str]) -> list[str]:
         """Display names of the people asked for, less those left out."""
@@ -523,11 +528,7 @@ class IdentityAwareSegmentation:
         """Who each track of an analysis is, by this pipeline's threshold and margin; corrections by hand included."""
         if "seed" in found.header:  # no face was looked at
             return found.names(NamingRule.plain(len(found.people), 1.0))
-        if found.header["gallery"] != gallery_key(self.gallery):
-            raise InputError(
-                f"{found.path}: the gallery has changed since this video was analysed; bring it up to date with: idseg "
-                f"analyse {found.header['source']} (corrections by hand are carried over)"
-            )
+        check_gallery(found, self.gallery)
         return found.names(
             NamingRule.of_engine(self.face_engine, self.gallery, self.threshold, self.margin, tracks=True)
         )

@@ -190,8 +190,9 @@ def test_a_video_comes_with_files_a_timeline_and_a_correction(page, example):
     assert "Leo" in status and "frames/s" in status and read_image(timeline).shape[1] == 1000
     assert any("left" in text for *_, text in told) and video == files[0]
     from identity_segmentation.video.analysis import read_analysis
+    from identity_segmentation.video.store import find
 
-    names = page.pipeline.track_names(read_analysis(page.pipeline.find_analysis(video)))
+    names = page.pipeline.track_names(read_analysis(find(video, page.analyses)))
     track = next(t for t, n in names.items() if n.name == "Leo")
     again = videos.corrected("s", asked, track, "-", lambda *step: None)
     assert "Leo 0.0 s" in again[4] and videos.jobs == {}

@@ -42,7 +42,7 @@ def add(verbs: Verbs) -> None:
         help="how masks get from frame to frame (default: SAM 3's video tracker where the segmenter is SAM 3)",
     )  # fmt: skip
     verb.add_argument("--masks", action="store_true", help="also write OUT.masks.jsonl, COCO RLE per frame and person")
-    verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
+    verb.add_argument("--fresh", action="store_true", help="put an earlier analysis aside, corrections included")
     verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")
 
     _keeps_analyses(verb)
@@ -50,7 +50,7 @@ def add(verbs: Verbs) -> None:
     verb = verbs.add("analyse", _analyse, "look at a video once: who is where and when; outputs are rendered from that")
     verb.add_argument("source", metavar="VIDEO")
     verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
-    verb.add_argument("--fresh", action="store_true", help="throw away an earlier analysis, corrections included")
+    verb.add_argument("--fresh", action="store_true", help="put an earlier analysis aside, corrections included")
     verb.add_argument("--json", action="store_true")
     _keeps_analyses(verb)
     verb = verbs.add("tracks", _tracks, "who was followed through a video, and what is worth a look first")
@@ -206,8 +206,11 @@ def _rename(arguments: argparse.Namespace) -> int:
     from ..video.corrections import correct, merge, point_at, split, undo
 
     asked = [arguments.track is not None, bool(arguments.merge), arguments.split is not None, bool(arguments.box)]
-    if sum(asked) + arguments.undo == 0:
-        raise InputError("expected --track N NAME, --merge N M, --split N --at S, --box X0 Y0 X1 Y1 --at S, or --undo")
+    if sum(asked) + arguments.undo != 1 or (arguments.name and (arguments.merge or arguments.undo)):
+        raise InputError(
+            "expected --track N NAME, --merge N M, --split N --at S [NAME], --box X0 Y0 X1 Y1 --at S NAME, or --undo; "
+            "one at a time"
+        )
     if (arguments.split is not None or arguments.box) and arguments.at is None:
         raise InputError("expected --at SECONDS with --split and with --box")
     if (arguments.track is not None or arguments.box) and not arguments.name:
@@ -262,7 +265,7 @@ def _cast(arguments: argparse.Namespace) -> int:
         verdicts = pipeline.add_person(arguments.name, photos)
         used = sum(verdict.verdict in USED_VERDICTS for verdict in verdicts)
         print(f"{arguments.name} is on file, from {used} of {len(photos)} faces of this video (in {folder})")
-        say("run the same `idseg video` command again: the video is analysed anew with them")
+        say("run the same `idseg video` or `idseg analyse` command again: the video is analysed anew with them")
         return 0
     rows: list[dict[str, Any]] = [asdict(one) for one in people]
     if arguments.filmstrips:

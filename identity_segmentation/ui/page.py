@@ -71,9 +71,15 @@ class Page:
         path.mkdir(parents=True)
         return path
 
+    @property
+    def analyses(self) -> Path:
+        """The folder of videos' analyses: one for all jobs, so that a video is looked at once."""
+        return self.folder / ".analyses"
+
     def sweep(self) -> None:
         """Delete uploads and results older than a day, of earlier servers too."""
-        for old in self.folder.iterdir():
+        kept = list(self.analyses.iterdir()) if self.analyses.is_dir() else []
+        for old in [*(path for path in self.folder.iterdir() if path != self.analyses), *kept]:
             with contextlib.suppress(OSError):
                 if time.time() - old.stat().st_mtime > DAY:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -15,6 +15,7 @@ from ..images import write_image
 from ..video.analysis import read_analysis
 from ..video.corrections import correct
 from ..video.render import VIEWS
+from ..video.store import find
 from .page import ENGINE, EXAMPLES, PRIVATE, PROGRESS, Page, People, Words, minutes, safely, shown_image
 
 Told = Callable[[int, int | None, str], None]  # (frames done, frames in all or None, what is said)
@@ -74,7 +75,9 @@ class VideoTab:
             left = f", {minutes((total - done) / rate)} left" if total > done and rate > 0 else ""
             progress(done, total or None, f"{stage}: {done} frames, {rate:.1f} frames/s{left}")
 
-        common = {"frame_sampling": asked["sampling"], "progress": step, "cancel": cancel}
+        common = {
+            "frame_sampling": asked["sampling"], "progress": step, "cancel": cancel, "analyses": self.page.analyses,
+        }  # fmt: skip
         output = Path(asked["output"])
         started = time.monotonic()
         try:
@@ -103,7 +106,8 @@ class VideoTab:
         seen = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in report.on_screen.items())
         rate = report.frames / max(took, 1e-3)
         status = f"{report.frames} frames in {took:.1f} s ({rate:.1f} frames/s). On screen: {seen}"
-        return str(output), files, str(line), rows, f"{status}. {report.note}".strip(), asked
+        said = " ".join([f"{status}.", *report.remarks, report.note])
+        return str(output), files, str(line), rows, said.strip(), asked
 
     def stop(self, session: str) -> str:
         """Ask a session's job to stop."""
@@ -128,7 +132,7 @@ class VideoTab:
             raise InputError("process a video first")
         if not name:
             raise InputError("choose who the track is, or -")
-        path = self.page.pipeline.find_analysis(asked["output"])
+        path = find(asked["output"], self.page.analyses)
         correct(path, int(track or 0), None if name == "-" else name)
         return self.render(session, asked, progress)
 

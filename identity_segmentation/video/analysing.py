@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -33,11 +34,12 @@ from .analysis import (
     unpacked_numbers,
     write_lines,
 )
-from .corrections import carried_over
+from .corrections import carried_over, writing
 from .files import VideoReader, prefetched
 from .looking import LAYOUT, Lookers, Watch
 from .naming import Evidence
 from .shots import Shot, ShotDetector, Transition, places_of
+from .store import analysis_path
 from .tracking import Seen
 from .tracklets import Levels, Piece, SampleSeen, Tracklet, followed
 
@@ -66,7 +68,7 @@ def analyse(
         path: the analysis file; made, continued, or - if finished - just read. Where the gallery has changed since, it
             is made anew, and what was said by hand is carried over.
         sampling: every n-th frame is looked at; 1 = all.
-        fresh: throw away what is there and start again (corrections by hand included).
+        fresh: put what is there aside, as `.before`, and start again, corrections by hand included.
         progress: called with (frames seen, frames expected or 0).
         cancel: set it to stop after the current frame.
 
@@ -82,24 +84,78 @@ def analyse(
     with VideoReader(source) as reader:
         header = header_of(source, reader.info, sampling) | {
             "engine": engine.id, "model_hash": engine.model_hash, "gallery": gallery_key(gallery),
-            "people": gallery.names, "detector": None if lookers.detector is None else lookers.detector.id,
+            "people": gallery.names, "ids": [person.id for person in gallery.people],
+            "detector": None if lookers.detector is None else lookers.detector.id,
+            "heads": None if lookers.heads is None else lookers.heads.id,
             "levels": {"same": engine.strict, "other": engine.floor},
         }  # fmt: skip
-        before: list[dict] = []
-        if not fresh:
-            before = matching_lines(path, header)
-            if before and before[0].get("gallery") == header["gallery"]:
+        with writing(path):
+            before = [] if fresh else matching_lines(path, header)
+            if before and before[0]["gallery"] == header["gallery"]:
+                path.with_name(f"{path.name}.part").unlink(missing_ok=True)
+                bring_names_up_to_date(path, gallery)
                 return read_analysis(path)
-        try:
-            _Looking(reader, lookers, path, header).run(sampling, fresh, progress, cancel, before)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(
-                f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
-            ) from error
-    found = read_analysis(path)
-    return replace(found, remark=_CHANGED) if before else found
+            try:
+                remark = _Looking(reader, lookers, path, header).run(sampling, fresh, progress, cancel, before)
+            except OSError as error:
+                if isinstance(error, OutputError):
+                    raise
+                raise OutputError(
+                    f"{path}: cannot be written ({error.strerror or error}); run the same command to go on"
+                ) from error
+    return replace(read_analysis(path), remark=remark)
+
+
+def path_for(source: str | os.PathLike, folder: Path, lookers: Lookers, sampling: int) -> Path:
+    """Where the analysis of a video by these lookers lies.
+
+    Args:
+        source: the video.
+        folder: of analyses.
+        lookers: who looks.
+        sampling: every n-th frame.
+    """
+    engine, detector = lookers.engine, lookers.detector
+    return analysis_path(
+        folder, source, sampling=sampling, engine=engine.id, model=engine.model_hash,
+        detector=None if detector is None else detector.id,
+    )  # fmt: skip
+
+
+def check_gallery(analysis: Analysis, gallery: Gallery) -> None:
+    """`InputError` unless an analysis was made with this state of the gallery.
+
+    Args:
+        analysis: of a video.
+        gallery: who is on file now.
+    """
+    if analysis.header["gallery"] != gallery_key(gallery):
+        folder = shlex.quote(str(analysis.path.parent))
+        raise InputError(
+            f"{analysis.path}: the gallery has changed since {analysis.header['source']!r} was analysed; bring "
+            f"it up to date with: idseg analyse VIDEO --analyses {folder} (corrections by hand are carried over)"
+        )
+
+
+def bring_names_up_to_date(path: Path, gallery: Gallery) -> None:
+    """Give people of an analysis who were renamed since their present names; hold `writing` meanwhile.
+
+    Args:
+        path: the analysis file.
+        gallery: who is on file now.
+    """
+    with path.open("rb") as file:
+        header = json.loads(file.readline())
+    now = {person.id: person.name for person in gallery.people}
+    names = {old: now.get(key, old) for old, key in zip(header.get("people", ()), header.get("ids", ()), strict=False)}
+    if all(old == new for old, new in names.items()):
+        return
+    header["people"] = [names[old] for old in header["people"]]
+    lines = [
+        {**line, "name": names.get(line["name"], line["name"])} if line.get("name") is not None else line
+        for line in read_lines(path)[1:]
+    ]
+    write_lines(path, [header, *lines])
 
 
 def matching_lines(path: Path, header: dict) -> list[dict]:
@@ -149,7 +205,7 @@ class _Looking:
     def run(
         self, sampling: int, fresh: bool, progress: Callable[[int, int], None] | None,
         cancel: threading.Event | None, before: Sequence[dict],
-    ) -> None:  # fmt: skip
+    ) -> str:  # fmt: skip
         """Look at every sampled frame that was not looked at yet, and write the analysis.
 
         Args:
@@ -158,11 +214,14 @@ class _Looking:
             progress: called with (frames seen, frames expected or 0).
             cancel: set it to stop.
             before: lines of an analysis with another state of the gallery.
+
+        Returns:
+            What is to be said of how the analysis came about; empty = nothing.
         """
         begin = 0 if fresh else self._resumed(sampling)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not begin:
-            write_lines(self.working, [self.header])
+            write_lines(self.working, [self.header], private=True)
         with self.working.open("a", encoding="utf-8") as file:
             frames = self.reader.frames(begin, sampling, lambda small: self.transitions.extend(self.cuts.update(small)))
             for frame in prefetched(frames, depth=3):
@@ -175,23 +234,35 @@ class _Looking:
                 if progress:
                     progress(frame.index + 1, self.reader.info.frames)
         lines = list(self._finished())
-        kept = [] if fresh else carried_over(before, lines)
+        kept, lost = carried_over(before, lines)
+        if self.path.exists():  # what a person said in it is theirs
+            os.replace(self.path, self.path.with_name(f"{self.path.name}.before"))
         write_lines(self.path, [*lines, *kept])
         self.working.unlink()
+        if not before:
+            return ""
+        return _CHANGED + (f"; {lost} correction(s) found nobody in their place and do not count" if lost else "")
 
     def _resumed(self, sampling: int) -> int:
         """The first frame that an earlier run did not look at; 0 = none was, or what was is of something else."""
         if not self.working.exists():
             return 0
-        lines = read_lines(self.working)
-        if not lines or {**lines[0], "source": ""} != {**self.header, "source": ""}:
-            return 0
-        keys = [at for at, line in enumerate(lines) if line.get("key")]
-        if not keys:
-            return 0
         # What lies after the last key sample depends on it: it is looked at again, and a torn last line is left out.
-        write_lines(self.working, lines[: keys[-1]])
-        return lines[keys[-1]]["i"]
+        begin, place = 0, 0
+        with self.working.open("rb") as file:
+            while True:
+                at, text = file.tell(), file.readline()
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    break
+                if not at and {**line, "source": ""} != {**self.header, "source": ""}:
+                    return 0
+                if line.get("key"):
+                    begin, place = line["i"], at
+        if begin:
+            os.truncate(self.working, place)
+        return begin
 
     def _look_at(self, frame: Frame, number: int) -> dict:
         seen = self.watch.look(frame.image, number)

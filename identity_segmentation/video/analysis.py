@@ -23,19 +23,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_write
+from ..files import as_json, atomic_write
+from ..geometry import plain_box
 from ..people.gallery import Gallery
 from ..people.rule import NamingRule
 from ..types import Face
 from .files import VideoInfo
 from .linking import Linkable, linked
-from .naming import Evidence, TrackName, corrected, name_tracks
+from .naming import Evidence, TrackName, name_tracks
 from .shots import Shot
-from .tracking import Box, TrackPoint
+from .tracking import Box, TrackPoint, is_taken
 
 VERSION = 2
 BY_HAND = ("name", "merge", "split", "point", "undo")  # kinds of lines that a person added
-_TRULY_SEEN = ("face", "body", "hand")  # evidence that counts for "on screen together"
+_POINTED_S = 5.0  # seconds between two places that somebody was pointed at, up to which they are in between
+TRULY_SEEN = ("face", "body", "hand")  # evidence that counts for "on screen together"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +105,13 @@ class TrackletRecord:
     pieces: tuple[tuple[int, int, int, Evidence], ...] = ()
 
     def parted(self, frame: int, number: int) -> tuple[TrackletRecord, TrackletRecord]:
-        """What it is before a frame, and what it is from there on, under another number. What the clothes are worth is
-        not known of either."""
-        before = [piece for piece in self.pieces if (piece[0] + piece[1]) / 2 < frame]
-        after = [piece for piece in self.pieces if (piece[0] + piece[1]) / 2 >= frame]
+        """What it is before a frame, and what it is from there on, under another number: the mean of its pieces, less
+        the one that the frame divides. What the clothes are worth is not known of either."""
+        before = [piece for piece in self.pieces if piece[1] < frame]
+        after = [piece for piece in self.pieces if piece[0] >= frame]
         first, second = (
             replace(
-                self, evidence=_pooled([piece[3] for piece in part], self._gain()), clothes=None, dressed=0,
+                self, evidence=_pooled([piece[3] for piece in part]), clothes=None, dressed=0,
                 clear=sum(piece[2] for piece in part), pieces=tuple(part),
             )
             for part in (before, after)
@@ -127,24 +129,15 @@ class TrackletRecord:
             self, evidence=_pooled(seen), clear=self.clear + other.clear, pieces=(*self.pieces, *other.pieces)
         )
 
-    def _gain(self) -> float:
-        """By how much its faces, pooled, are more similar to whoever they are most similar to than its pieces are in
-        the mean: turned and blurred views cancel out."""
-        mean = _pooled([piece[3] for piece in self.pieces])
-        if self.evidence is None or mean is None or not len(mean.similar):
-            return 1.0
-        best = int(np.argmax(self.evidence.similar))
-        return float(np.clip(self.evidence.similar[best] / max(float(mean.similar[best]), 1e-3), 1.0, 1.5))
 
-
-def _pooled(seen: Sequence[Evidence], gain: float = 1.0) -> Evidence | None:
-    """Several pieces of evidence as one: similarities by weight, times a gain."""
+def _pooled(seen: Sequence[Evidence]) -> Evidence | None:
+    """Several pieces of evidence as one: similarities by weight. Pooled faces would be a little more similar."""
     if not seen:
         return None
     weights = np.array([max(one.weight, 1e-6) for one in seen])
-    similar = np.average(np.stack([one.similar for one in seen]), axis=0, weights=weights) * gain
+    similar = np.average(np.stack([one.similar for one in seen]), axis=0, weights=weights)
     side = float(np.median(np.repeat([one.side for one in seen], [one.faces for one in seen])))
-    return Evidence(np.minimum(similar, 1.0), sum(one.faces for one in seen), float(weights.sum()), side)
+    return Evidence(similar, sum(one.faces for one in seen), float(weights.sum()), side)
 
 
 @dataclass(frozen=True)
@@ -197,7 +190,7 @@ class Analysis:
         """Pairs of tracklets, the lower number first, that are truly seen in one sample."""
         pairs: set[tuple[int, int]] = set()
         for sample in self.samples:
-            seen = sorted({point.track for point in sample.tracks if point.evidence in _TRULY_SEEN})
+            seen = sorted({point.track for point in sample.tracks if point.evidence in TRULY_SEEN})
             pairs.update(combinations(seen, 2))
         return pairs
 
@@ -212,7 +205,7 @@ class Analysis:
             rule: when a name is given.
         """
         evidence = {t: known.evidence for t, known in self.tracklets.items() if known.evidence is not None}
-        names = corrected(name_tracks(evidence, self.together, self.people, rule), self.by_hand)
+        names = name_tracks(evidence, self.together, self.people, rule, self.by_hand)
         levels = self.header.get("levels")
         if not levels:
             return names
@@ -292,21 +285,27 @@ def read_lines(path: Path) -> list[dict]:
     """
     lines = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for text in file:
                 try:
                     lines.append(json.loads(text))
                 except ValueError:
                     break
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"{path}: not an analysis file that can be read ({error})") from error
     return lines
 
 
-def write_lines(path: Path, lines: Iterable[dict]) -> None:
-    """Write an analysis file whole."""
-    with atomic_write(path) as file:
-        file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+def write_lines(path: Path, lines: Iterable[dict], private: bool = False) -> None:
+    """Write an analysis file whole.
+
+    Args:
+        path: the file.
+        lines: what JSON takes.
+        private: leave it readable by its owner alone.
+    """
+    with atomic_write(path, private) as file:
+        file.writelines(as_json(line) + b"\n" for line in lines)
 
 
 def read_analysis(path: str | os.PathLike) -> Analysis:
@@ -385,9 +384,8 @@ class _Reading:
         mine, other = self.tracklets.get(into), self.tracklets.pop(track, None)
         if other is not None:
             self.tracklets[into] = replace(other, track=into) if mine is None else mine.joined(other)
-        name = self.by_hand.pop(track, None)
-        if name is not None:
-            self.by_hand.setdefault(into, name)
+        if track in self.by_hand:
+            self.by_hand.setdefault(into, self.by_hand.pop(track))
 
     def _split(self, line: dict) -> None:
         track, new, at = line["track"], line["new"], line["i"]
@@ -396,7 +394,7 @@ class _Reading:
             self.tracklets[track], self.tracklets[new] = self.tracklets[track].parted(at, new)
             # Whose the likeness was is no longer known.
             self.alike = {pair: cosine for pair, cosine in self.alike.items() if track not in pair}
-        if track in self.by_hand:
+        if track in self.regions:  # of a followed box: it is called what the box was called
             self.by_hand[new] = self.by_hand[track]
 
     def _point(self, line: dict) -> None:
@@ -409,12 +407,15 @@ class _Reading:
         for one, other in ((k, at) if k < at else (at, k) for k in known if k != at):
             if any(sample.cut for sample in self.samples[one + 1 : other + 1]):
                 continue
+            if self.samples[other].time_s - self.samples[one].time_s > _POINTED_S:
+                continue
             boxes = [np.array(next(p.box for p in self.samples[k].tracks if _pointed(p, track))) for k in (one, other)]
             for k in range(one + 1, other):
                 if not any(p.track == track for p in self.samples[k].tracks):
                     share = (k - one) / (other - one)
-                    box = tuple(rounded((1 - share) * boxes[0] + share * boxes[1]))
-                    self._put(k, TrackPoint(track, box, "between"))  # type: ignore[arg-type]
+                    box = plain_box(np.round((1 - share) * boxes[0] + share * boxes[1], 2))
+                    if not is_taken(box, [p.box for p in self.samples[k].tracks]):
+                        self._put(k, TrackPoint(track, box, "between"))
 
     def _put(self, at: int, point: TrackPoint) -> None:
         kept = tuple(p for p in self.samples[at].tracks if p.track != point.track)
@@ -426,10 +427,12 @@ class _Reading:
                 points = tuple(replace(p, track=new) if p.track == track else p for p in sample.tracks)
                 bodies = tuple((box, new if owner == track else owner) for box, owner in sample.bodies)
                 self.samples[k] = replace(sample, tracks=points, bodies=bodies)
-        if track in self.regions:
+        if track in self.regions and any(index >= since for index in self.regions[track]):
             moved = {index: line for index, line in self.regions[track].items() if index >= since}
             self.regions.setdefault(new, {}).update(moved)
-            self.regions[track] = {i: line for i, line in self.regions[track].items() if i < since}
+            kept = {i: line for i, line in self.regions.pop(track).items() if i < since}
+            if kept:
+                self.regions[track] = kept
 
 
 def _pointed(point: TrackPoint, track: int) -> bool:

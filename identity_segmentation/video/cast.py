@@ -18,6 +18,7 @@ from ..images import write_image
 from .analysis import Analysis, Sample
 from .files import VideoReader
 from .naming import TrackName, face_weight
+from .review import by_track, check_source
 from .tracking import CLEAR, TrackPoint
 
 _FACES = 2  # clear faces from which a tracklet can be said to be like another
@@ -64,14 +65,14 @@ def cast(analysis: Analysis, names: Mapping[int, TrackName]) -> list[Proposed]:
         if known.clear >= _FACES and not (track in names and (names[track].name or names[track].by_hand))
     ]
     groups = _grouped(free, analysis)
-    step = analysis.header["sampling"] / float(analysis.fps)
+    step, seen = analysis.header["sampling"] / float(analysis.fps), by_track(analysis)
     proposed = []
     for tracks in groups:
         rows = [names[t] for t in tracks if t in names and names[t].nearest is not None]
         best = max(rows, key=lambda said: said.similarity, default=None)
         proposed.append(
             Proposed(
-                0, tuple(tracks), round(step * sum(len(analysis.seen(t)) for t in tracks), 3),
+                0, tuple(tracks), round(step * sum(len(seen[t]) for t in tracks), 3),
                 sum(analysis.tracklets[t].clear for t in tracks),
                 None if best is None else best.nearest, 0.0 if best is None else round(best.similarity, 4),
             )
@@ -113,11 +114,12 @@ def write_photos(analysis: Analysis, source: str | Path, tracks: Sequence[int], 
         analysis: of the video.
         source: the video.
         tracks: of one person.
-        folder: for the photos; what lies there stays.
+        folder: for the photos; those of an earlier time are written anew, all else that lies there stays.
 
     Raises:
         InputError: no face of theirs looks at the camera.
     """
+    check_source(analysis, source)
     chosen = {sample.index: point.box for sample, point in _clearest(analysis, tracks)}
     if not chosen:
         raise InputError(f"no face of track {', '.join(map(str, tracks))} looks at the camera")
@@ -137,9 +139,9 @@ def write_photos(analysis: Analysis, source: str | Path, tracks: Sequence[int], 
 
 def _clearest(analysis: Analysis, tracks: Sequence[int]) -> list[tuple[Sample, TrackPoint]]:
     """The clearest faces, the best first, none right beside another in time."""
-    seen = []
+    seen, points = [], by_track(analysis)
     for track in tracks:
-        for sample, point in analysis.seen(track):
+        for sample, point in points.get(track, ()):
             if point.face is not None:
                 face = sample.faces[point.face].face()
                 if face.facing >= CLEAR:

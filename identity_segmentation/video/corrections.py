@@ -8,16 +8,17 @@ made anew.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..files import PATIENCE, as_json, held
 from ..geometry import box_iou
-from .analysis import BY_HAND, Analysis, Sample, read_analysis, rounded
+from .analysis import BY_HAND, TRULY_SEEN, Analysis, Sample, read_analysis, rounded
 from .tracking import TrackPoint
 
 _SAME_HEAD = 0.3  # IoU from which two boxes are one head
@@ -57,7 +58,7 @@ def merge(path: str | os.PathLike, track: int, into: int) -> None:
     _known_track(analysis, track)
     _known_track(analysis, into)
     for sample in analysis.samples:
-        if {track, into} <= {point.track for point in sample.tracks}:
+        if {track, into} <= {point.track for point in sample.tracks if point.evidence in TRULY_SEEN}:
             raise InputError(
                 f"tracks {into} and {track} are both on screen at {sample.time_s:.1f} s; they are two people"
             )
@@ -117,15 +118,13 @@ def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str
     last = analysis.samples[-1].time_s
     if not -1e-6 <= at <= last + analysis.header["sampling"] / float(analysis.fps):
         raise InputError(f"expected a time between 0 and {last:.2f} s, got {at}")
-    sample = min(analysis.samples, key=lambda s: abs(s.time_s - at))
+    sample = _nearest(analysis, at)
     there = _at(sample, [x0, y0, x1, y1])
     if there is not None:
         correct(path, there.track, name)
         return there.track
-    track = next(
-        (line["track"] for line in analysis.corrections if line["kind"] == "point" and line["name"] == name), None
-    )
-    track = _new_number(analysis) if track is None else track
+    known = [line["track"] for line in analysis.corrections if line["kind"] == "point" and line["name"] == name]
+    track = next((t for t in known if analysis.by_hand.get(t) == name), _new_number(analysis))
     line = {"kind": "point", "track": track, "name": name, "i": sample.index, "box": rounded([x0, y0, x1, y1])}
     _append(analysis.path, line)
     return track
@@ -161,8 +160,9 @@ def described(line: dict) -> str:
     }[line["kind"]]
 
 
-def carried_over(before: Sequence[dict], after: Sequence[dict]) -> list[dict]:
-    """Corrections of an earlier analysis for a new one: the same, where somebody is in the same place there.
+def carried_over(before: Sequence[dict], after: Sequence[dict]) -> tuple[list[dict], int]:
+    """(corrections of an earlier analysis for a new one: the same, where somebody is in the same place there; how many
+    there are no longer).
 
     Args:
         before: lines of the earlier analysis.
@@ -176,24 +176,38 @@ def carried_over(before: Sequence[dict], after: Sequence[dict]) -> list[dict]:
             said.append(line)
     header, samples = after[0], {line["i"]: line for line in after if line["kind"] == "sample"}
     last = max((row[0] for line in samples.values() for row in line["tracks"]), default=0)
-    numbers: dict[int, int] = {}  # tracklets that were made by hand -> their new numbers
+    made: dict[int, int] = {}  # tracklets that were made by hand -> their new numbers
+    joined: dict[int, int] = {}  # tracklets that joined another, new numbers
     kept: list[dict] = []
+
+    def now(old: int, index: int | None, head: Sequence[float] | None) -> int | None:
+        found = made.get(old) or _track_at(samples, index, head)
+        while found in joined:
+            found = joined[found]
+        return found
+
     for line in said:
         if line.get("name") is not None and line["name"] not in header["people"]:
             continue
         new = dict(line)
-        if line["kind"] in ("split", "point"):
-            made = line["new"] if line["kind"] == "split" else line["track"]
-            last += made not in numbers
-            numbers.setdefault(made, last)
-            new["new" if line["kind"] == "split" else "track"] = numbers[made]
-        if line["kind"] != "point":
-            new["track"] = numbers.get(line["track"]) or _track_at(samples, line.get("at"), line.get("head"))
+        if line["kind"] == "point":
+            if line["i"] not in samples:
+                continue
+            last += line["track"] not in made
+            new["track"] = made.setdefault(line["track"], last)
+        else:
+            new["track"] = now(line["track"], line.get("at"), line.get("head"))
         if line["kind"] == "merge":
-            new["into"] = numbers.get(line["into"]) or _track_at(samples, line.get("into_at"), line.get("into_head"))
-        if new["track"] is not None and new.get("into", 0) is not None and new["track"] != new.get("into"):
-            kept.append(new)
-    return kept
+            new["into"] = now(line["into"], line.get("into_at"), line.get("into_head"))
+        if new["track"] is None or new.get("into", 0) is None or new["track"] == new.get("into"):
+            continue
+        if line["kind"] == "split":
+            last += 1
+            new["new"] = made[line["new"]] = last
+        if line["kind"] == "merge":
+            joined[new["track"]] = new["into"]
+        kept.append(new)
+    return kept, len(said) - len(kept)
 
 
 def _track_at(samples: dict[int, dict], index: int | None, head: Sequence[float] | None) -> int | None:
@@ -234,9 +248,41 @@ def _known_name(analysis: Analysis, name: str | None) -> None:
         )
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Hold an analysis file against everybody else who would write it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OutputError: somebody else is at it, or the folder cannot be written.
+    """
+    busy = f"{path}: another run is at this video just now; run the same command again when it has finished"
+    with held(path.with_name(f"{path.name}.lock"), PATIENCE, busy):
+        yield
+
+
 def _append(path: Path, line: dict) -> None:
+    """Add a line; one that was torn by a kill or a full disk is cut off first."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with writing(path), path.open("r+b") as file:
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+            file.seek(whole)
+            file.write(as_json(line) + b"\n")
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _nearest(analysis: Analysis, at: float) -> Sample:
+    """The sample nearest to a time, in the shot that the time lies in."""
+    frame = at * float(analysis.fps)
+    begins = [shot.begin for shot in analysis.shots] or [0]
+    shot = int(np.searchsorted(begins, frame + 0.5, "right"))
+    mine = [s for s in analysis.samples if int(np.searchsorted(begins, s.index, "right")) == shot]
+    if not mine:
+        raise InputError(f"no frame was looked at in the shot at {at:.2f} s; analyse with a smaller --sampling")
+    return min(mine, key=lambda s: abs(s.time_s - at))

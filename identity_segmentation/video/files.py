@@ -32,6 +32,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 # Containers are told by their bytes: a playlist (HLS, concat) would make FFmpeg read other files.
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]")
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")  # 8 bits, a plane per channel
 _DAMAGED_SHARE = 0.05  # above this share of damaged frames a file is refused rather than patched up
 
@@ -212,6 +213,9 @@ def _small(frame: Any, size: tuple[int, int]) -> np.ndarray:
     for plane in frame.planes:
         values = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         planes.append(cv2.resize(values, size, interpolation=cv2.INTER_AREA))
+    if not frame.format.name.startswith("yuvj") and frame.color_range != _FULL_RANGE:
+        # Video's black is 16 and its white 235; of a conversion to BGR they are 0 and 255.
+        planes[0] = cv2.convertScaleAbs(planes[0], alpha=255 / 219, beta=-16 * 255 / 219)
     return cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YUV2BGR)
 
 

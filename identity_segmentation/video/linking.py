@@ -119,7 +119,9 @@ class _Links:
             assert name is not None
             # Whoever wears the same anywhere in the video, and is somebody else, makes it no evidence.
             others = [k for k, t in enumerate(worn) if k != i and self._is_other(t, track, name)]
-            rival = max((likeness[i, k] for k in others), default=-1.0)
+            if not others:
+                continue  # where everybody who is known is this one person, nothing shows that clothes differ here
+            rival = max(likeness[i, k] for k in others)
             if likeness[i, best] < _CLOTHES_LEAST or likeness[i, best] - rival < _CLOTHES_LEAD:
                 continue
             if not self._contradicted(track, name):

@@ -23,7 +23,7 @@ from ..images import shrink_to, unpacked
 from ..masks.possession import thing_of
 from ..masks.segmentation import segment_humans
 from ..types import Face, Frame, Human, Segment
-from .analysis import Analysis, Sample
+from .analysis import TRULY_SEEN, Analysis, Sample
 from .cuts import first_of_shot
 from .flow import Flow, TemporalSmoother, propagate, to_full, to_working
 from .naming import TrackName, face_weight
@@ -110,11 +110,15 @@ class Mattes:
     def _span(self, span: list[Frame], whole: bool) -> Iterator[tuple[Frame, dict[Who, np.ndarray]]]:
         ends = span[-1].index in self.samples and len(span) > 1
         greys = [self.scene.flow.grey(f.image) for f in span]
-        cut = len(span)
+        cut = since = len(span)  # where the old shot ends, and where that of the next sample begins
         if ends and self.samples[span[-1].index].cut:
-            cut = first_of_shot(greys)
-            self.cut_at[span[-1].index] = span[cut].index
+            begins = [shot.begin - span[0].index for shot in self.scene.analysis.shots]
+            inside = [i for i in begins if 0 < i < len(span)] or [first_of_shot(greys)]
+            cut, since = inside[0], inside[-1]
+            self.cut_at[span[-1].index] = span[since].index
         mattes = self._mattes(span, greys, cut, ends)
+        for matte in mattes.values():
+            matte[cut:since] = [np.zeros_like(greys[0], np.float32)] * (since - cut)  # nobody was looked for there
         for track, known in self.scene.analysis.regions.items():
             who = self.scene.names[track].name
             if who in self.scene.drawn:
@@ -123,7 +127,7 @@ class Mattes:
         for i, frame in enumerate(span[:count]):
             if i == cut:
                 self._forget()
-            self.present = self._present(span, i, cut)
+            self.present = set() if cut <= i < since else self._present(span, i, cut)
             result = {}
             for person in self.scene.drawn:
                 matte = mattes[person][i] if person in mattes else np.zeros_like(greys[i], np.float32)
@@ -223,8 +227,9 @@ class TrackedMattes(Mattes):
         if not greys:
             return
         self.shape, step, count = greys[0].shape, scene.sampling, len(greys)
-        bounds = [0]
-        for i in range(step, count + 1, step):
+        begins = [shot.begin - self.store.first for shot in scene.analysis.shots]
+        bounds = [0, *(begin for begin in begins if 0 < begin < count)]
+        for i in range(step, count + 1, step) if not begins else ():
             sample = samples.get(self.store.first + i)
             if sample is not None and sample.cut:
                 # A cut into the next part's first frame: that frame is not here, so the part's own jump is looked for.
@@ -423,10 +428,17 @@ def _humans(scene: Scene, sample: Sample, tracks: Sequence[int], faces: Sequence
 
 
 def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
-    """(who, their face, their track, what that rests on: "face", "body" or "region") of everyone in a sample."""
+    """(who, their face, their track, what that rests on; see `TrackPoint.evidence`) of everyone in a sample.
+
+    Nobody is in it twice: who is truly seen is not where they are only thought to be.
+    """
     found = []
+    name_of = {track: said.name for track, said in scene.names.items()}
+    seen = {name_of.get(point.track) for point in sample.tracks if point.evidence in TRULY_SEEN}
     for point in sample.tracks:
-        name = scene.names[point.track].name if point.track in scene.names else None
+        name = name_of.get(point.track)
+        if name is not None and point.evidence == "between" and name in seen:
+            continue
         value = sample.faces[point.face].face() if point.face is not None else Face(np.array(point.box), 0.5)
         height, width = scene.analysis.header["height"], scene.analysis.header["width"]
         x, y = value.centre
@@ -450,7 +462,10 @@ def heads_at(
         return {}
     here = {track: (who, face.box) for who, face, track, _ in people_in(scene, before)}
     if after is not None and after.cut:
-        new_shot = index >= (cut_at or {}).get(after.index, after.index)
+        begin = (cut_at or {}).get(after.index, after.index)
+        new_shot = index >= begin
+        if not new_shot and any(before.index < shot.begin <= index for shot in scene.analysis.shots):
+            return {}  # a shot in which no frame was looked at
         held = {track: (who, face.box) for who, face, track, _ in people_in(scene, after)} if new_shot else here
         return {who: (track, box) for track, (who, box) in held.items()}
     there = {track: (who, face.box) for who, face, track, _ in people_in(scene, after)} if after else {}

@@ -73,8 +73,9 @@ def face_weight(face: Face) -> float:
 
 
 def name_tracks(
-    evidence: Mapping[int, Evidence], together: Collection[tuple[int, int]], people: Sequence[str], rule: NamingRule
-) -> dict[int, TrackName]:
+    evidence: Mapping[int, Evidence], together: Collection[tuple[int, int]], people: Sequence[str], rule: NamingRule,
+    by_hand: Mapping[int, str | None] | None = None,
+) -> dict[int, TrackName]:  # fmt: skip
     """Name tracklets one-to-one over everything that is on screen at the same time.
 
     The assignment is exact: of all that the rule allows it has the largest total of evidence above the thresholds,
@@ -86,8 +87,16 @@ def name_tracks(
         together: pairs of tracklets, the lower number first, that are seen at the same time.
         people: the gallery's names, P of them.
         rule: when a name is given.
+        by_hand: track -> the name that a person gave it (None = nobody on file): it stands, and nobody who is seen
+            together with it has the same.
     """
+    by_hand = by_hand or {}
     wanted = {track: _allowed(seen, rule) for track, seen in evidence.items()} if people else {}
+    wanted |= {track: [] for track in by_hand if track in wanted}
+    for pair in together:
+        for track, other in (pair, pair[::-1]):
+            if by_hand.get(other) in people and wanted.get(track):
+                wanted[track] = [person for person in wanted[track] if people[person] != by_hand[other]]
     given = _assigned(wanted, evidence, together, rule)
     names = {}
     for track, seen in evidence.items():
@@ -102,7 +111,7 @@ def name_tracks(
         names[track] = TrackName(
             track, name, said.similarity, said.lead, rival, nearest, seen.faces, sure=sure, by=by
         )  # fmt: skip
-    return names
+    return _corrected(names, by_hand)
 
 
 def _allowed(seen: Evidence, rule: NamingRule) -> list[int]:
@@ -177,13 +186,8 @@ def _solved(
     return {track: person for (track, person), chosen in zip(pairs, solved.x > 0.5, strict=True) if chosen}
 
 
-def corrected(names: Mapping[int, TrackName], by_hand: Mapping[int, str | None]) -> dict[int, TrackName]:
-    """The names with a person's corrections laid over them.
-
-    Args:
-        names: track -> what is said of it.
-        by_hand: track -> the name that a person gave it; None = nobody on file.
-    """
+def _corrected(names: Mapping[int, TrackName], by_hand: Mapping[int, str | None]) -> dict[int, TrackName]:
+    """The names with a person's corrections laid over them."""
     changed = dict(names)
     for track, name in by_hand.items():
         before = changed.get(track, TrackName(track, None, 0.0, 0.0, None, None, 0))

@@ -10,8 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..errors import InputError
 from ..images import write_image
-from .analysis import Analysis, Sample
+from .analysis import Analysis, Sample, file_sha256
 from .files import VideoReader
 from .naming import TrackName
 from .tracking import TrackPoint
@@ -41,12 +42,11 @@ def spans_to_review(analysis: Analysis, names: Mapping[int, TrackName]) -> list[
             if seen and seen[-1] is not shot[-1]:
                 span: dict[str, Any] = {"track": track, "from": seen[-1].time_s, "to": shot[-1].time_s}
                 rows.append((1, span | {"name": names[track].name, "why": "lost from here on, within its shot"}))
-    for track, seen_at in _by_track(analysis).items():
+    for track, seen_at in by_track(analysis).items():
         said = names.get(track, TrackName(track, None, 0.0, 0.0, None, None, 0))
         if said.by_hand or track in analysis.regions:
             continue
-        step = analysis.header["sampling"] / float(analysis.fps) if "fps" in analysis.header else 0.0
-        seconds = seen_at[-1][0].time_s - seen_at[0][0].time_s + step
+        seconds = len(seen_at) * analysis.header["sampling"] / float(analysis.fps)
         faceless = sum(point.evidence != "face" for _, point in seen_at)
         rank, why = _doubt(said, seconds, len(seen_at), faceless)
         if why:
@@ -84,7 +84,7 @@ def listed(analysis: Analysis, names: Mapping[int, TrackName]) -> list[dict[str,
     """
     doubts = {row["track"]: (place, row["why"]) for place, row in enumerate(spans_to_review(analysis, names))}
     rows = []
-    for track, seen in sorted(_by_track(analysis).items()):
+    for track, seen in sorted(by_track(analysis).items()):
         said = names.get(track)
         if said is None:
             if len(seen) < 2:
@@ -113,21 +113,28 @@ def filmstrips(
         folder: for the pictures, which are called after the groups.
         groups: a file's stem -> the tracklets that it shows.
     """
-    seen = _by_track(analysis)
-    wanted: dict[int, list[tuple[str, int, tuple]]] = {}  # frame -> (group, place in the strip, head)
+    check_source(analysis, source)
+    seen = by_track(analysis)
+    wanted: dict[int, list[tuple[str, tuple]]] = {}  # frame -> (group, head)
     counts = {}
     for stem, tracks in groups.items():
         points = sorted((p for t in tracks for p in seen.get(t, ())), key=lambda p: p[0].index)
         chosen = _spread(points)
         counts[stem] = len(chosen)
-        for place, (sample, point) in enumerate(chosen):
-            wanted.setdefault(sample.index, []).append((stem, place, point.box))
-    strips = {stem: np.zeros((_STRIP_SIDE, max(1, n) * _STRIP_SIDE, 3), np.uint8) for stem, n in counts.items()}
+        for sample, point in chosen:
+            wanted.setdefault(sample.index, []).append((stem, point.box))
+    parts: dict[str, list[np.ndarray]] = {stem: [] for stem in groups}
+    written: dict[str, Path] = {}
     with VideoReader(source) as reader:
         for frame in reader.frames(0, analysis.header["sampling"]):
-            for stem, place, box in wanted.get(frame.index, ()):
-                strips[stem][:, place * _STRIP_SIDE : (place + 1) * _STRIP_SIDE] = head_picture(frame.image, box)
-    return {stem: write_image(folder / f"{stem}.jpg", strip) for stem, strip in strips.items()}
+            for stem, box in wanted.get(frame.index, ()):
+                parts[stem].append(head_picture(frame.image, box))
+                if len(parts[stem]) == counts[stem]:
+                    written[stem] = write_image(folder / f"{stem}.jpg", np.hstack(parts.pop(stem)))
+    for stem, pictures in parts.items():  # of a video that ends earlier than it did
+        blank = np.zeros((_STRIP_SIDE, _STRIP_SIDE, 3), np.uint8)
+        written[stem] = write_image(folder / f"{stem}.jpg", np.hstack(pictures or [blank]))
+    return written
 
 
 def _spread(points: Sequence[tuple[Sample, TrackPoint]]) -> list[tuple[Sample, TrackPoint]]:
@@ -163,7 +170,22 @@ def head_picture(image_bgr: np.ndarray, box: Sequence[float], side: int = _STRIP
     return cv2.warpAffine(image_bgr, forward, (side, side), flags=how)
 
 
-def _by_track(analysis: Analysis) -> dict[int, list[tuple[Sample, TrackPoint]]]:
+def check_source(analysis: Analysis, source: str | Path) -> None:
+    """`InputError` unless a file is the video that was analysed: heads are cut out of it by their places.
+
+    Args:
+        analysis: of the video.
+        source: the file.
+    """
+    if not Path(source).is_file() or file_sha256(Path(source)) != analysis.header["sha256"]:
+        raise InputError(
+            f"{source} is not the video that was analysed ({analysis.header['source']}); give that one: --source VIDEO "
+            "(or --thumbnails VIDEO)"
+        )
+
+
+def by_track(analysis: Analysis) -> dict[int, list[tuple[Sample, TrackPoint]]]:
+    """tracklet -> every sample in which it is, with its point."""
     seen: dict[int, list[tuple[Sample, TrackPoint]]] = {}
     for sample in analysis.samples:
         for point in sample.tracks:

@@ -190,7 +190,7 @@ class ShotDetector:
         after = [self._at(i) for i in (cut, cut + 2, cut + 5, cut + _BACK) if i <= newest]
         old, new = before[0].bgr, after[0].bgr
         back = any(like(a.bgr, b.bgr) for a, b in product(before, after) if not (a.blank or b.blank))
-        if back and bleached(old, new):
+        if back and (bleached(old, new) or bleached(new, old)):
             return
         if colours_alike(old, new) >= _COLOURS:
             sides = (range(cut - 3, cut), range(cut + 1, cut + 4))  # motion on one side only does not hide a cut

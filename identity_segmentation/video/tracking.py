@@ -55,8 +55,8 @@ class TrackPoint:
 
     Attributes:
         box: the head, xyxy pixels; reckoned from the body where no face is seen.
-        evidence: what it rests on: "face"; "body", one that the detector saw; "clothes", colours alone; or "region", a
-            region that was followed.
+        evidence: what it rests on: "face"; "body", one that the detector saw; "clothes", colours alone; "between", seen
+            in the samples before and after; "hand", a person pointed at it; or "region", one that was followed.
         face: index among the sample's faces, or None.
         clothes: how much the clothes look as they did, 0..1; 1 where nothing can be said.
         body: index among the sample's bodies, or None.
@@ -325,7 +325,7 @@ class SimpleTracker:
         # Where a head is only thought to be, the clothes below it may be a neighbour's.
         faced = np.array([[t.faced == t.last and p.face is not None for p in people] for t in self._live])
         cost[faced & (dressed < _CLOTHES_OTHER)] = _IMPOSSIBLE
-        cost[(faces > -1) & (faces < self.other_face) & (dressed < _CLOTHES_SURE)] = _IMPOSSIBLE
+        cost[(faces > -1) & (faces < self.other_face) & ~(dressed >= _CLOTHES_SURE)] = _IMPOSSIBLE
         for k in range(len(people)):
             # A face that is clearly one tracklet's is no other's. A low cosine says nothing: faces turn away.
             best = int(np.argmax(faces[:, k]))
@@ -439,12 +439,12 @@ class SimpleTracker:
         """Tracklets that are seen in their clothes alone, for as long as these may carry them."""
         found = []
         seen = {p.track for p in points}
-        others = [upper_body(p.box) for p in points]
+        others = [p.box for p in points]
         for track in self._live:
             if track.id in seen:
                 continue
             box = track.expected(self._number)
-            if others and box_iou(upper_body(box), np.stack(others)).max() > MERGED:
+            if is_taken(box, others):
                 track.last = self._number - self.max_lost - 1  # two in one place: whoever comes out earns the name
                 continue
             if track.faces < _FACES or track.carried >= _CARRIED or track.clothes is None:
@@ -507,6 +507,18 @@ def upper_body(box: Sequence[float] | np.ndarray) -> np.ndarray:
 def _likeness(before: list[float] | None, now: np.ndarray | None, unknown: float = 1.0) -> float:
     """How much the clothes look as they did, 0..1; `unknown` where nothing can be said."""
     return unknown if before is None or now is None else colour_likeness(now, np.array(before))
+
+
+def is_taken(box: Sequence[float] | np.ndarray, others: Sequence[Sequence[float] | np.ndarray]) -> bool:
+    """Is somebody else where a head would be?
+
+    Args:
+        box: xyxy of the head.
+        others: xyxy of other heads.
+    """
+    if not others:
+        return False
+    return bool(box_iou(upper_body(box), np.stack([upper_body(other) for other in others])).max() > MERGED)
 
 
 def _centre(box) -> tuple[float, float]:

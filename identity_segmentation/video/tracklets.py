@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from ..geometry import box_iou, plain_box
+from ..geometry import plain_box
 from ..people.gallery import Gallery
 from ..types import Face, unit
 from .naming import face_weight
 from .shots import Shot
-from .tracking import CLEAR, MERGED, Seen, SimpleTracker, TrackPoint, upper_body
+from .tracking import CLEAR, Seen, SimpleTracker, TrackPoint, is_taken
 
 _PIECE = 4  # faces that are pooled together, at the most: how finely a tracklet can be split by hand
 _CLEAR_FACES = 2  # clear faces on either side of a change of person
@@ -173,17 +173,17 @@ def followed(
         _bridge(held, rows)
         near = shots[shot : shot + 2]
         mixed = {s.index for s in held if any(one.mixes(s.index) for one in near)}
+        faces = _faces(held, rows, mixed)
+        begins_of: dict[int, list[int]] = {}
         for track in sorted({point.track for row in rows for point in row}):
-            faces = _faces_of(track, held, rows, mixed)
-            begin = 0
-            for at in [*_changes(faces, levels, gallery), held[-1].index + 1]:
-                number = numbers.setdefault((track, begin), len(numbers) + 1)
-                for sample, row in zip(held, rows, strict=True):
-                    if begin <= sample.index < at:
-                        row[:] = [replace(p, track=-number) if p.track == track else p for p in row]
-                begin = at
+            begins_of[track] = [0, *_changes(faces.get(track, []), levels, gallery)]
+            for begin in begins_of[track]:
+                numbers[track, begin] = len(numbers) + 1
         for sample, row in zip(held, rows, strict=True):
-            row[:] = [replace(p, track=-p.track) for p in row]
+            row[:] = [
+                replace(p, track=numbers[p.track, max(b for b in begins_of[p.track] if b <= sample.index)]) for p in row
+            ]
+        for sample, row in zip(held, rows, strict=True):
             yield sample.index, row
         yield from _tracklets(shot, held, rows, mixed)
 
@@ -200,25 +200,22 @@ def _bridge(held: Sequence[SampleSeen], rows: list[list[TrackPoint]]) -> None:
             for between in range(before[0] + 1, at):
                 share = (held[between].index - held[before[0]].index) / (held[at].index - held[before[0]].index)
                 box = (1 - share) * np.array(before[1].box) + share * np.array(point.box)
-                others = [upper_body(p.box) for p in rows[between]]
-                if not others or box_iou(upper_body(box), np.stack(others)).max() <= MERGED:
+                if not is_taken(box, [p.box for p in rows[between]]):
                     rows[between].append(TrackPoint(point.track, plain_box(box), "between"))
 
 
-def _faces_of(
-    track: int, held: Sequence[SampleSeen], rows: Sequence[Sequence[TrackPoint]], mixed: set[int]
-) -> list[FaceSeen]:
-    """The faces of a tracklet that are evidence: those that a dissolve mixes with others are none."""
-    found = []
+def _faces(
+    held: Sequence[SampleSeen], rows: Sequence[Sequence[TrackPoint]], mixed: set[int]
+) -> dict[int, list[FaceSeen]]:
+    """track -> its faces that are evidence: those that a dissolve mixes with others are none."""
+    found: dict[int, list[FaceSeen]] = {}
     for sample, row in zip(held, rows, strict=True):
-        for point in row:
-            if point.track == track and point.face is not None and sample.index not in mixed:
-                face = sample.faces[point.face]
-                if face.embedding is not None:
-                    weight = face_weight(face)
-                    found.append(
-                        FaceSeen(sample.index, weight * face.embedding, weight, face.side, face.facing >= CLEAR)
-                    )
+        for point in row if sample.index not in mixed else ():
+            face = None if point.face is None else sample.faces[point.face]
+            if face is not None and face.embedding is not None:
+                weight = face_weight(face)
+                seen = FaceSeen(sample.index, weight * face.embedding, weight, face.side, face.facing >= CLEAR)
+                found.setdefault(point.track, []).append(seen)
     return found
 
 
@@ -234,21 +231,47 @@ def _changes(faces: Sequence[FaceSeen], levels: Levels, gallery: Gallery) -> lis
     if len(clear) < 2 * _CLEAR_FACES:
         return []
     vectors = np.stack([seen.vector for seen in clear])
-    before = np.cumsum(vectors, axis=0)[_CLEAR_FACES - 1 : len(clear) - _CLEAR_FACES]
+    at = _other_after(vectors, levels, gallery) or _other_within(vectors, levels)
+    if not at:
+        return []
+    # The frame half-way from the last clear face of the one to the first of the other.
+    bounds = [(clear[k - 1].frame + clear[k].frame) // 2 + 1 for k in at]
+    parts = [
+        [seen for seen in faces if low <= seen.frame < high]
+        for low, high in pairwise([-1, *bounds, clear[-1].frame + 1])
+    ]
+    changes = []
+    for bound, part in zip([*bounds, None], parts, strict=True):
+        changes += _changes(part, levels, gallery)
+        changes += [] if bound is None else [bound]
+    return changes
+
+
+def _other_after(vectors: np.ndarray, levels: Levels, gallery: Gallery) -> list[int]:
+    """[the first clear face of somebody else, who stays], or []."""
+    before = np.cumsum(vectors, axis=0)[_CLEAR_FACES - 1 : len(vectors) - _CLEAR_FACES]
     after = vectors.sum(axis=0) - before
-    before, after = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in (before, after))
+    before, after = unit(before), unit(after)
     alike = (before * after).sum(axis=1)
     worst = int(np.argmin(alike))
     if alike[worst] >= levels.other:
-        if not len(gallery):
-            return []
-        worst = _other_person(gallery.similarity(before), gallery.similarity(after), levels)
-        if worst < 0:
-            return []
-    first = worst + _CLEAR_FACES  # the first clear face of somebody else
-    at = (clear[first - 1].frame + clear[first].frame) // 2 + 1
-    parts = ([seen for seen in faces if seen.frame < at], [seen for seen in faces if seen.frame >= at])
-    return [*_changes(parts[0], levels, gallery), at, *_changes(parts[1], levels, gallery)]
+        worst = _other_person(gallery.similarity(before), gallery.similarity(after), levels) if len(gallery) else -1
+    return [worst + _CLEAR_FACES] if worst >= 0 else []
+
+
+def _other_within(vectors: np.ndarray, levels: Levels) -> list[int]:
+    """[the first clear face of somebody who steps in, the first after them], or []: faces in a row that are not like
+    the rest of the tracklet."""
+    apart = unit(vectors) @ unit(vectors.sum(axis=0)) < levels.other
+    starts = [k for k in range(len(apart)) if apart[k] and (k == 0 or not apart[k - 1])]
+    for start in starts:
+        end = next((k for k in range(start, len(apart)) if not apart[k]), len(apart))
+        rest = vectors.sum(axis=0) - vectors[start:end].sum(axis=0)
+        if end - start < _CLEAR_FACES or len(vectors) - (end - start) < _CLEAR_FACES:
+            continue
+        if float(unit(vectors[start:end].sum(axis=0)) @ unit(rest)) < levels.other:
+            return [k for k in (start, end) if 0 < k < len(vectors)]
+    return []
 
 
 def _other_person(before: np.ndarray, after: np.ndarray, levels: Levels) -> int:
@@ -275,12 +298,13 @@ def _other_person(before: np.ndarray, after: np.ndarray, levels: Levels) -> int:
 def _tracklets(
     shot: int, held: Sequence[SampleSeen], rows: Sequence[Sequence[TrackPoint]], mixed: set[int]
 ) -> Iterator[Tracklet]:
-    for track in sorted({point.track for row in rows for point in row}):
-        found = Tracklet(track, shot)
-        for seen in _faces_of(track, held, rows, mixed):
-            found.add_face(seen)
-        for sample, row in zip(held, rows, strict=True):
-            for point in row:
-                if point.track == track and sample.index not in mixed:
-                    found.add_clothes(sample.clothes_of(point))
-        yield found
+    known: dict[int, Tracklet] = {}
+    for sample, row in zip(held, rows, strict=True):
+        for point in row:
+            found = known.setdefault(point.track, Tracklet(point.track, shot))
+            if sample.index not in mixed:
+                found.add_clothes(sample.clothes_of(point))
+    for track, faces in _faces(held, rows, mixed).items():
+        for seen in faces:
+            known[track].add_face(seen)
+    yield from (known[track] for track in sorted(known))
