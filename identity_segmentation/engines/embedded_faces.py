@@ -28,6 +28,7 @@ _NOSE_TIP, _MOUTH = 1, (61, 291)
 _LEAST = 0.35  # detector score: low, as the mesh net turns down what is no face (it says 0.00 or 1.00)
 _MESH_LEAST = 0.5  # face-mesh presence, MediaPipe's own default
 _COARSE = 3  # of `_tiles`, those before the finest
+_SMALL = 0.06  # of the picture's longer side: a coarse tile shows the net faces of 0.04 and more of it
 _SMALLEST = 14  # pixels across a face below which a description means nothing
 
 
@@ -98,7 +99,8 @@ class EmbeddedFaces:
         found: list[tuple[np.ndarray, np.ndarray, float]] = []
         tiles = _tiles(*image_bgr.shape[:2])
         if expected is not None:
-            tiles = tiles[:_COARSE] + [tile for tile in tiles[_COARSE:] if tile_of_any(tile, expected)]
+            small = _SMALL * max(image_bgr.shape[:2])
+            tiles = tiles[:_COARSE] + [tile for tile in tiles[_COARSE:] if tile_of_any(tile, expected, small)]
         for x0, y0, x1, y1 in tiles:
             tile = image_bgr[y0:y1, x0:x1]
             for box, keys, score in zip(*self._full(tile, _LEAST), strict=True):

@@ -62,6 +62,7 @@ _CALIBRATED = {
 _ARCFACE_112 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
+_SMALL = 0.05  # of the picture's longer side, across a head: the whole picture shows it the detector
 _LEAST = 0.5  # SCRFD's default detection threshold
 
 
@@ -204,7 +205,9 @@ class InsightFaceEngine:
         if max(height, width) > 1600:
             for y in _starts(height):
                 for x in _starts(width):
-                    if expected is not None and not tile_of_any((x, y, x + 1000, y + 1000), expected):
+                    if expected is not None and not tile_of_any(
+                        (x, y, x + 1000, y + 1000), expected, _SMALL * max(height, width)
+                    ):
                         continue
                     tile = image_bgr[y : y + 1000, x : x + 1000]
                     rows = self._run(tile, x, y)

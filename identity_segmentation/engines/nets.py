@@ -420,15 +420,19 @@ def two_tiles(height: int, width: int) -> list[tuple[int, int, int, int]]:
     return [(0, 0, width, part), (0, height - part, width, height)]
 
 
-def tile_of_any(tile: Sequence[float], boxes: Sequence[np.ndarray]) -> bool:
-    """Is the middle of any box in a tile?
+def tile_of_any(tile: Sequence[float], boxes: Sequence[np.ndarray], largest: float) -> bool:
+    """Is the middle of any small box in a tile?
 
     Args:
         tile: xyxy pixels.
         boxes: xyxy pixels, each.
+        largest: pixels across a box from which it is not small: it shows in a coarser tile.
     """
     x0, y0, x1, y1 = tile
-    return any(x0 <= (box[0] + box[2]) / 2 < x1 and y0 <= (box[1] + box[3]) / 2 < y1 for box in boxes)
+    return any(
+        box[2] - box[0] < largest and x0 <= (box[0] + box[2]) / 2 < x1 and y0 <= (box[1] + box[3]) / 2 < y1
+        for box in boxes
+    )
 
 
 def cut_by_tile(
