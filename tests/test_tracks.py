@@ -136,6 +136,26 @@ def test_heads_on_backs_come_from_whoever_finds_them():
     assert not reckoned.found and 100 < reckoned.head[0] < reckoned.head[2] < 160
 
 
+def test_a_body_with_the_head_of_a_face_is_that_faces_and_nobody_else():
+    class Heads:
+        id = "heads"
+
+        def head(self, image_bgr, body):
+            return np.array([118, 60, 142, 84], np.float32)
+
+        def describe(self):
+            return "heads"
+
+    image = np.full((300, 500, 3), 90, np.uint8)
+    wide = body(60, width=300)  # it swallows a neighbour, so that the face is not at its top middle
+    (found,) = seen_in(image, [face(118)], [wide], Heads())
+    assert found.face == 0 and found.body_index == 0
+    twice = seen_in(image, [face(118)], [body(100), wide], Heads())
+    assert [(p.face, p.body_index) for p in twice] == [(0, 0)]
+    beside = seen_in(image, [face(300)], [body(100)], Heads())
+    assert [(p.face, p.body_index) for p in beside] == [(0, None), (None, 0)]
+
+
 def run(samples, shots=(), gallery=None):
     """(points of every sample, tracklets by number)."""
     found = list(followed(samples, shots or [Shot(0, "begin")], LEVELS, gallery or Gallery("x", "y")))

@@ -22,7 +22,7 @@ _FACE_JOINTS = slice(0, 11)  # nose, eyes, ears, mouth
 # joints is within 0.25 sides of the middle of the face in nine of ten, 0.75 where in doubt; of a place reckoned from
 # the body's box, 1.1 (benchmarks/humans.py).
 _OF_JOINTS = 1.35
-_LEAST_OF_BODY = (0.28, 0.23)  # of the body's width and height; a head is no smaller than the lesser of both
+_LEAST_OF_BODY = (0.2, 0.12)  # of the body's width and height; a head is no smaller than the lesser of both
 
 
 class BodyHeads:

@@ -126,7 +126,25 @@ def seen_in(
                 embedding=None if face is None else face.embedding, facing=1.0 if face is None else face.facing,
             )
         )  # fmt: skip
+    people = _whole(people)
     return people if image_bgr is None else _dressed(image_bgr, people)
+
+
+def _whole(people: Sequence[Seen]) -> list[Seen]:
+    """The same people, less bodies on which a head was found that is a face's: the face's own body, where it has none
+    yet, or one that the detector saw twice."""
+    kept = [person for person in people if person.face is not None]
+    middles = np.array([_centre(person.head) for person in kept]).reshape(-1, 2)
+    for person in people:
+        if person.face is not None:
+            continue
+        inside = (middles >= person.head[:2]) & (middles <= person.head[2:])
+        mine = np.flatnonzero(inside.all(axis=1)) if person.found else np.zeros(0, int)
+        if not len(mine):
+            kept.append(person)
+        elif len(mine) == 1 and kept[int(mine[0])].body is None:
+            kept[int(mine[0])] = _joined(kept[int(mine[0])], person)
+    return kept
 
 
 def _head(human: Human, image_bgr: np.ndarray | None, heads: HeadFinder | None) -> tuple[np.ndarray, bool]:
