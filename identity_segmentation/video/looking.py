@@ -2,7 +2,7 @@
 
 Every third sample, and the first of a picture that has changed, is looked at as a photo would be. Between them the
 finest tiles are looked at only where heads are expected, bodies are sought in parts of the picture only where one has
-gone, and a face that has hardly moved is not described again. What a key sample says depends on nothing before it, so a
+gone, and a face that has hardly moved, with nobody near, is not described again. What a key sample says depends on nothing before it, so a
 run that was stopped goes on from one and sees the same.
 """
 
@@ -18,12 +18,13 @@ from ..engines.protocols import FaceEngine, FaceFollower, HeadFinder, ObjectDete
 from ..geometry import box_iou
 from ..people.gallery import Gallery
 from ..types import Detection, Face
-from .tracking import Seen, head_of, seen_in
+from .tracking import Seen, head_of, seen_in, upper_body
 
 LAYOUT = (32, 18)  # pixels of the small grey picture that is kept of every sample
 _KEY = 3  # every n-th sample is looked at as a photo is
 _CHANGED = 0.75  # correlation of two samples' layouts below which the picture has changed
 _STILL = 0.5  # IoU with a face of the last sample from which a face has hardly moved
+_NEAR = 0.15  # IoU of two upper bodies from which heads may be taken for each other
 _GONE = 0.4  # IoU below which a body of the last sample was not found again
 
 
@@ -107,13 +108,17 @@ class Watch:
         engine = self.lookers.engine
         if last is None or not isinstance(engine, FaceFollower):
             return engine.faces(image_bgr)
-        before = [face.box for face in last.faces]
+        before = np.array([face.box for face in last.faces], np.float32).reshape(-1, 4)
+        bodies_before = np.array([upper_body(person.head) for person in last.people], np.float32).reshape(-1, 4)
 
-        def has_moved(face: Face) -> bool:
-            return not before or float(box_iou(face.box, np.stack(before)).max()) < _STILL
+        def worth_it(face: Face) -> bool:
+            """Has a face moved, or is it so near others that only a description tells whose it is?"""
+            if not len(before) or float(box_iou(face.box, before).max()) < _STILL:
+                return True
+            return int((box_iou(upper_body(face.box), bodies_before) > _NEAR).sum()) > 1
 
         expected = [person.head for person in last.people] + [head_of(body.box) for body in bodies]
-        return engine.next_faces(image_bgr, expected, has_moved)
+        return engine.next_faces(image_bgr, expected, worth_it)
 
 
 def _likeness(one: np.ndarray, other: np.ndarray) -> float:
