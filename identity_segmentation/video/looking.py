@@ -2,8 +2,8 @@
 
 Every third sample, and the first of a picture that has changed, is looked at as a photo would be. Between them the
 finest tiles are looked at only where heads are expected, bodies are sought in parts of the picture only where one has
-gone, and a face that has hardly moved, with nobody near, is not described again. What a key sample says depends on nothing before it, so a
-run that was stopped goes on from one and sees the same.
+gone, and a face that has hardly moved, with nobody near, is not described again. What a key sample says depends on
+nothing before it, so a run that was stopped goes on from one and sees the same.
 """
 
 from __future__ import annotations
