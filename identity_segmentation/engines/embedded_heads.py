@@ -17,10 +17,9 @@ _AROUND = 1.1  # side of the square that the net sees, in the body's longer side
 _PRESENT = 0.2  # belief of the net below which it sees nobody
 _VISIBLE = 0.5  # ... and of a joint, below which it is a guess
 _FACE_JOINTS = slice(0, 11)  # nose, eyes, ears, mouth
-# Side of a face's box, in the larger extent of the face's joints: median 1.35 of 134 people, nine in ten between 1.15
-# and 2.0; where the net is in doubt the joints crowd, and the body says how small a head can be. The middle of the
-# joints is within 0.25 sides of the middle of the face in nine of ten, 0.75 where in doubt; of a place reckoned from
-# the body's box, 1.1 (benchmarks/humans.py).
+# Side of a face's box, in the larger extent of the face's joints, by which the median of 88 people is right; where the
+# net is in doubt the joints crowd, and the body says how small a head can be. In nine of ten the middle is within 0.24
+# sides of the face's; of a place reckoned from the body's box within 1.12 (benchmarks/humans.py).
 _OF_JOINTS = 1.35
 _LEAST_OF_BODY = (0.2, 0.12)  # of the body's width and height; a head is no smaller than the lesser of both
 
