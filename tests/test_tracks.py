@@ -87,6 +87,22 @@ def test_a_body_that_comes_out_from_behind_somebody_is_not_taken_for_who_was_the
     assert tracker.update([], image, [body(105)])[0].track == 2
 
 
+def test_a_body_in_other_clothes_is_another_body():
+    tracker = SimpleTracker()
+    red, blue = (np.full((300, 400, 3), colour, np.uint8) for colour in ((30, 30, 200), (200, 60, 30)))
+    for _ in range(2):
+        tracker.update([face(118)], red, [body(100)])
+    assert tracker.update([], red, [body(100)])[0].track == 1
+    assert tracker.update([], blue, [body(100)])[0].track == 2
+
+
+def test_a_body_whose_clothes_are_not_seen_carries_nobody_for_long():
+    tracker = SimpleTracker()
+    tracker.update([face(118)], None, [body(100)])
+    tracks = [tracker.update([], None, [body(100)])[0].track for _ in range(8)]
+    assert tracks == [1] * 5 + [2] * 3
+
+
 def test_two_who_cross_and_cannot_be_told_apart_both_end():
     tracker = SimpleTracker()
     for i in range(6):  # heads that draw near each other

@@ -42,7 +42,8 @@ _BODY_LEAST = 0.4  # IoU of a body with where it was expected
 _TIE = 0.3  # how much worse another reading must be, in sides, for a crossing to be clear
 _FACES = 2  # faces before colours, or a body that was never seen with its face, may carry a tracklet
 _CARRIED = 1  # samples that colours alone carry a tracklet
-_FACELESS = 50  # samples that a detected body carries a tracklet whose face is not seen
+_FACELESS = 50  # samples that a detected body in the same clothes carries a tracklet whose face is not seen
+_UNSHOWN = 5  # ... and one whose clothes are not seen either: of boxes alone one in nine is then another's (TUD)
 _TORSO_HIDDEN = 0.2  # share of a torso in somebody else's from which its colours are not one person's
 _BODY_SCORE = 0.5  # least score of a body that begins a tracklet
 _IMPOSSIBLE = 1e3
@@ -182,7 +183,8 @@ class _Live:
 
     Attributes:
         seen: [number of the sample, x and y of the head's middle, its width, its height] of the last samples.
-        last, faced: numbers of the last samples in which anything, and a face, was seen.
+        last, faced, shown: numbers of the last samples in which anything, a face, and a face or the torso's clothes
+            were seen.
         faces: how many were seen.
         carried: samples in a row that colours alone stand for.
         pool: sum of its faces' embeddings.
@@ -193,9 +195,11 @@ class _Live:
     body: list[float] | None
     last: int
     faced: int
+    shown: int
     faces: int = 0
     carried: int = 0
     clothes: list[float] | None = None
+    torso: list[float] | None = None
     pool: list[float] | None = None
 
     def expected(self, number: int) -> np.ndarray:
@@ -297,7 +301,7 @@ class SimpleTracker:
         taken = {*matched.values(), *joined.values()}
         for k, person in enumerate(people):
             if k not in taken and (person.face is not None or person.score >= _BODY_SCORE):
-                track = _Live(self._next, [], None, self._number, self._number)
+                track = _Live(self._next, [], None, self._number, self._number, self._number)
                 self._next += 1
                 self._live.append(track)
                 points.append(self._seen(track, person))
@@ -335,6 +339,8 @@ class SimpleTracker:
             for k, person in enumerate(people):
                 if person.body is None or track.body is None or not (person.face is not None or self._carries(track)):
                     continue
+                if person.face is None and _likeness(track.torso, person.torso) < _CLOTHES_LEAST:
+                    continue  # a body in other clothes is another body, wherever it is
                 before = np.array(track.body)
                 moved = before + np.tile(np.array(_centre(expected[i])) - track.seen[-1][1:3], 2)
                 overlap = float(box_iou(np.stack([before, moved]), person.body).max())
@@ -428,9 +434,9 @@ class SimpleTracker:
     def _carries(self, track: _Live) -> bool:
         """May a detected body go on for a tracklet whose face is not seen? Not after a while out of sight: it may be
         that of whoever hid them."""
-        return self._number - track.last <= 1 + _CARRIED and (
-            track.faces == 0 or self._number - track.faced <= _FACELESS
-        )
+        if self._number - track.last > 1 + _CARRIED or self._number - track.shown > _UNSHOWN:
+            return False
+        return track.faces == 0 or self._number - track.faced <= _FACELESS
 
     # ---- what is written down
 
@@ -448,6 +454,9 @@ class SimpleTracker:
         track.seen = [*track.seen[1 - _SPAN :], here]
         track.body = None if person.body is None else [float(v) for v in person.body]
         track.last, track.carried = self._number, 0
+        if person.face is not None or person.torso is not None:
+            track.shown = self._number
+        track.torso = blended(track.torso, person.torso)
         alike = _likeness(track.clothes, person.clothes)
         track.clothes = blended(track.clothes, person.clothes)
         evidence = "body" if person.face is None else "face"
