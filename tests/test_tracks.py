@@ -485,7 +485,9 @@ def test_a_video_is_known_by_its_bytes_an_output_by_its_name(people, tmp_path, m
     report = people.process_video(clip, tmp_path / "out" / "ก.mp4", "Ada")
     path = Path(report.files["analysis"])
     assert path.parent == tmp_path / "out" / store.FOLDER
-    assert store.find(tmp_path / "out" / "ก.mp4") == path == store.find(path)
+    link = tmp_path / "out" / "ก.mp4.analysis.jsonl"
+    assert store.find(tmp_path / "out" / "ก.mp4") == path == store.find(path) == store.find(link)
+    assert any(json.loads(line)["kind"] == "sample" for line in link.open())
     assert store.find(clip, None, tmp_path / "out" / store.FOLDER) == path
     with pytest.raises(InputError, match=r"make it with: idseg analyse"):
         store.find(clip)

@@ -7,6 +7,7 @@ copied is known again. Beside it lies, for every output, a line that says which 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ def analysis_path(folder: Path, source: str | os.PathLike, **decided: Any) -> Pa
 
 
 def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
-    """Write down which analysis an output was rendered from.
+    """Write down which analysis an output was rendered from, and link to it beside the output, for scripts that read it.
 
     Args:
         folder: of analyses.
@@ -53,6 +54,12 @@ def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
     """
     content = {"output": str(Path(output).resolve()), "analysis": analysis.name}
     write_json(folder / f"{_key(output)}{_OUTPUT}", content)
+    link = Path(output).with_name(f"{Path(output).name}{_SUFFIX}")
+    if link.exists() and not link.is_symlink():
+        return  # a file that an earlier version left is somebody's
+    with contextlib.suppress(OSError, NotImplementedError):  # where there are no links the line above has to do
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(analysis, link.parent))
 
 
 def find(named: str | os.PathLike, chosen: str | os.PathLike | None = None, *more: str | os.PathLike) -> Path:
@@ -69,7 +76,7 @@ def find(named: str | os.PathLike, chosen: str | os.PathLike | None = None, *mor
     """
     path = Path(named)
     if path.name.endswith(_SUFFIX):
-        return path
+        return path.resolve()
     folders = [Path(chosen)] if chosen else [path.parent / FOLDER, *map(Path, more)]
     for folder in folders:
         known = folder / f"{_key(path)}{_OUTPUT}"
