@@ -45,7 +45,7 @@ def analysis_path(folder: Path, source: str | os.PathLike, **decided: Any) -> Pa
 
 
 def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
-    """Write down which analysis an output was rendered from, and link to it beside the output, for scripts that read it.
+    """Write down which analysis an output was rendered from, and link to it beside the output for scripts to read.
 
     Args:
         folder: of analyses.
