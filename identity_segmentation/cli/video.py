@@ -175,6 +175,11 @@ def _analyse(arguments: argparse.Namespace) -> int:
     return 4 if found.note else 0
 
 
+def _pictures_of(video: str) -> Path:
+    """The folder for pictures of a video's people, beside it."""
+    return Path(video).with_name(f"{Path(video).name}.tracks")
+
+
 def _tracks(arguments: argparse.Namespace) -> int:
     from ..video.analysis import read_analysis
     from ..video.review import filmstrips, listed
@@ -185,9 +190,8 @@ def _tracks(arguments: argparse.Namespace) -> int:
     if arguments.review:
         rows = sorted((row for row in rows if row["look_at"]), key=lambda row: row["look_at"])
     if arguments.thumbnails:
-        folder = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
         groups = {f"track_{row['track']}": [row["track"]] for row in rows}
-        strips = filmstrips(found, arguments.thumbnails, folder, groups)
+        strips = filmstrips(found, arguments.thumbnails, _pictures_of(arguments.video), groups)
         for row in rows:
             row["thumbnail"] = str(strips[f"track_{row['track']}"])
     if arguments.json:
@@ -259,8 +263,7 @@ def _cast(arguments: argparse.Namespace) -> int:
         if chosen is None:
             known = f"expected 1 to {len(people)}" if people else "nobody unknown is seen clearly in this video"
             raise InputError(f"there is no person {arguments.enrol}; {known}")
-        beside = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
-        folder = Path(arguments.photos) if arguments.photos else beside / safe_filename(arguments.name)
+        folder = Path(arguments.photos or _pictures_of(arguments.video) / safe_filename(arguments.name))
         photos = write_photos(found, source, chosen.tracks, folder)
         verdicts = pipeline.add_person(arguments.name, photos)
         used = sum(verdict.verdict in USED_VERDICTS for verdict in verdicts)
@@ -269,9 +272,8 @@ def _cast(arguments: argparse.Namespace) -> int:
         return 0
     rows: list[dict[str, Any]] = [asdict(one) for one in people]
     if arguments.filmstrips:
-        folder = Path(arguments.video).with_name(f"{Path(arguments.video).name}.tracks")
         groups = {f"person_{one.number}": one.tracks for one in people}
-        strips = filmstrips(found, source, folder, groups)
+        strips = filmstrips(found, source, _pictures_of(arguments.video), groups)
         for row in rows:
             row["filmstrip"] = str(strips[f"person_{row['number']}"])
     if arguments.json:

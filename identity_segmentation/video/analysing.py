@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import Cancelled, InputError, OutputError
 from ..people.gallery import Gallery
-from ..types import Face, Frame
+from ..types import Face, Frame, unit
 from .analysis import (
     Analysis,
     check_sampling,
@@ -38,7 +38,7 @@ from .corrections import carried_over, writing
 from .files import VideoReader, prefetched
 from .looking import LAYOUT, Lookers, Watch
 from .naming import Evidence
-from .shots import Shot, ShotDetector, Transition, places_of
+from .shots import THUMBNAIL, Shot, ShotDetector, Transition, places_of
 from .store import analysis_path
 from .tracking import Seen
 from .tracklets import Levels, Piece, SampleSeen, Tracklet, followed
@@ -223,7 +223,9 @@ class _Looking:
         if not begin:
             write_lines(self.working, [self.header], private=True)
         with self.working.open("a", encoding="utf-8") as file:
-            frames = self.reader.frames(begin, sampling, lambda small: self.transitions.extend(self.cuts.update(small)))
+            frames = self.reader.frames(
+                begin, sampling, lambda small: self.transitions.extend(self.cuts.update(small)), THUMBNAIL
+            )
             for frame in prefetched(frames, depth=3):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
@@ -299,11 +301,11 @@ class _Looking:
         levels = Levels(engine.strict, engine.floor, engine.margin)
         seen = self._seen()
         known: dict[int, np.ndarray] = {}
-        number, begins, last = 0, [shot.begin for shot in shots], -1
+        begins, last = [shot.begin for shot in shots], -1
         for found in followed(map(_sample_seen, self._seen()), shots, levels, gallery):
             if isinstance(found, Tracklet):
                 if found.looks is not None:
-                    known[found.track] = found.looks / max(float(np.linalg.norm(found.looks)), 1e-9)
+                    known[found.track] = unit(found.looks)
                 yield _tracklet_line(found, gallery)
                 continue
             line, (index, points) = next(seen), found

@@ -8,7 +8,7 @@ too many than two people in one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ def cast(analysis: Analysis, names: Mapping[int, TrackName]) -> list[Proposed]:
             )
         )  # fmt: skip
     proposed.sort(key=lambda one: (-one.seconds, one.tracks))
-    return [Proposed(i, p.tracks, p.seconds, p.faces, p.nearest, p.similarity) for i, p in enumerate(proposed, 1)]
+    return [replace(one, number=number) for number, one in enumerate(proposed, 1)]
 
 
 def _grouped(tracks: Sequence[int], analysis: Analysis) -> list[list[int]]:

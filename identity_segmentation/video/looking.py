@@ -18,6 +18,7 @@ from ..engines.protocols import FaceEngine, FaceFollower, HeadFinder, ObjectDete
 from ..geometry import box_iou
 from ..people.gallery import Gallery
 from ..types import Detection, Face
+from .shots import normalised
 from .tracking import Seen, head_of, seen_in, upper_body
 
 LAYOUT = (32, 18)  # pixels of the small grey picture that is kept of every sample
@@ -123,5 +124,5 @@ class Watch:
 
 def _likeness(one: np.ndarray, other: np.ndarray) -> float:
     """Correlation of two grey pictures."""
-    a, b = (picture.astype(np.float32) - picture.mean() for picture in (one, other))
-    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))
+    a, b = (normalised(picture.astype(np.float32).ravel()) for picture in (one, other))
+    return float(a @ b)

@@ -372,7 +372,7 @@ def places_of(shots: Sequence[Shot], layouts: Sequence[tuple[int, np.ndarray]]) 
         mine = [k for k in mine if not any(one.mixes(indices[k]) for one in shots[number : number + 2])] or mine
         pictures = [layouts[k][1][np.ix_(rows, columns)].astype(np.float32).ravel() for k in (mine[:1] + mine[-1:])]
         ends.append(
-            np.stack([_normalised(p) for p in pictures]) if pictures else np.zeros((1, rows.sum() * columns.sum()))
+            np.stack([normalised(p) for p in pictures]) if pictures else np.zeros((1, rows.sum() * columns.sum()))
         )
     places: list[int] = []
     for number, pair in enumerate(ends):
@@ -382,6 +382,11 @@ def places_of(shots: Sequence[Shot], layouts: Sequence[tuple[int, np.ndarray]]) 
     return places
 
 
-def _normalised(values: np.ndarray) -> np.ndarray:
+def normalised(values: np.ndarray) -> np.ndarray:
+    """The same values about their mean, of unit length: the product of two is their correlation.
+
+    Args:
+        values: float (N,).
+    """
     values = values - values.mean()
     return values / max(float(np.linalg.norm(values)), 1e-6)
