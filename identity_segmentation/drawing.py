@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from .fonts import font_runs
-from .geometry import mask_extent, soft_alpha
+from .geometry import mask_box, mask_extent, soft_alpha
+from .images import half_clear, pixels_at, put_pixels
 from .types import Match, Segment, Sighting, as_image
 
 logger = logging.getLogger(__name__)
@@ -42,10 +44,7 @@ def annotate(
     for sighting in sightings:
         colour = _colour(sighting, colour_of)
         if sighting.segment is not None:
-            contours, _ = cv2.findContours(
-                sighting.segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-            )
-            cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
+            _outline(result, sighting.segment.mask, colour, width)
         if sighting.match is not None:
             x0, y0, x1, y1 = (round(float(v)) for v in sighting.match.face.box)
             cv2.rectangle(result, (x0, y0), (x1, y1), colour, width)
@@ -55,7 +54,7 @@ def annotate(
     if labels:
         tags = [(s.match.face.box, _label(s.match), _colour(s, colour_of)) for s in sightings if s.match]
         tags += [(s.body, "unknown", STRANGER_BGR) for s in sightings if s.match is None and s.body is not None]
-        result = draw_labels(result, tags)
+        _put_labels(result, tags)
     return result
 
 
@@ -71,7 +70,7 @@ def overlay(
         opacity: of the tint, 0..1.
     """
     result = as_image(scene).copy()
-    drawn = [(s.segment, _colour(s, colour_of)) for s in sightings if s.segment is not None and s.segment.area]
+    drawn = [(s.segment, _colour(s, colour_of)) for s in sightings if s.segment is not None and s.segment.mask.any()]
     _tint(result, drawn, opacity)
     return result
 
@@ -89,24 +88,40 @@ def overlay_labels(
         things: (segment, text, (b, g, r)); those without pixels are left out.
     """
     result = as_image(scene).copy()
-    things = [thing for thing in things if thing[0].area]
+    things = [thing for thing in things if thing[0].mask.any()]
     _tint(result, [(segment, colour) for segment, _, colour in things], opacity)
     for segment, _, colour in things if boxes else ():
         x0, y0, x1, y1 = (int(v) for v in segment.box)
         cv2.rectangle(result, (x0, y0), (x1 - 1, y1 - 1), colour, max(1, _line_width(result.shape) // 2))
-    return draw_labels(result, [(segment.box, text, colour) for segment, text, colour in things if text])
+    _put_labels(result, [(segment.box, text, colour) for segment, text, colour in things if text])
+    return result
 
 
 def _tint(result: np.ndarray, drawn: Sequence[tuple[Segment, tuple[int, int, int]]], opacity: float) -> None:
     for segment, colour in drawn:
         matte = soft_alpha(segment)
         x0, y0, x1, y1 = mask_extent(matte > 0)
-        share = matte[y0:y1, x0:x1, None].astype(np.float32) * (opacity / 255.0)
-        part = result[y0:y1, x0:x1]
-        result[y0:y1, x0:x1] = (part * (1 - share) + share * np.array(colour, np.float32)).round().astype(np.uint8)
+        part, matte, ink = result[y0:y1, x0:x1], matte[y0:y1, x0:x1], np.array(colour, np.float32)[:, None]
+        shares = np.arange(256, dtype=np.float32) * (opacity / 255.0)  # of each level of a matte
+        # Within the rim the tint is the same everywhere, so a pixel's new value follows from its old one alone.
+        levels = np.arange(256, dtype=np.float32) * (1 - shares[255]) + shares[255] * ink
+        tinted = cv2.LUT(part, levels.round().astype(np.uint8).T[None])
+        rim = half_clear(matte)
+        share = shares.take(matte.ravel().take(rim))
+        put_pixels(tinted, rim, pixels_at(part, rim) * (1 - share) + share * ink)
+        cv2.copyTo(tinted, matte, part)
     for segment, colour in drawn:
-        contours, _ = cv2.findContours(segment.mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(result, contours, -1, colour, max(1, _line_width(result.shape) // 2), cv2.LINE_AA)
+        _outline(result, segment.mask, colour, max(1, _line_width(result.shape) // 2))
+
+
+def _outline(result: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], width: int) -> None:
+    box = mask_box(mask)
+    if box is None:
+        return
+    x0, y0, x1, y1 = (int(v) for v in box)
+    code = mask[y0:y1, x0:x1].astype(np.uint8)
+    contours, _ = cv2.findContours(code, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x0, y0))
+    cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
 
 
 def cutout(scene: np.ndarray, segment: Segment | None, crop: bool = False, pad: int = 8) -> np.ndarray:
@@ -118,50 +133,85 @@ def cutout(scene: np.ndarray, segment: Segment | None, crop: bool = False, pad: 
         scene: uint8 (H, W, 3), BGR.
         segment: whose pixels; None or empty gives a fully transparent picture.
         crop: return only the person's box, `pad` pixels larger.
+        pad: pixels, 0 or more.
     """
     scene = as_image(scene)
-    if segment is None or not segment.area:
-        return np.dstack([np.zeros_like(scene), np.zeros(scene.shape[:2], np.uint8)])
+    height, width = scene.shape[:2]
+    if segment is None or not segment.mask.any():
+        return np.zeros((height, width, 4), np.uint8)
     alpha = soft_alpha(segment)
-    result = np.dstack([_decontaminate(scene, alpha), alpha])
-    if not crop:
-        return result
     x0, y0, x1, y1 = mask_extent(alpha > 0)
-    return result[max(0, y0 - pad) : y1 + pad, max(0, x0 - pad) : x1 + pad]
+    left, top, right, bottom = 0, 0, width, height
+    if crop:
+        left, top, right, bottom = max(0, x0 - pad), max(0, y0 - pad), min(width, x1 + pad), min(height, y1 + pad)
+    # What is looked at is two pixels larger than the person.
+    x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(width, x1 + 2), min(height, y1 + 2)
+    colours = _decontaminate(scene[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
+    if colours is None:  # nothing of the person is opaque
+        return np.dstack([scene, alpha])[top:bottom, left:right]
+    result = np.zeros((height, width, 4), np.uint8)  # untouched memory costs nothing
+    matte, person = alpha[y0:y1, x0:x1], cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)
+    cv2.insertChannel(matte, person, 3)
+    cv2.copyTo(person, matte, result[y0:y1, x0:x1])
+    return result[top:bottom, left:right]
 
 
-def _decontaminate(scene: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Estimate the foreground's own colour where it is mixed with background.
+def _decontaminate(colours: np.ndarray, matte: np.ndarray) -> np.ndarray | None:
+    """Estimate the foreground's own colour where it is mixed with background; None if nothing is opaque.
 
     Each half-transparent pixel takes the average colour of the opaque pixels around it, from the smallest
     neighbourhood (4, 8, 16 ... pixels) that holds any.
     """
-    x0, y0, x1, y1 = mask_extent(alpha > 0)
-    x0, y0 = max(0, x0 - 2), max(0, y0 - 2)
-    view = (slice(y0, y1 + 2), slice(x0, x1 + 2))
-    colours, matte = scene[view].astype(np.float32), alpha[view]
-    solid = (matte >= 250).astype(np.float32)
-    missing = (matte > 0) & (matte < 250)
-    radius = max(2, round(0.004 * max(matte.shape)))
-    estimate = colours.copy()
+    solid = cv2.compare(matte, 249, cv2.CMP_GT)
     if not solid.any():
-        return scene.copy()
+        return None
+    rim = half_clear(matte, 250)
+    mixture = pixels_at(colours, rim)
+    estimate = mixture.copy()
+    rows, columns = np.divmod(rim, matte.shape[1])
+    missing = np.arange(len(rim))
+    opaque = cv2.copyTo(cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA), solid)  # its fourth channel counts, in steps of 255
+    radius = max(2, round(0.004 * max(matte.shape)))
+    furthest, sums = 32 * radius, None
     for _ in range(6):
-        if not missing.any():
+        if not len(missing):
             break
-        size = (2 * radius + 1, 2 * radius + 1)
-        weight = cv2.blur(solid, size)
-        total = cv2.blur(colours * solid[..., None], size)
-        ready = missing & (weight > 1e-4)
-        estimate[ready] = total[ready] / weight[ready][:, None]
-        missing &= ~ready
+        if sums is None or radius > sums.reach:
+            sums = _Sums(opaque, rows[missing], columns[missing], min(8 * radius, furthest))
+        around = sums.around(rows[missing], columns[missing], radius)
+        around[3] //= 255
+        means = (around * (1 / (2 * radius + 1) ** 2)).astype(np.float32)
+        ready = means[3] > 1e-4
+        estimate[:, missing[ready]] = means[:3, ready] / means[3, ready]
+        missing = missing[~ready]
         radius *= 2
     # The more opaque a pixel, the more of its own colour it keeps.
-    share = (matte.astype(np.float32) / 255.0)[..., None] ** 2
-    result = np.zeros_like(scene)
-    blended = share * colours + (1 - share) * estimate
-    result[view] = np.where(matte[..., None] > 0, blended, 0).round().clip(0, 255).astype(np.uint8)
+    share = (matte.ravel().take(rim).astype(np.float32) / 255.0) ** 2
+    result = colours.copy()
+    put_pixels(result, rim, (share * mixture + (1 - share) * estimate).clip(0, 255))
     return result
+
+
+class _Sums:
+    """Sums over squares around some pixels of uint8 (H, W, 4), mirrored at its border; none is to reach further than
+    `reach` from its pixel."""
+
+    def __init__(self, values: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: int):
+        self.reach = reach
+        self.top, self.left = max(0, int(rows.min()) - reach), max(0, int(columns.min()) - reach)
+        near = values[self.top : int(rows.max()) + reach + 1, self.left : int(columns.max()) + reach + 1]
+        near = cv2.copyMakeBorder(near, reach, reach, reach, reach, cv2.BORDER_REFLECT_101)
+        sums = cv2.integral(near, sdepth=cv2.CV_32S)
+        self.width, self.table = sums.shape[1], sums.reshape(-1, 4)
+
+    def around(self, rows: np.ndarray, columns: np.ndarray, radius: int) -> np.ndarray:
+        """int32 (4, N) of N pixels."""
+        side, inset = 2 * radius + 1, self.reach - radius
+        at = (rows - self.top + inset) * self.width + columns - self.left + inset
+        # Of a huge picture the sums run over, and their differences are right all the same.
+        lower = self.table.take(at + side * self.width + side, axis=0) - self.table.take(at + side * self.width, axis=0)
+        upper = self.table.take(at + side, axis=0) - self.table.take(at, axis=0)
+        return np.ascontiguousarray((lower - upper).T)
 
 
 def _label(match: Match) -> str:
@@ -271,28 +321,79 @@ def draw_labels(scene: np.ndarray, tags: Sequence[tuple[np.ndarray, str, tuple[i
     """
     if not tags:
         return scene
-    height, width = scene.shape[:2]
+    result = scene.copy()
+    _put_labels(result, tags)
+    return result
+
+
+def _put_labels(result: np.ndarray, tags: Sequence[tuple[np.ndarray, str, tuple[int, int, int]]]) -> None:
+    height, width = result.shape[:2]
     size = int(np.clip(max(height, width) / 48, 11, 64))
-    canvas = Image.fromarray(scene[:, :, ::-1])
-    draw = ImageDraw.Draw(canvas)
     placed: list[tuple[float, float, float, float]] = []
     faces = [tuple(float(v) for v in box) for box, _, _ in tags]
     for box, text, colour in sorted(tags, key=lambda tag: float(tag[0][1])):
-        runs = font_runs(text, size)
-        ascent = max(font.getmetrics()[0] for _, font in runs)
-        descent = max(font.getmetrics()[1] for _, font in runs)
-        pad = max(2, size // 6)
-        wide = sum(font.getlength(part) for part, font in runs) + 2 * pad
-        tall = ascent + descent + 2 * pad
+        runs = tuple(font_runs(text, size))
+        wide, tall, _, _ = _plate_size(runs, size)
         x, y = _free_place(box, wide, tall, width, height, placed, faces)
         placed.append((x, y, x + wide, y + tall))
-        draw.rectangle((x, y, x + wide, y + tall), fill=colour[::-1])
-        ink = (0, 0, 0) if 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 130 else (255, 255, 255)
-        cursor = x + pad
-        for part, font in runs:
-            draw.text((cursor, y + pad + ascent), part, font=font, fill=ink, anchor="ls")
-            cursor += font.getlength(part)
-    return np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1])
+        _put_plate(result, runs, size, colour, x, y)
+
+
+_Runs = tuple[tuple[str, ImageFont.FreeTypeFont], ...]
+
+
+@lru_cache(maxsize=256)
+def _plate_size(runs: _Runs, size: int) -> tuple[float, int, int, int]:
+    """Width and height of a plate, and how far its text's baseline and left end are from its top left corner."""
+    pad = max(2, size // 6)
+    ascent = max(font.getmetrics()[0] for _, font in runs)
+    descent = max(font.getmetrics()[1] for _, font in runs)
+    wide = sum(font.getlength(part) for part, font in runs) + 2 * pad
+    return wide, ascent + descent + 2 * pad, ascent + pad, pad
+
+
+def _put_plate(result: np.ndarray, runs: _Runs, size: int, colour: tuple[int, int, int], x: float, y: float) -> None:
+    left, top = int(x), int(y)
+    # Fonts measure in 64ths of a pixel, to which places are rounded: within half of one, all look the same.
+    plate = _plate(runs, size, colour, int(128 * (x - left)), int(128 * (y - top)))
+    if plate is None:
+        canvas = Image.fromarray(np.ascontiguousarray(result[:, :, ::-1]))
+        _draw_plate(ImageDraw.Draw(canvas), runs, size, colour, x, y)
+        result[:] = np.asarray(canvas)[:, :, ::-1]
+        return
+    part = result[top : top + plate.shape[0], left : left + plate.shape[1]]
+    part[:] = plate[: part.shape[0], : part.shape[1]]  # a plate may be larger than a tiny picture
+
+
+@lru_cache(maxsize=128)
+def _plate(runs: _Runs, size: int, colour: tuple[int, int, int], right: int, down: int) -> np.ndarray | None:
+    """uint8 (h, w, 3), BGR: a plate that begins so many 128ths of a pixel right and down of a pixel; None if its text
+    reaches over it, as then it looks different on every picture."""
+    wide, tall, _, _ = _plate_size(runs, size)
+    margin = size  # no letter reaches further
+    corner = (margin + (right + 0.5) / 128, margin + (down + 0.5) / 128)
+    canvas = Image.new("RGB", (int(wide) + 2 * margin + 2, tall + 2 * margin + 2), colour[::-1])
+    _draw_plate(ImageDraw.Draw(canvas), runs, size, colour, *corner)
+    picture = np.asarray(canvas)[:, :, ::-1]
+    inside = (slice(margin, int(corner[1] + tall) + 1), slice(margin, int(corner[0] + wide) + 1))
+    written = picture != np.array(colour, np.uint8)
+    if np.count_nonzero(written) > np.count_nonzero(written[inside]):
+        return None
+    plate = np.ascontiguousarray(picture[inside])
+    plate.setflags(write=False)  # everybody gets the same one
+    return plate
+
+
+def _draw_plate(
+    draw: ImageDraw.ImageDraw, runs: _Runs, size: int, colour: tuple[int, int, int], x: float, y: float
+) -> None:
+    wide, tall, baseline, pad = _plate_size(runs, size)
+    draw.rectangle((x, y, x + wide, y + tall), fill=colour[::-1])
+    ink = (0, 0, 0) if 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 130 else (255, 255, 255)
+    cursor = x + pad
+    for part, font in runs:
+        draw.text((cursor, y + baseline), part, font=font, fill=ink, anchor="ls")
+        cursor += font.getlength(part)
 
 
 def _free_place(box, wide, tall, width, height, placed, faces) -> tuple[float, float]:

@@ -229,7 +229,68 @@ def scale_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), factor
 
 
-def blurred(image: np.ndarray, times: int) -> np.ndarray:
-    """The image with everything finer than `times` pixels gone: shrunk so many times, softened, and enlarged again."""
-    small = cv2.resize(image, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+def blurred(image: np.ndarray, times: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """The image with everything finer than `times` pixels gone: shrunk so many times, softened, and enlarged again.
+
+    Args:
+        image: uint8 (H, W, 3).
+        times: pixels.
+        box: only this part (whole xyxy pixels, within the image): the same pixels as the whole has there.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (0, 0, width, height) if box is None else box
+    (left, right), (top, bottom) = _cells_around(x0, x1, width, times), _cells_around(y0, y1, height, times)
+    part = image[top:bottom, left:right]
+    small = cv2.resize(part, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
+    large = cv2.resize(cv2.GaussianBlur(small, (3, 3), 0), part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return large[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _cells_around(low: int, high: int, length: int, times: int) -> tuple[int, int]:
+    """What `blurred` must see of a row of pixels to give those from `low` to `high` as the whole row would.
+
+    Softening and enlarging take in one cell of `times` pixels each. A row that is not so many whole cells is shrunk and
+    enlarged by different factors, which a part of it would not have: it is seen whole.
+    """
+    if length % times:
+        return 0, length
+    return max(0, (low // times - 2) * times), min(length, ((high - 1) // times + 3) * times)
+
+
+def mixed(below: np.ndarray, above: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """One picture laid over another through a matte; only where that is neither 0 nor 255 is anything calculated.
+
+    Args:
+        below: uint8 (H, W, 3).
+        above: uint8 (H, W, 3).
+        matte: uint8 (H, W), 255 where `above` hides what is below.
+    """
+    rim = half_clear(matte)
+    share = matte.ravel().take(rim).astype(np.float32) / 255
+    laid = above.copy()
+    put_pixels(laid, rim, pixels_at(above, rim) * share + pixels_at(below, rim) * (1 - share))
+    return cv2.copyTo(laid, matte, below.copy())
+
+
+def half_clear(matte: np.ndarray, opaque: int = 255) -> np.ndarray:
+    """Which pixels of a uint8 matte, numbered row by row, are neither 0 nor at least `opaque`."""
+    return np.flatnonzero((matte - np.uint8(1)) < opaque - 1)  # 0 becomes 255
+
+
+def pixels_at(image: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """float32 (3, N): the colours of N pixels of a uint8 (H, W, 3), numbered row by row.
+
+    A channel at a time, as numpy is slow where it goes in steps of three.
+    """
+    return np.ascontiguousarray(image).reshape(-1, 3).take(at, axis=0).T.astype(np.float32, order="C")
+
+
+def put_pixels(image: np.ndarray, at: np.ndarray, values: np.ndarray) -> None:
+    """Write colours into pixels of a picture, rounded.
+
+    Args:
+        image: uint8 (H, W, 3), contiguous; changed.
+        at: N pixels, numbered row by row.
+        values: float32 (3, N), 0..255.
+    """
+    image.reshape(-1, 3)[at] = np.rint(values).astype(np.uint8).T

@@ -35,6 +35,8 @@ class Settings:
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
         sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.
         sam3_checkpoint: a local checkpoint instead: sam3.pt for "sam3", a folder for "sam3-hf"; empty = the hub's.
+        sam3_prompts: what SAM 3 is asked for a person: "box+points" (points on their face and chest, and on other
+            people's faces), or "box" alone.
         device: "auto", "cuda", "mps", "cpu", for SAM 3.
         dtype: "auto", "float32", "bfloat16", "float16", for SAM 3.
         compile: torch.compile SAM 3's vision encoder (slow first picture, faster afterwards).
@@ -55,6 +57,7 @@ class Settings:
     insightface_pack: str = "buffalo_l"
     sam3_model: str = "large"
     sam3_checkpoint: str = ""
+    sam3_prompts: str = "box+points"
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False

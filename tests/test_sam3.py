@@ -5,6 +5,7 @@ The nets' opinions mean nothing here; that the adapters ask them the right quest
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
@@ -66,7 +67,7 @@ def test_a_box_gives_what_the_librarys_own_tracker_gives_with_its_memory_token_p
         maps = [m.permute(1, 2, 0).reshape(1, -1, *s) for m, s in zip(maps, sizes, strict=True)]
         out = library(image_embeddings=maps, input_boxes=given.input_boxes, multimask_output=False)
     encoded = sam3_hf.encode(picture)
-    ours, scores = sam3_hf._prompt(encoded, np.array(BOXES, np.float32), [[], []])
+    ours, scores = sam3_hf._ask(encoded, np.array(BOXES, np.float32), np.zeros((2, 0, 2)), np.zeros((2, 0), bool))
     assert np.allclose(ours, out.pred_masks[0, :, 0].numpy(), atol=2e-4)
     assert np.allclose(scores, out.iou_scores[0, :, 0].numpy(), atol=1e-5)
     wholes = processor.post_process_masks(out.pred_masks, given["original_sizes"])[0][:, 0].numpy()
@@ -143,20 +144,6 @@ def test_out_of_memory_halves_the_batch_with_one_warning(sam3_hf, picture, torch
         sam3_hf.encode(picture)
 
 
-def test_other_peoples_faces_in_a_box_are_points_that_are_not_hers(sam3_hf, picture, monkeypatch):
-    asked = {}
-    real = sam3_hf._box_model.forward
-    monkeypatch.setattr(sam3_hf._box_model, "forward", lambda **k: asked.update(k) or real(**k))
-    mine, other = Face([40, 40, 60, 60], 0.9), Face([70, 50, 84, 64], 0.9)
-    sam3_hf.by_box(sam3_hf.encode(picture), BOXES, [mine, None], [other])
-    scale = 112 / np.array([160, 120])
-    assert asked["input_labels"].tolist() == [[[0, -10], [0, -10]]] or asked["input_labels"].tolist() == [[[0], [0]]]
-    assert np.allclose(asked["input_points"][0, 0, 0].numpy(), np.array([77, 57]) * scale)
-    assert np.allclose(asked["input_points"][0, 1, 0].numpy(), np.array([50, 50]) * scale)
-    sam3_hf.by_box(sam3_hf.encode(picture), BOXES, [mine, None])
-    assert asked["input_points"].shape == (1, 2, 1, 2)
-
-
 @pytest.mark.parametrize("phrase", ["", "   ", "\n"])
 def test_an_empty_phrase_is_refused(sam3_hf, picture, phrase):
     with pytest.raises(InputError, match="empty"):
@@ -173,6 +160,200 @@ def test_a_very_large_picture_comes_back_at_its_size(sam3_hf):
     image = np.full((9000, 12000, 3), 120, np.uint8)
     (segment,) = sam3_hf.by_box(sam3_hf.encode(image), [[4000, 3000, 5000, 4000]])
     assert segment.mask.shape == (9000, 12000)
+
+
+# ---- prompts from what is known
+
+OWN = Face([40, 30, 60, 50], 0.9)  # a face of side 20 at (50, 40): the chest is at (50, 72)
+
+
+def prompt(box, own, *others, shape=(200, 200), kind="box+points") -> tuple[list, list]:
+    """The points on the person, and those on others."""
+    (asked,) = _sam3.checked_prompts([box], [own], others, shape, kind)
+    points = [(round(float(x)), round(float(y))) for x, y in asked.points]
+    return [p for p, on in zip(points, asked.inside, strict=True) if on], [
+        p for p, on in zip(points, asked.inside, strict=True) if not on
+    ]
+
+
+def face_at(x: float, y: float, side: float = 20, score: float = 0.9) -> Face:
+    return Face([x - side / 2, y - side / 2, x + side / 2, y + side / 2], score)
+
+
+def test_a_known_face_gives_a_point_on_it_and_one_on_the_chest():
+    assert prompt([10, 10, 110, 190], OWN) == ([(50, 40), (50, 72)], [])
+    assert prompt([10, 10, 110, 70], OWN) == ([(50, 40)], []), "the chest is below the box"
+    assert prompt([10, 10, 110, 190], OWN, shape=(60, 200)) == ([(50, 40)], []), "the chest is below the picture"
+    assert prompt([10, 60, 110, 190], OWN) == ([(50, 72)], []), "the face is above the box"
+    assert prompt([10, 10, 110, 190], None) == ([], [])
+    assert prompt([10, 10, 110, 190], face_at(50, 40, score=0.5)) == ([], []), "a head that is only reckoned"
+
+
+def test_no_point_is_put_on_a_chest_that_is_nearer_to_another_face():
+    assert prompt([10, 10, 110, 190], OWN, face_at(70, 80)) == ([(50, 40)], [(70, 80)])
+    assert prompt([10, 10, 110, 190], OWN, face_at(50, 120, score=0.3))[0] == [(50, 40), (50, 72)], "it is farther"
+    assert prompt([10, 10, 110, 190], OWN, face_at(50, 100, score=0.3))[0] == [(50, 40)], "a doubtful one counts too"
+    assert prompt([10, 10, 110, 190], OWN, face_at(51, 42))[0] == [(50, 40), (50, 72)], "the same face, found twice"
+
+
+def test_other_peoples_real_faces_in_the_box_are_points_that_are_not_hers_nearest_first():
+    far, near = face_at(100, 150), face_at(90, 40)
+    assert prompt([10, 10, 110, 190], OWN, far, near)[1] == [(90, 40), (100, 150)]
+    for other, why in (
+        (face_at(90, 40, score=0.59), "hardly a face"),
+        (face_at(90, 40, side=5), "far behind, or on a shirt"),
+        (face_at(65, 40), "it overlaps the own face"),
+        (face_at(130, 40), "outside the box"),
+    ):
+        assert prompt([10, 10, 110, 190], OWN, other)[1] == [], why
+    assert prompt([10, 10, 110, 190], None, far, face_at(90, 60, side=5))[1] == [(90, 60), (100, 150)], "to the middle"
+    assert prompt([10, 10, 110, 190], OWN, [80, 10, 110, 190])[1] == [], "a body is no face"
+    two = _sam3.checked_prompts([[10, 10, 110, 190]] * 2, [OWN, near], [], (200, 200))
+    assert two[0].points[-1].tolist() == [90, 40] and two[1].points[-1].tolist() == [50, 40], "each is the other's"
+
+
+def test_a_prompt_has_eight_points_at_most():
+    crowd = [face_at(20 + 10 * i, 160 - i, side=8) for i in range(9)]
+    on, away = prompt([10, 10, 110, 190], OWN, *crowd)
+    assert len(on) == 2 and len(away) == 6
+    assert max(np.hypot(x - 50, y - 40) for x, y in away) < 123, "the farthest are left out"
+    assert len(prompt([10, 10, 110, 190], None, *crowd)[1]) == 8
+
+
+def test_prompts_can_be_the_box_alone_by_a_setting(tiny_folder, monkeypatch):
+    assert prompt([10, 10, 110, 190], OWN, face_at(90, 40), kind="box") == ([], [])
+    from identity_segmentation.engines import sam3_official
+
+    settings = Settings.from_env(
+        {"IDSEG_SAM3_PROMPTS": "box", "IDSEG_SAM3_CHECKPOINT": str(tiny_folder), "IDSEG_DEVICE": "cpu"}
+    )
+    engine = segmenter("sam3-hf", settings)
+    assert engine.prompts == "box" and "with points" not in engine.describe()
+    assert Settings().sam3_prompts == "box+points"
+    given = {}
+    monkeypatch.setattr(sam3_official, "Sam3Official", lambda *_, **options: given.update(options))
+    sam3_official.create(settings)
+    assert given["prompts"] == "box"
+
+
+def test_an_unknown_kind_of_prompts_is_refused(tiny_folder, sam3_official):
+    from identity_segmentation.engines.sam3_hf import Sam3HF
+
+    with pytest.raises(InputError, match=r"unknown prompts 'points'; expected box\+points or box"):
+        Sam3HF(str(tiny_folder), device="cpu", prompts="points")
+    with pytest.raises(InputError, match="unknown prompts 'points'"):
+        type(sam3_official)("x.pt", prompts="points")
+
+
+class Asked:
+    """What either adapter's model is asked, as (box, points, labels) of every box, in the picture's pixels; the number
+    of boxes in each pass; and the sizes of what comes back."""
+
+    def __init__(self, engine, monkeypatch):
+        self.engine, self.passes, self.prompts, self.sizes = engine, [], [], set()
+        self.box_scale = 1.0
+        if hasattr(engine, "_box_model"):
+            owner, name = engine._box_model, "forward"
+            self.box_scale = np.tile(engine._size / np.array([160, 120]), 2)
+            unpack = self._of_transformers
+        else:
+            owner, name = engine._model, "predict_inst"
+            unpack = self._of_meta
+        real = getattr(owner, name)
+
+        def noted(*given, **prompt):
+            boxes, points, labels = unpack(prompt)
+            self.passes.append(len(boxes))
+            self.prompts += zip(boxes.tolist(), points.round(2).tolist(), labels.tolist(), strict=True)
+            out = real(*given, **prompt)
+            if isinstance(out, tuple):
+                self.sizes |= {out[0].shape[-2:], out[2].shape[-2:]}
+            return out
+
+        monkeypatch.setattr(owner, name, noted)
+
+    def _of_transformers(self, prompt):
+        scale = np.array([160, 120], np.float32) / self.engine._size
+        boxes = prompt["input_boxes"][0].numpy()
+        if "input_points" not in prompt:
+            return boxes, np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), int)
+        return boxes, prompt["input_points"][0].numpy() * scale, prompt["input_labels"][0].numpy()
+
+    def _of_meta(self, prompt):
+        boxes = np.asarray(prompt["box"]).reshape(-1, 4)
+        none = np.zeros((len(boxes), 0))
+        return (
+            boxes,
+            np.asarray(prompt.get("point_coords", none[..., None])),
+            np.asarray(prompt.get("point_labels", none)),
+        )
+
+
+@pytest.fixture(params=["sam3_hf", "sam3_official"])
+def sam3(request, monkeypatch):
+    """Either adapter, in float32: random weights say so little that 16 bits would round it away."""
+    engine = request.getfixturevalue(request.param)
+    if hasattr(engine, "_precise"):
+        monkeypatch.setattr(type(engine), "_precise", lambda self: contextlib.nullcontext())
+    return engine
+
+
+PEOPLE = [[5, 5, 75, 115], [80, 5, 155, 115], [0, 0, 75, 110], [60, 10, 150, 110]]
+FACES = [Face([25, 20, 45, 40], 0.9), Face([110, 20, 130, 40], 0.9), None, Face([70, 20, 88, 38], 0.9)]
+
+
+def logits_of(engine, encoded, boxes, faces, others, monkeypatch) -> np.ndarray:
+    """(N, h, w): what the model says, before it becomes masks."""
+    kept = []
+    with monkeypatch.context() as within:
+        within.setattr(_sam3, "to_segment", lambda logits, *_: kept.append(logits))
+        engine.by_box(encoded, boxes, faces, others)
+    return np.stack(kept)
+
+
+def test_the_points_reach_the_model_and_boxes_with_equally_many_go_in_one_pass(sam3, picture, monkeypatch):
+    asked = Asked(sam3, monkeypatch)
+    segments = sam3.by_box(
+        sam3.encode(picture), PEOPLE, FACES, [Face([2, 2, 10, 10], 0.9), Face([8, 90, 28, 110], 0.9)]
+    )
+    assert [s.mask.shape for s in segments] == [(120, 160)] * 4
+    assert sorted(asked.passes) == [1, 1, 2]
+    expected = [
+        ([[35, 30], [35, 62], [6, 6], [18, 100]], [1, 1, 0, 0]),
+        ([[120, 30], [120, 62]], [1, 1]),
+        ([[35, 30], [18, 100], [6, 6]], [0, 0, 0]),  # nearest to the middle of the box, as no face is known
+        ([[79, 29], [79, 57.8], [120, 30]], [1, 1, 0]),
+    ]
+    told = {tuple(np.round(box)): (points, labels) for box, points, labels in asked.prompts}
+    scale = asked.box_scale
+    for box, (points, labels) in zip(PEOPLE, expected, strict=True):
+        there, on = told[tuple(np.round(np.array(box) * scale))]
+        assert np.allclose(there, points, atol=0.01) and on == labels
+
+
+def test_a_persons_mask_does_not_depend_on_how_many_points_the_neighbours_have(sam3, picture, monkeypatch):
+    encoded = sam3.encode(picture)
+    crowd = [face_at(65, 100), face_at(95, 95), face_at(140, 100)]
+    boxes, faces = [*PEOPLE[:2], [0, 80, 160, 120]], [*FACES[:2], None]
+    assert len({len(p.points) for p in _sam3.checked_prompts(boxes, faces, crowd, (120, 160))}) == 2
+    together = logits_of(sam3, encoded, boxes, faces, crowd, monkeypatch)
+    for box, face, beside in zip(boxes, faces, together, strict=True):
+        rest = crowd + [f for f in faces if f is not None and f is not face]
+        (alone,) = logits_of(sam3, encoded, [box], [face], rest, monkeypatch)
+        assert np.abs(alone - beside).max() < 1e-4 * alone.std()
+
+
+def test_points_change_what_comes_out_and_the_box_alone_is_asked_in_one_pass(sam3, picture, monkeypatch):
+    encoded = sam3.encode(picture)
+    pointed = logits_of(sam3, encoded, PEOPLE, FACES, [], monkeypatch)
+    monkeypatch.setattr(sam3, "prompts", "box")
+    plain = logits_of(sam3, encoded, PEOPLE, FACES, [], monkeypatch)
+    nameless = logits_of(sam3, encoded, PEOPLE, None, [], monkeypatch)
+    for a, b, c in zip(pointed, plain, nameless, strict=True):
+        assert np.abs(a - b).max() > 0.01 * b.std() and (b == c).all()
+    asked = Asked(sam3, monkeypatch)
+    sam3.by_box(encoded, PEOPLE, FACES)
+    assert asked.passes == [4] and all(points == [] for _, points, _ in asked.prompts)
 
 
 # ---- video
@@ -481,3 +662,80 @@ def test_a_low_resolution_mask_is_enlarged_as_the_whole_would_be():
     assert np.count_nonzero(cleaned.mask ^ whole) < 0.002 * whole.sum()
     nothing = _sam3.to_segment(np.full((288, 288), -9, np.float32), (1080, 1920), 0.9, [0, 0, 9, 9], "x")
     assert nothing.area == 0 and nothing.score == 0
+
+
+def soft_shapes():
+    """Low-resolution logits of masks in the middle, at the borders, of a few pixels, and of everything."""
+    y, x = np.mgrid[:288, :288].astype(np.float32)
+    rng = np.random.default_rng(3)
+    for cx, cy, radius, slope in (
+        (150, 90, 40, 1),
+        (0, 287, 60, 0.3),
+        (280, 2, 25, 4),
+        (20, 20, 1.5, 2),
+        (99, 99, 500, 1),
+    ):
+        wobble = np.asarray(rng.normal(0, 1, (288, 288)), np.float32) * 0.05
+        yield ((radius - np.hypot(x - cx, y - cy)) * slope + wobble).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (120, 160), (777, 1001), (3000, 500), (300, 290)])
+def test_a_mask_enlarged_on_a_device_is_the_one_enlarged_without(torch, shape, monkeypatch):
+    monkeypatch.setattr(_sam3, "_BAND", 100_000)  # in several bands of rows
+    for logits in soft_shapes():
+        low, near = _sam3._cleaned(logits)
+        part = _sam3._at_full_size(near, low.shape, shape)
+        inside, soft = _sam3._enlarged(low, shape, part)
+        on_device, soft_there = _sam3._enlarged_on("cpu", low, shape, part)
+        assert soft_there.dtype == np.uint8 and soft_there.shape == soft.shape == on_device.shape
+        assert np.count_nonzero(inside ^ on_device) <= 1e-4 * inside.size
+        differ = np.abs(soft.astype(int) - soft_there)
+        # Alpha is looked up in steps of up to 4 grey levels; a logit that lies between two to the fourth decimal may
+        # fall to either side.
+        assert differ.max() <= 4 and np.count_nonzero(differ > 1) <= max(2, 1e-4 * differ.size)
+
+
+def test_another_device_than_the_cpu_enlarges_the_part_that_holds_the_mask(torch, monkeypatch):
+    asked = []
+
+    def on_device(device, logits, shape, part):
+        asked.append((device, part))
+        return real("cpu", logits, shape, part)
+
+    real = _sam3._enlarged_on
+    monkeypatch.setattr(_sam3, "_enlarged_on", on_device)
+    logits = next(soft_shapes())
+    there = _sam3.to_segment(logits, (1080, 1920), 0.9, np.zeros(4), "x", "cuda")
+    ((device, (x0, y0, x1, y1)),) = asked
+    assert device == "cuda" and (x1 - x0) * (y1 - y0) < 0.15 * 1080 * 1920
+    here = _sam3.to_segment(logits, (1080, 1920), 0.9, np.zeros(4), "x", "cpu")
+    assert len(asked) == 1 and np.count_nonzero(there.mask ^ here.mask) < 10
+    assert (there.box == here.box).all() and there.score == here.score
+    tight = np.argwhere(here.mask)
+    assert here.box.tolist() == [*tight.min(0)[::-1].tolist(), *(tight.max(0)[::-1] + 1).tolist()]
+    _sam3.to_segment(logits, (288, 288), 0.9, np.zeros(4), "x", "cuda")
+    assert len(asked) == 1, "nothing is enlarged, so nothing is sent there and back"
+    assert (there.mask == (there.alpha > 127)).all()
+
+
+def test_every_mask_of_either_adapter_is_enlarged_on_its_own_device(sam3, picture, frames, seed, monkeypatch):
+    devices = []
+    real = _sam3.to_segment
+
+    def noted(*given):
+        devices.append(given[5] if len(given) > 5 else None)
+        return real(*given)
+
+    monkeypatch.setattr(_sam3, "to_segment", noted)
+    encoded = sam3.encode(picture)
+    sam3.by_box(encoded, BOXES)
+    sam3.by_points(encoded, [[40, 40]], [True])
+    list(sam3.track(frames[:2], {0: {"a": seed}}))
+    assert len(devices) >= 5 and set(devices) == {sam3.device}
+
+
+def test_metas_package_is_kept_from_enlarging_masks_itself(sam3_official, picture, monkeypatch):
+    asked = Asked(sam3_official, monkeypatch)
+    encoded = sam3_official.encode(picture)
+    assert sam3_official.by_box(encoded, BOXES)[0].mask.shape == (120, 160)
+    assert asked.sizes == {(32, 32)}, "nothing is enlarged by the package"

@@ -156,15 +156,17 @@ def test_a_video_runs_through_the_real_tracker_from_end_to_end(people, tmp_path,
 # ---- cuts, turned heads and strangers, on a hand-made analysis
 
 
-def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size=(320, 240)):
+def scene_of(samples, drawn, segmenter, sampling=5, frames=30, smoothing=1, size=(320, 240), cuts=()):
     from pathlib import Path
 
     from identity_segmentation.video.analysis import Analysis
-    from identity_segmentation.video.mattes import Scene
     from identity_segmentation.video.naming import TrackName
+    from identity_segmentation.video.scene import Scene
+    from identity_segmentation.video.shots import Shot
 
     header = {"sampling": sampling, "width": size[0], "height": size[1], "people": ["Ada", "Bo"], "fps": [25, 1]}
-    analysis = Analysis(Path("none"), header, tuple(samples), {}, frames, "")
+    shots = (Shot(0, "begin"), *map(Shot, cuts))
+    analysis = Analysis(Path("none"), header, tuple(samples), {}, frames, "", shots=shots)
     names = {1: TrackName(1, "Ada", 0.7, 0.5, "Bo", "Ada", 5), 2: TrackName(2, "Bo", 0.7, 0.5, "Ada", "Bo", 5)}
     return Scene(analysis, names, drawn, segmenter, smoothing)
 
@@ -175,11 +177,14 @@ def sample(index, points, faces=(), cut=False):
     return Sample(index, index / 25, cut, tuple(faces), tuple(points))
 
 
-def spans_of(pictures, sampling):
+def drawn_by(mattes, pictures):
+    """{person: uint8 matte} of every picture."""
     from identity_segmentation.types import Frame
-    from identity_segmentation.video.mattes import spans_between
+    from identity_segmentation.video.runs import runs_in, spanned
 
-    return spans_between((Frame(i, i / 25, p, i) for i, p in enumerate(pictures)), sampling)
+    frames = ((Frame(i, i / 25, p, i), mattes.scene.flow.grey(p)) for i, p in enumerate(pictures))
+    runs = mattes.runs(spanned(frames, runs_in(mattes.scene.analysis, 250)))
+    return [placed.mattes() for run in runs for placed in run]
 
 
 def head_at(x, y=60):
@@ -188,7 +193,7 @@ def head_at(x, y=60):
 
 def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # noqa: F811
     from identity_segmentation.types import Frame
-    from identity_segmentation.video.mattes import TrackedMattes
+    from identity_segmentation.video.tracked_mattes import TrackedMattes
 
     pictures = walk(30)
     samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 30, 5)]
@@ -196,14 +201,14 @@ def test_somebody_turned_away_through_a_whole_shot_is_still_drawn(people):  # no
     mattes = TrackedMattes(
         scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
     )
-    drawn = [found for _, found in mattes.frames(spans_of(pictures, 5))]
+    drawn = drawn_by(mattes, pictures)
     assert all(iou(found["Ada"] > 127, truth(i)) > 0.8 for i, found in enumerate(drawn))
 
 
 @pytest.mark.parametrize("cut_at", [17, 19])
 def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
     from identity_segmentation.types import Frame
-    from identity_segmentation.video.mattes import TrackedMattes
+    from identity_segmentation.video.tracked_mattes import TrackedMattes
 
     pictures = [*walk(cut_at), *([np.full((240, 320, 3), 20, np.uint8)] * (20 - cut_at))]
     samples = [sample(i, [TrackPoint(1, head_at(60 + 3 * i), "body")]) for i in range(0, 20, 5)]
@@ -215,7 +220,7 @@ def test_a_cut_between_two_parts_ends_the_first(people, cut_at):  # noqa: F811
                 mask = np.ones(images_bgr[index].shape[:2], bool)
                 yield index, {"Ada": Segment(mask, 0.9, [0, 0, 9, 9], self.id)}
 
-    scene = scene_of(samples, ["Ada"], Stubborn())
+    scene = scene_of(samples, ["Ada"], Stubborn(), cuts=[cut_at])
     mattes = TrackedMattes(
         scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
     )
@@ -228,26 +233,26 @@ def test_smoothing_does_not_reach_over_a_cut_at_a_sampled_frame():
     here, there = draw((ADA, 60, 60)), draw((ADA, 220, 60))
     pictures = [here] * 10 + [there] * 11
     samples = [sample(i, [TrackPoint(1, head_at(60 if i < 10 else 220), "body")], cut=i == 10) for i in range(0, 21, 5)]
-    scene = scene_of(samples, ["Ada"], MasksThroughCompression(), smoothing=5)
+    scene = scene_of(samples, ["Ada"], MasksThroughCompression(), frames=21, smoothing=5, cuts=[10])
     mattes = Mattes(scene, {s.index: s for s in samples})
-    frames = [found.get("Ada") for _, found in mattes.frames(spans_of(pictures, 5))]
+    frames = [found.get("Ada") for found in drawn_by(mattes, pictures)]
     assert frames[9][120, 60] > 200 and frames[10][120, 60] < 10 and frames[10][120, 220] > 200
 
 
 def test_heads_at_a_cut_are_those_of_the_frames_own_shot():
-    from identity_segmentation.video.mattes import heads_at
+    from identity_segmentation.video.scene import heads_at
 
     samples = {
         0: sample(0, [TrackPoint(1, head_at(60), "body")]),
         10: sample(10, [TrackPoint(2, head_at(220), "body")], cut=True),
     }
-    scene = scene_of(samples.values(), ["Ada", "Bo"], MasksThroughCompression(), sampling=10)
+    scene = scene_of(samples.values(), ["Ada", "Bo"], MasksThroughCompression(), sampling=10, cuts=[3])
     for index in range(10):
-        assert set(heads_at(scene, index, samples, {10: 3})) == ({"Ada"} if index < 3 else {"Bo"})
+        assert set(heads_at(scene, index, samples)) == ({"Ada"} if index < 3 else {"Bo"})
 
 
 def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
-    from identity_segmentation.video.mattes import heads_at, people_in, strangers_at
+    from identity_segmentation.video.scene import heads_at, people_in, strangers_at
 
     face = FaceRecord(head_at(100), 0.9, None)
     samples = {0: sample(0, [], [face])}

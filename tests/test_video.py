@@ -26,7 +26,7 @@ from identity_segmentation.video.analysis import Analysis, Sample, read_analysis
 from identity_segmentation.video.corrections import correct, merge
 from identity_segmentation.video.cuts import CutDetector
 from identity_segmentation.video.files import VideoReader, prefetched
-from identity_segmentation.video.flow import Flow, TemporalSmoother, propagate
+from identity_segmentation.video.flow import Flow, TemporalSmoother
 from identity_segmentation.video.naming import Evidence, name_tracks
 from identity_segmentation.video.review import spans_to_review
 from identity_segmentation.video.tracking import SimpleTracker, TrackPoint
@@ -609,22 +609,6 @@ def test_a_track_below_the_strict_threshold_is_named_and_listed():
     found = Analysis(Path("x"), {"people": ["Ada"], "sampling": 1, "fps": [25, 1]}, samples, {}, 4, "")
     listed = spans_to_review(found, {t: replace(n, margin=1.0) for t, n in names.items()})
     assert [row["track"] for row in listed] == [1] and "would not be enough in a picture" in listed[0]["why"]
-
-
-def test_a_carried_matte_lands_on_the_moved_person():
-    rng = np.random.default_rng(0)
-    texture = cv2.GaussianBlur(rng.integers(0, 255, (120, 160), dtype=np.uint8), (5, 5), 0)
-    greys, mattes = [], []
-    for i in range(5):
-        matte = np.zeros((120, 160), np.float32)
-        matte[40:80, 30 + 3 * i : 70 + 3 * i] = 1
-        grey = texture.copy()
-        grey[40:80, 30 + 3 * i : 70 + 3 * i] = 255 - texture[40:80, 30:70]
-        greys.append(grey), mattes.append(matte)
-    found = propagate(greys, mattes[0], mattes[4], Flow(160))
-    for got, truth in zip(found, mattes, strict=True):
-        assert ((got > 0.5) & (truth > 0.5)).sum() / ((got > 0.5) | (truth > 0.5)).sum() > 0.85
-    assert all((m == 0).all() for m in propagate(greys, None, None, Flow(160)))
 
 
 def test_smoothing_leaves_no_ghost_behind_and_nothing_where_nobody_is():

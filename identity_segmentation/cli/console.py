@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -118,6 +119,23 @@ def pipeline_of(arguments: argparse.Namespace) -> IdentityAwareSegmentation:
 
     settings = settings_of(arguments)
     return IdentityAwareSegmentation(settings.face_engine, settings.segmenter, settings=settings)
+
+
+def numbers(text: str, count: int, what: str) -> list[float]:
+    """Numbers with commas between them.
+
+    Args:
+        text: as it was typed.
+        count: how many there must be.
+        what: they are, for the error: "a point as X,Y".
+    """
+    try:
+        values = [float(v) for v in text.split(",")]
+        if len(values) != count:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"expected {what}, got {text!r}") from None
+    return values
 
 
 def say(text: str) -> None:

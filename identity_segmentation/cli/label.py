@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .console import Run, Verbs
+from .console import Run, Verbs, numbers
 
 if TYPE_CHECKING:
     from ..labels.job import LabelJob, LabelReport
@@ -93,16 +93,6 @@ def _job(arguments: argparse.Namespace) -> LabelJob:
     return LabelJob(folder, lambda: engines.segmenter(settings.segmenter, settings))
 
 
-def _numbers(text: str, count: int, what: str) -> list[float]:
-    try:
-        values = [float(v) for v in text.split(",")]
-        if len(values) != count:
-            raise ValueError
-    except ValueError:
-        raise InputError(f"expected {what}, got {text!r}") from None
-    return values
-
-
 def _marks(arguments, shape) -> list:
     from ..labels.canvas import read_mask
     from ..labels.marks import Mark, Marks
@@ -115,9 +105,9 @@ def _marks(arguments, shape) -> list:
         marks.append(Mark.of_mask(number, np.zeros(shape, bool)))
     if arguments.mask:
         marks.append(Mark.of_mask(number, read_mask(arguments.mask, shape)))
-    marks += [Mark.box(number, *_numbers(text, 4, "a box as X0,Y0,X1,Y1")) for text in arguments.box]
+    marks += [Mark.box(number, *numbers(text, 4, "a box as X0,Y0,X1,Y1")) for text in arguments.box]
     for texts, inside in ((arguments.point, True), (arguments.not_point, False)):
-        for x, y in (_numbers(text, 2, "a point as X,Y") for text in texts):
+        for x, y in (numbers(text, 2, "a point as X,Y") for text in texts):
             marks.append(Mark.point(number, x, y, inside))
     trial = Marks(shape)
     for mark in marks:  # all of them or none

@@ -1,4 +1,4 @@
-"""`idseg video`, `analyse`, `tracks`, `rename` and `cast`: people over a whole video, and corrections by hand."""
+"""`idseg video`, `analyse`, `tracks`, `rename`, `click`, `cast`: people over a whole video, corrected by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .console import Verbs, pipeline_of, print_json, say
+from .console import Verbs, numbers, pipeline_of, print_json, say
 
 
 def add(verbs: Verbs) -> None:
@@ -72,6 +72,20 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     verb.add_argument("--at", type=float, metavar="SECONDS", help="when")
     verb.add_argument("--undo", action="store_true", help="take the last correction back")
+    verb = verbs.add("click", _click, "correct a mask by clicks: this is hers too, that is not; the next render obeys")
+    _takes_analysis(verb)
+    verb.add_argument("source", metavar="VIDEO", help="the video that was analysed")
+    verb.add_argument("--name", required=True, metavar="NAME", help="whose mask; of a followed box, what it is called")
+    verb.add_argument("--point", action="append", default=[], metavar="X,Y", help="a point on what is to be added")
+    verb.add_argument(
+        "--not-point", action="append", default=[], metavar="X,Y",
+        help="a point beside that; or, without --point, on what is to be taken out",
+    )  # fmt: skip
+    verb.add_argument("--at", type=float, required=True, metavar="SECONDS", help="when")
+    verb.add_argument(
+        "--for", dest="seconds", type=float, default=2.0, metavar="SECONDS",
+        help="how long it is followed, before and after, within its shot (default: 2)",
+    )  # fmt: skip
     verb = verbs.add("cast", _cast, "the unknown people of a video, grouped, each to be enrolled with one command")
     _takes_analysis(verb)
     verb.add_argument("--source", metavar="VIDEO", help="the video, where an output or an analysis is named")
@@ -242,6 +256,30 @@ def _rename(arguments: argparse.Namespace) -> int:
             correct(path, track, name)
             print(f"track {track} is {name or 'unknown'}")
     say("run the same `idseg video` command again to render it")
+    return 0
+
+
+def _click(arguments: argparse.Namespace) -> int:
+    from ..geometry import decode_rle
+    from ..video.analysis import read_analysis
+    from ..video.clicks import click
+
+    texts = [*arguments.point, *arguments.not_point]
+    if not texts:
+        raise InputError("expected --point X,Y on what is to be added, or --not-point X,Y on what is to be taken out")
+    points = [numbers(text, 2, "a point as X,Y") for text in texts]
+    inside = [True] * len(arguments.point) + [False] * len(arguments.not_point)
+    pipeline = pipeline_of(arguments)
+    path = pipeline.find_analysis(arguments.video)
+    found = read_analysis(path)
+    # What a followed box is called is nobody on file.
+    name = arguments.name if "seed" in found.header else pipeline.gallery.find(arguments.name).name
+    said = click(path, arguments.source, name, points, inside, arguments.at, pipeline.segmenter, arguments.seconds)
+    begin, end = (index / float(found.fps) for index in (min(said.regions), max(said.regions)))
+    done = "added to" if said.adds else "taken out of"
+    share = decode_rle(said.regions[said.frame]).mean()
+    print(f"{share:.1%} of the picture is {done} the mask of {name}, {begin:.2f}-{end:.2f} s")
+    say("run the same `idseg video` command again to render it; to take it back: idseg rename OUT --undo")
     return 0
 
 

@@ -6,13 +6,13 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable, InputError
-from ..geometry import clip_box, drop_specks, fill_holes, mask_box
+from ..geometry import box_iou, clip_box, drop_specks, fill_holes, mask_box
 from ..types import BoxLike, Face, Segment
 from .protocols import face_of_each
 
@@ -28,6 +28,16 @@ _HOLES, _SPECKS = 0.001, 0.002
 _MOST, _STEPS = 7.9, 16  # logits, and steps per logit, in which alpha is looked up
 _SOFT = (255 / (1 + np.exp(-(np.arange(256) - 128) / _STEPS))).round().astype(np.uint8)  # a coded logit as alpha
 _SAME = 0.8  # IoU of two instances of one phrase above which they are one
+_BAND = 1 << 24  # pixels that are enlarged at a time on a device: some 300 MB of it, however large the picture
+
+# What a box is asked with. A box reckoned from a face is far looser than those SAM 3 was trained on (10 %, 20 pixels),
+# so that it alone often holds several people; points say which of them is meant.
+PROMPTS = ("box+points", "box")
+_REAL = 0.6  # score of a face from which a point may rest on it: heads that are only reckoned have 0.5
+_SMALL = 0.3  # a face smaller than this share of one's own is far behind, in a poster or on a shirt
+_TWICE = 0.3  # IoU of two finds of one face
+_TORSO = 1.6  # from the face's centre down to the chest, in face sides
+_POINTS = 8  # most points of a prompt: training never used more
 
 
 # ---- packages, devices
@@ -202,20 +212,45 @@ def free_batch(bytes_each: float, device: str, most: int = 32) -> int:
 # ---- prompts and masks
 
 
+class Prompt(NamedTuple):
+    """What SAM is asked about one person.
+
+    Attributes:
+        box: float32 (4,), xyxy pixels, within the picture.
+        points: float32 (N, 2), (x, y) pixels, in the box.
+        inside: bool (N,): is the point on the person, or on somebody else?
+    """
+
+    box: np.ndarray
+    points: np.ndarray
+    inside: np.ndarray
+
+
+def checked_kind(prompts: str) -> str:
+    """One of `PROMPTS`, or `InputError`."""
+    if prompts not in PROMPTS:
+        raise InputError(f"unknown prompts {prompts!r}; expected {' or '.join(PROMPTS)}")
+    return prompts
+
+
 def checked_prompts(
     boxes: np.ndarray | Sequence[BoxLike],
     faces: Sequence[Face | None] | None,
     others: Sequence[Face | BoxLike],
     shape: tuple[int, ...],
-) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
-    """What `by_box` was given, as SAM is asked: boxes (N, 4) float32 within the picture, and for each of them the
-    centres of other people's faces in it, which are points that are not the person's.
+    kind: str = PROMPTS[0],
+) -> list[Prompt]:
+    """What `by_box` was given, as SAM is asked: each box within the picture, with what the faces say.
+
+    On the person are the centre of their own face, and a point on the chest unless another face is nearer to it. Not
+    the person's are the centres of other people's faces in the box, nearest first.
 
     Args:
         boxes: (N, 4) xyxy pixels.
         faces: for each box the face of the person meant, or None.
         others: further people in the picture, by face or by box; boxes are not used.
         shape: (H, W) of the picture.
+        kind: of `PROMPTS`; "box" leaves all points out.
 
     Raises:
         InputError: a box with no area or wholly outside, or another number of faces than of boxes.
@@ -223,16 +258,64 @@ def checked_prompts(
     checked = np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
     owners = face_of_each(checked, faces)
     everyone = [f for f in owners if f is not None] + [other for other in others if isinstance(other, Face)]
-    return checked, [_strangers_in(box, face, everyone) for box, face in zip(checked, owners, strict=True)]
+    prompts = []
+    for box, own in zip(checked, owners, strict=True):
+        rest = [] if kind == "box" else [other for other in everyone if other is not own]
+        mine = [] if kind == "box" or own is None else _on_person(box, own, rest)
+        away = _on_others(box, own, rest)[: _POINTS - len(mine)]
+        inside = np.arange(len(mine) + len(away)) < len(mine)
+        prompts.append(Prompt(box, np.array(mine + away, np.float32).reshape(-1, 2), inside))
+    return prompts
 
 
-def _strangers_in(box: np.ndarray, face: Face | None, everyone: Sequence[Face]) -> list[tuple[float, float]]:
-    points = []
-    for other in everyone:
-        x, y = other.centre
-        if other is not face and box[0] <= x <= box[2] and box[1] <= y <= box[3]:
-            points.append((float(x), float(y)))
-    return points
+def _on_person(box: np.ndarray, own: Face, rest: Sequence[Face]) -> list[tuple[float, float]]:
+    if own.score < _REAL:  # a head that is only reckoned may be behind somebody
+        return []
+    face, torso = own.centre, (own.centre[0], own.centre[1] + _TORSO * own.side)
+    strangers = [other for other in rest if box_iou(other.box, own.box)[0, 0] < _TWICE]
+    points = [face]
+    if all(_distance(torso, other.centre) >= _distance(torso, face) for other in strangers):
+        points.append(torso)
+    return [point for point in points if _holds(box, point)]
+
+
+def _on_others(box: np.ndarray, own: Face | None, rest: Sequence[Face]) -> list[tuple[float, float]]:
+    real = [other for other in rest if other.score >= _REAL and _holds(box, other.centre)]
+    middle = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
+    if own is not None:
+        real = [o for o in real if o.side >= _SMALL * own.side and box_iou(o.box, own.box)[0, 0] == 0]
+        middle = own.centre
+    return sorted((other.centre for other in real), key=lambda point: _distance(point, middle))
+
+
+def _holds(box: np.ndarray, point: tuple[float, float]) -> bool:
+    return bool(box[0] <= point[0] < box[2] and box[1] <= point[1] < box[3])
+
+
+def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return float(np.hypot(a[0] - b[0], a[1] - b[1]))
+
+
+def asked(
+    prompts: Sequence[Prompt], ask: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> tuple[list[np.ndarray], list[float]]:
+    """Low-resolution logits, float32 (h, w), and the score of every prompt, in order.
+
+    Prompts with equally many points go together, and no others: what fills up a shorter one changes its mask, so that a
+    person would be drawn differently with every other neighbour.
+
+    Args:
+        prompts: at least one.
+        ask: answers N prompts: boxes (N, 4), points (N, P, 2), inside (N, P) -> logits (N, h, w), scores (N,).
+    """
+    groups: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(len(prompt.points), []).append(index)
+    found: dict[int, tuple[np.ndarray, float]] = {}
+    for group in groups.values():
+        boxes, points, inside = (np.stack(part) for part in zip(*(prompts[i] for i in group), strict=True))
+        found.update(zip(group, zip(*ask(boxes, points, inside), strict=True), strict=True))
+    return [found[i][0] for i in range(len(prompts))], [float(found[i][1]) for i in range(len(prompts))]
 
 
 def checked_phrase(phrase: str) -> str:
@@ -243,7 +326,9 @@ def checked_phrase(phrase: str) -> str:
     return text
 
 
-def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box: np.ndarray, engine: str) -> Segment:
+def to_segment(
+    logits: np.ndarray, shape: tuple[int, int], score: float, box: np.ndarray, engine: str, device: str = "cpu"
+) -> Segment:
     """A low-resolution mask (float32 logits (h, w)) as a segment at full size, without specks and pin holes.
 
     Cleaned small, then enlarged (bilinear, pixel centres aligned), and only the part that holds the mask: a small
@@ -255,31 +340,86 @@ def to_segment(logits: np.ndarray, shape: tuple[int, int], score: float, box: np
         score: the engine's confidence, 0..1.
         box: xyxy pixels, for a mask that turns out empty.
         engine: id of the engine.
+        device: torch's name of the device that enlarges; "cpu" does it without torch.
     """
-    height, width = shape
     mask, alpha = np.zeros(shape, bool), np.zeros(shape, np.uint8)
+    logits, near = _cleaned(logits)
+    tight = None
+    if near is not None:
+        x0, y0, x1, y1 = part = _at_full_size(near, logits.shape, shape)
+        if device == "cpu" or logits.size >= mask.size:  # not worth the way where nothing is enlarged
+            inside, soft = _enlarged(logits, shape, part)
+        else:
+            inside, soft = _enlarged_on(device, logits, shape, part)
+        mask[y0:y1, x0:x1], alpha[y0:y1, x0:x1] = inside, soft
+        tight = mask_box(inside)
+    if tight is None:
+        return Segment(mask, 0.0, box, engine, alpha)
+    return Segment(mask, float(score), tight + np.array([x0, y0, x0, y0], np.float32), engine, alpha)
+
+
+def _cleaned(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits without specks and pin holes, and the xyxy box that holds what is left; None where nothing is inside.
+
+    On the host, whatever the device: it takes labelled components, and a low-resolution mask is 0.3 MB to move.
+    """
     logits = np.clip(logits, -_MOST, _MOST)
     inside = logits > 0
     area = np.count_nonzero(inside)
-    if area:
-        cleaned = drop_specks(fill_holes(inside, _HOLES * area), _SPECKS * area)
-        logits = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, -1.0, logits)).astype(np.float32)
-    near = mask_box(logits > -4) if area else None
-    if near is not None:
-        scale = np.array([width / logits.shape[1], height / logits.shape[0]])
-        x0, y0 = np.maximum(((near[:2] - 1) * scale).astype(int), 0)
-        x1, y1 = np.minimum(np.ceil((near[2:] + 1) * scale).astype(int), (width, height))
-        back = np.array(
-            [[1 / scale[0], 0, (x0 + 0.5) / scale[0] - 0.5], [0, 1 / scale[1], (y0 + 0.5) / scale[1] - 0.5]]
-        )
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = (int(x1 - x0), int(y1 - y0))
-        part = cv2.warpAffine(logits, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        mask[y0:y1, x0:x1] = part > 0
-        alpha[y0:y1, x0:x1] = cv2.LUT(cv2.convertScaleAbs(part, alpha=_STEPS, beta=128), _SOFT)
-    tight = mask_box(mask)
-    score = float(score) if tight is not None else 0.0
-    return Segment(mask, score, box if tight is None else tight, engine, alpha)
+    if not area:
+        return logits, None
+    cleaned = drop_specks(fill_holes(inside, _HOLES * area), _SPECKS * area)
+    logits = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, -1.0, logits)).astype(np.float32)
+    return logits, mask_box(logits > -4)
+
+
+def _at_full_size(near: np.ndarray, low: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box of the low-resolution mask (h, w), one of its pixels wider, in a picture of `shape` (H, W)."""
+    scale = np.array([shape[1] / low[1], shape[0] / low[0]])
+    x0, y0 = np.maximum(((near[:2] - 1) * scale).astype(int), 0)
+    x1, y1 = np.minimum(np.ceil((near[2:] + 1) * scale).astype(int), shape[::-1])
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _enlarged(
+    logits: np.ndarray, shape: tuple[int, int], part: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One part (xyxy pixels) of the mask at full size: bool, and uint8 alpha."""
+    x0, y0, x1, y1 = part
+    across, down = logits.shape[1] / shape[1], logits.shape[0] / shape[0]
+    back = np.array([[across, 0, (x0 + 0.5) * across - 0.5], [0, down, (y0 + 0.5) * down - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    large = cv2.warpAffine(logits, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return large > 0, cv2.LUT(cv2.convertScaleAbs(large, alpha=_STEPS, beta=128), _SOFT)
+
+
+def _enlarged_on(
+    device: str, logits: np.ndarray, shape: tuple[int, int], part: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_enlarged` on a device. One byte a pixel comes back, and of the part alone."""
+    import torch
+
+    def taps(first: int, last: int, size: int, whole: int) -> tuple[Any, Any, Any]:
+        at = (torch.arange(first, last, dtype=torch.float32, device=device) + 0.5) * (size / whole) - 0.5
+        before = at.floor()
+        return before.clamp(0, size - 1).long(), (before + 1).clamp(0, size - 1).long(), at - before
+
+    x0, y0, x1, y1 = part
+    soft = np.empty((y1 - y0, x1 - x0), np.uint8)
+    step = max(1, _BAND // (x1 - x0))
+    with torch.inference_mode():
+        low = torch.from_numpy(np.ascontiguousarray(logits, np.float32)).to(device)
+        left, right, along = taps(x0, x1, logits.shape[1], shape[1])
+        for top in range(y0, y1, step):
+            above, below, down = taps(top, min(top + step, y1), logits.shape[0], shape[0])
+            rows = torch.lerp(low[above], low[below], down[:, None])
+            large = torch.lerp(rows[:, left], rows[:, right], along)
+            # The steps of the table of the other way, so that both say the same; and just outside is 127, so that alpha
+            # has the mask in it.
+            values = (large * _STEPS).round_().div_(_STEPS).sigmoid_().mul_(255).round_()
+            values.masked_fill_((values == 128) & (large <= 0), 127)
+            soft[top - y0 : top - y0 + len(values)] = values.to(torch.uint8).cpu().numpy()
+    return soft > 127, soft
 
 
 def without_duplicates(segments: Sequence[Segment]) -> list[Segment]:

@@ -40,7 +40,7 @@ _FILES = ("config.json", "model.safetensors", "processor_config.json", "tokenize
 
 def create(settings: Settings) -> Sam3HF:
     model = settings.sam3_checkpoint or _sam3.MODEL_SIZES.get(settings.sam3_model, settings.sam3_model)
-    return Sam3HF(model, settings.device, settings.dtype, settings.compile)
+    return Sam3HF(model, settings.device, settings.dtype, settings.compile, settings.sam3_prompts)
 
 
 def ready(settings: Settings) -> str:
@@ -78,16 +78,25 @@ class Sam3HF:
         device: "auto", "cuda", "mps", "cpu".
         dtype: "auto", "float32", "bfloat16", "float16".
         compile: torch.compile the vision encoder (slow first call).
+        prompts: "box+points" (points on the person's own face and chest, and on other people's faces), or "box" alone.
 
     Raises:
         EngineUnavailable: a package, a device, the weights or access to them are missing, or the checkpoint is not
             whole; the message has the command that helps.
-        InputError: an unknown device or dtype.
+        InputError: an unknown device, dtype or kind of prompts.
     """
 
     uses_neighbours = False
 
-    def __init__(self, model: str = _sam3.REPOSITORY, device: str = "auto", dtype: str = "auto", compile: bool = False):
+    def __init__(
+        self,
+        model: str = _sam3.REPOSITORY,
+        device: str = "auto",
+        dtype: str = "auto",
+        compile: bool = False,
+        prompts: str = _sam3.PROMPTS[0],
+    ):
+        self.prompts = _sam3.checked_kind(prompts)
         _sam3.require("torch", "torchvision", "transformers")
         import torch
 
@@ -110,7 +119,8 @@ class Sam3HF:
             self._detector.vision_encoder.backbone.compile(mode="max-autotune-no-cudagraphs")
 
     def describe(self) -> str:
-        words = "boxes, words and video" if self.can_track else "words, and boxes by example; no video"
+        boxes = "boxes" if self.prompts == "box" else "boxes with points"
+        words = f"{boxes}, words and video" if self.can_track else "words, and boxes by example; no video"
         return f"SAM 3 through transformers ({self.model}): {words}, on {self.device} in {str(self.dtype)[6:]}"
 
     # ---- pictures
@@ -150,38 +160,30 @@ class Sam3HF:
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
-        """One mask per box, all boxes in one pass; other people's faces in a box are points that are not the person's.
-        See `BoxSegmenter`."""
+        """One mask per box; what the faces say is asked as points (see `_sam3.checked_prompts`), and boxes with equally
+        many of them in one pass. See `BoxSegmenter`."""
         if len(boxes) == 0:
             return []
-        checked, away = _sam3.checked_prompts(boxes, faces, others, encoded.shape)
+        prompts = _sam3.checked_prompts(boxes, faces, others, encoded.shape, self.prompts)
         if not self.can_track:
-            return [self._by_example(encoded, box) for box in checked]
-        logits, scores = self._prompt(encoded, checked, away)
+            return [self._by_example(encoded, prompt.box) for prompt in prompts]
+        logits, scores = _sam3.asked(prompts, lambda *given: self._ask(encoded, *given))
         return [
-            _sam3.to_segment(mask, encoded.shape, score, box, self.id)
-            for mask, score, box in zip(logits, scores, checked, strict=True)
+            _sam3.to_segment(mask, encoded.shape, score, prompt.box, self.id, self.device)
+            for mask, score, prompt in zip(logits, scores, prompts, strict=True)
         ]
 
-    def _prompt(self, encoded: Encoded, boxes: np.ndarray, away: list[list[tuple[float, float]]]):
-        """Low-resolution logits (N, h, w) and scores (N,)."""
+    def _ask(self, encoded: Encoded, boxes: np.ndarray | None, points: np.ndarray, inside: np.ndarray):
+        """Low-resolution logits (N, h, w) and scores (N,) of boxes (N, 4), if any, with points (N, P, 2)."""
         torch = self._torch
         scale = np.array([self._size / encoded.shape[1], self._size / encoded.shape[0]], np.float32)
-        prompts = {"input_boxes": torch.from_numpy(boxes * np.tile(scale, 2))[None].to(self.device)}
-        most = max(map(len, away))
-        if most:
-            points = np.zeros((1, len(boxes), most, 2), np.float32)
-            labels = np.full((1, len(boxes), most), -10, np.int64)  # the library's mark for padding
-            for row, found in enumerate(away):
-                if found:
-                    points[0, row, : len(found)] = np.array(found) * scale
-                    labels[0, row, : len(found)] = 0
-            prompts["input_points"] = torch.from_numpy(points).to(self.device)
-            prompts["input_labels"] = torch.from_numpy(labels).to(self.device)
-        return self._ask(encoded, prompts)
-
-    def _ask(self, encoded: Encoded, prompts: dict):
-        with self._torch.inference_mode():
+        prompts = {}
+        if boxes is not None:
+            prompts["input_boxes"] = torch.from_numpy(boxes * np.tile(scale, 2))[None].to(self.device)
+        if points.size:
+            prompts["input_points"] = torch.from_numpy(points * scale)[None].to(self.device)
+            prompts["input_labels"] = torch.from_numpy(inside.astype(np.int64))[None].to(self.device)
+        with torch.inference_mode():
             out = self._box_model(image_embeddings=self._maps(encoded), multimask_output=False, **prompts)
         scores = out.iou_scores[0, :, 0].float().clamp(0, 1).cpu().numpy()
         return out.pred_masks[0, :, 0].float().cpu().numpy(), scores
@@ -261,7 +263,10 @@ class Sam3HF:
             keep = scores >= threshold
             scores, masks = scores[keep].cpu().numpy(), out.pred_masks[0][keep].float().cpu().numpy()
         whole = whole_box(encoded.shape)
-        return [_sam3.to_segment(m, encoded.shape, s, whole, self.id) for m, s in zip(masks, scores, strict=True)]
+        return [
+            _sam3.to_segment(m, encoded.shape, s, whole, self.id, self.device)
+            for m, s in zip(masks, scores, strict=True)
+        ]
 
     # ---- video
 
@@ -316,17 +321,9 @@ class Sam3HF:
         places, on, within = checked_points(points, inside, box, encoded.shape)
         if not self.can_track:
             raise EngineUnavailable(f"{self.model} takes no points; choose --sam3-model large")
-        torch = self._torch
-        scale = np.array([self._size / encoded.shape[1], self._size / encoded.shape[0]], np.float32)
-        prompts = {}
-        if within is not None:
-            prompts["input_boxes"] = torch.from_numpy(within * np.tile(scale, 2))[None, None].to(self.device)
-        if len(places):
-            prompts["input_points"] = torch.from_numpy(places * scale)[None, None].to(self.device)
-            prompts["input_labels"] = torch.from_numpy(on.astype(np.int64))[None, None].to(self.device)
-        logits, scores = self._ask(encoded, prompts)
-        whole = whole_box(encoded.shape)
-        return _sam3.to_segment(logits[0], encoded.shape, scores[0], whole if within is None else within, self.id)
+        logits, scores = self._ask(encoded, None if within is None else within[None], places[None], on[None])
+        box = whole_box(encoded.shape) if within is None else within
+        return _sam3.to_segment(logits[0], encoded.shape, scores[0], box, self.id, self.device)
 
     def learn(self, references: Sequence[Exemplar]) -> Examples:
         """Few-shot by the video memory; see `ExemplarSegmenter`.
@@ -436,7 +433,8 @@ class Session:
             row = out.object_ids.index(number)
             there = scores[row] >= 0.5
             values = logits[row] if there else np.full_like(logits[row], -20)
-            found[who] = _sam3.to_segment(values, shape, float(scores[row]), whole, self._engine.id)
+            score = float(scores[row])
+            found[who] = _sam3.to_segment(values, shape, score, whole, self._engine.id, self._engine.device)
         return found
 
     def answer(self, image_bgr: np.ndarray) -> dict:

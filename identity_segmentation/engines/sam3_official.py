@@ -39,7 +39,7 @@ _PACKAGES = ("torch", "torchvision", "sam3", "triton", "psutil", "skimage")
 
 
 def create(settings: Settings) -> Sam3Official:
-    return Sam3Official(settings.sam3_checkpoint, settings.device, settings.compile)
+    return Sam3Official(settings.sam3_checkpoint, settings.device, settings.compile, prompts=settings.sam3_prompts)
 
 
 def ready(settings: Settings) -> str:
@@ -77,15 +77,25 @@ class Sam3Official:
         device: "auto" or "cuda".
         compile: torch.compile the vision encoder.
         vocabulary: path of `bpe_simple_vocab_16e6.txt.gz`; empty = found or rebuilt.
+        prompts: "box+points" (points on the person's own face and chest, and on other people's faces), or "box" alone.
 
     Raises:
         EngineUnavailable: a package, a GPU, the weights or access to them are missing, or the checkpoint is not whole.
+        InputError: an unknown kind of prompts.
     """
 
     uses_neighbours = False
     can_track = True
 
-    def __init__(self, checkpoint: str = "", device: str = "auto", compile: bool = False, vocabulary: str = ""):
+    def __init__(
+        self,
+        checkpoint: str = "",
+        device: str = "auto",
+        compile: bool = False,
+        vocabulary: str = "",
+        prompts: str = _sam3.PROMPTS[0],
+    ):
+        self.prompts = _sam3.checked_kind(prompts)
         _sam3.require(*_PACKAGES)
         import torch
 
@@ -112,13 +122,17 @@ class Sam3Official:
                 compile=compile,
             )  # fmt: skip
         load_checkpoint(self._model, path)
-        self._size = int(self._model.inst_interactive_predictor.model.image_size)
+        predictor = self._model.inst_interactive_predictor
+        # It would enlarge, clean and copy every mask at the picture's size; `to_segment` needs the small one alone.
+        predictor._transforms.postprocess_masks = lambda masks, size: masks
+        self._size = int(predictor.model.image_size)
         self._processor = Sam3Processor(
             self._model, resolution=self._size, device="cuda", confidence_threshold=_INSTANCE
         )
 
     def describe(self) -> str:
-        return f"SAM 3, Meta's package ({self.checkpoint.name}): boxes, words and video, on {self.device} in bfloat16"
+        boxes = "boxes" if self.prompts == "box" else "boxes with points"
+        return f"SAM 3, Meta's package ({self.checkpoint.name}): {boxes}, words and video, on {self.device} in bfloat16"
 
     def _precise(self):
         return self._torch.autocast("cuda", dtype=self._torch.bfloat16)
@@ -157,26 +171,25 @@ class Sam3Official:
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
-        """One mask per box; boxes that hold other people's faces get those as points that are not the person's. See
-        `BoxSegmenter`."""
+        """One mask per box; what the faces say is asked as points (see `_sam3.checked_prompts`), and boxes with equally
+        many of them in one pass. See `BoxSegmenter`."""
         if len(boxes) == 0:
             return []
-        checked, away = _sam3.checked_prompts(boxes, faces, others, encoded.shape)
-        segments: dict[int, Segment] = {}
-        plain = [i for i, points in enumerate(away) if not points]
-        groups = ([plain] if plain else []) + [[i] for i, points in enumerate(away) if points]
-        for group in groups:
-            points = np.array(away[group[0]], np.float32)
-            prompt = {"point_coords": points, "point_labels": np.zeros(len(points), np.int64)} if len(points) else {}
-            box = checked[group] if len(group) > 1 else checked[group[0]]
-            with self._torch.inference_mode(), self._precise():
-                _, scores, low = self._model.predict_inst(
-                    encoded.state, box=box, multimask_output=False, return_logits=True, **prompt
-                )
-            low, scores = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:]), np.ravel(scores)
-            for i, logits, score in zip(group, low, scores, strict=True):
-                segments[i] = _sam3.to_segment(logits, encoded.shape, _share(score), checked[i], self.id)
-        return [segments[i] for i in range(len(checked))]
+        prompts = _sam3.checked_prompts(boxes, faces, others, encoded.shape, self.prompts)
+        logits, scores = _sam3.asked(prompts, lambda *given: self._ask(encoded, *given))
+        return [
+            _sam3.to_segment(mask, encoded.shape, score, prompt.box, self.id, self.device)
+            for mask, score, prompt in zip(logits, scores, prompts, strict=True)
+        ]
+
+    def _ask(self, encoded: Encoded, boxes: np.ndarray | None, points: np.ndarray, inside: np.ndarray):
+        """Low-resolution logits (N, h, w) and scores (N,) of boxes (N, 4), if any, with points (N, P, 2)."""
+        prompt = {"point_coords": points, "point_labels": inside.astype(np.int64)} if points.size else {}
+        with self._torch.inference_mode(), self._precise():
+            _, scores, low = self._model.predict_inst(
+                encoded.state, box=boxes, multimask_output=False, return_logits=True, **prompt
+            )
+        return np.asarray(low, np.float32).reshape(-1, *low.shape[-2:]), np.ravel(scores).clip(0, 1)
 
     def by_points(
         self,
@@ -187,15 +200,9 @@ class Sam3Official:
     ) -> Segment:
         """One thing out of clicks; see `PointSegmenter`."""
         places, on, within = checked_points(points, inside, box, encoded.shape)
-        prompt = {"point_coords": places, "point_labels": on.astype(np.int64)} if len(places) else {}
-        with self._torch.inference_mode(), self._precise():
-            _, scores, low = self._model.predict_inst(
-                encoded.state, box=within, multimask_output=False, return_logits=True, **prompt
-            )
+        logits, scores = self._ask(encoded, None if within is None else within[None], places[None], on[None])
         box = whole_box(encoded.shape) if within is None else within
-        logits = np.asarray(low, np.float32).reshape(-1, *low.shape[-2:])[0]
-        score = _share(np.ravel(scores)[0])
-        return _sam3.to_segment(logits, encoded.shape, score, box, self.id)
+        return _sam3.to_segment(logits[0], encoded.shape, float(scores[0]), box, self.id, self.device)
 
     def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
         """Every instance of a phrase, best first; see `TextSegmenter`."""
@@ -273,7 +280,7 @@ class Sam3Official:
         result = {}
         for who, mask, score in zip(people, logits, scores, strict=True):
             there = mask if score >= 0.5 else np.full_like(mask, -20)
-            result[who] = _sam3.to_segment(there, shape, float(score), whole, self.id)
+            result[who] = _sam3.to_segment(there, shape, float(score), whole, self.id, self.device)
         return result
 
 
@@ -425,10 +432,6 @@ def _rgb(image_bgr: np.ndarray):
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(image_bgr[:, :, ::-1]))  # of an array it takes the wrong size
-
-
-def _share(score) -> float:
-    return float(np.clip(score, 0, 1))
 
 
 def _one_of(value, index: int, count: int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -110,6 +111,7 @@ def segment_humans(
     humans: Sequence[Human],
     wanted: Sequence[int],
     segmenter: BoxSegmenter,
+    encoded: Any = None,
     **body_scales: float,
 ) -> dict[int, Segment]:
     """The pixels of some of the people in a picture: index of the human -> segment.
@@ -122,6 +124,7 @@ def segment_humans(
         humans: everybody; those not wanted are evidence too.
         wanted: indices of those who are drawn.
         segmenter: the engine; one encode, one prompt per person.
+        encoded: what the engine makes of the picture, where that is known; None = it is asked.
         body_scales: passed on to `face_to_body_bbox`, where no body was found.
     """
     if not wanted:
@@ -135,7 +138,7 @@ def segment_humans(
     mine = [humans[i] for i in prompted]
     rest: list[Face | np.ndarray] = [h.face for i, h in enumerate(humans) if i not in prompted and h.face is not None]
     rest += [h.body for h in humans if h.face is None and h.body is not None]
-    encoded = segmenter.encode(image_bgr)
+    encoded = segmenter.encode(image_bgr) if encoded is None else encoded
     segments = segmenter.by_box(encoded, [boxes[i] for i in prompted], [h.face for h in mine], rest)
     for n, (human, segment) in enumerate(zip(mine, segments, strict=True)):
         if segmenter.uses_neighbours and human.face is not None and human.body is not None and segment.score < _WEAK:

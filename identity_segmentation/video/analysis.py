@@ -35,7 +35,7 @@ from .shots import Shot
 from .tracking import Box, TrackPoint, is_taken
 
 VERSION = 2
-BY_HAND = ("name", "merge", "split", "point", "undo")  # kinds of lines that a person added
+BY_HAND = ("name", "merge", "split", "point", "click", "undo")  # kinds of lines that a person added
 _POINTED_S = 5.0  # seconds between two places that somebody was pointed at, up to which they are in between
 TRULY_SEEN = ("face", "body", "hand")  # evidence that counts for "on screen together"
 
@@ -130,6 +130,23 @@ class TrackletRecord:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Click:
+    """What a person said of a matte by clicks in one frame, followed through its shot; `clicks` makes it.
+
+    Attributes:
+        name: whose matte.
+        frame: the frame that was clicked.
+        adds: is it added to the matte (True) or taken out of it.
+        regions: frame -> COCO RLE at a working size, of every frame in which it was followed.
+    """
+
+    name: str
+    frame: int
+    adds: bool
+    regions: dict[int, dict]
+
+
 def _pooled(seen: Sequence[Evidence]) -> Evidence | None:
     """Several pieces of evidence as one: similarities by weight. Pooled faces would be a little more similar."""
     if not seen:
@@ -156,6 +173,7 @@ class Analysis:
         alike: (lower track, higher track) -> cosine of their pooled clear faces.
         corrections: lines by hand that hold, in order.
         remark: what is to be said of how it came about; empty = nothing.
+        clicks: what is added to mattes or taken out of them by hand, in the order it was said.
     """
 
     path: Path
@@ -171,6 +189,7 @@ class Analysis:
     alike: dict[tuple[int, int], float] = field(default_factory=dict)
     corrections: tuple[dict, ...] = ()
     remark: str = ""
+    clicks: tuple[Click, ...] = ()
 
     @property
     def people(self) -> list[str]:
@@ -341,6 +360,7 @@ class _Reading:
         self.tracklets: dict[int, TrackletRecord] = {}
         self.alike: dict[tuple[int, int], float] = {}
         self.regions: dict[int, dict[int, dict]] = {}
+        self.clicks: list[Click] = []
         seed = header.get("seed")  # of a region that was followed from a box
         self.by_hand: dict[int, str | None] = {1: seed["label"]} if seed else {}
 
@@ -370,7 +390,7 @@ class _Reading:
             getattr(self, f"_{line['kind']}")(line)
         return Analysis(
             self.path, self.header, tuple(self.samples), self.by_hand, end["frames"], end["note"], self.regions,
-            tuple(self.shots), tuple(self.places), self.tracklets, self.alike, tuple(said),
+            tuple(self.shots), tuple(self.places), self.tracklets, self.alike, tuple(said), clicks=tuple(self.clicks),
         )  # fmt: skip
 
     # ---- what was said by hand
@@ -416,6 +436,10 @@ class _Reading:
                     box = plain_box(np.round((1 - share) * boxes[0] + share * boxes[1], 2))
                     if not is_taken(box, [p.box for p in self.samples[k].tracks]):
                         self._put(k, TrackPoint(track, box, "between"))
+
+    def _click(self, line: dict) -> None:
+        regions = {int(i): {"size": line["size"], "counts": counts} for i, counts in line["regions"].items()}
+        self.clicks.append(Click(line["name"], line["i"], line["adds"], regions))
 
     def _put(self, at: int, point: TrackPoint) -> None:
         kept = tuple(p for p in self.samples[at].tracks if p.track != point.track)

@@ -89,6 +89,7 @@ class _Following:
         self.propagator, self.cuts = Propagator(), CutDetector()
         self.samples: dict[int, dict] = {}
         self.regions: dict[int, dict] = {}
+        self.begins = [0]  # first frames of shots
         self.size = (reader.info.width, reader.info.height)
 
     def run(self, box: np.ndarray, at: float) -> list[dict]:
@@ -118,13 +119,14 @@ class _Following:
             if cut:
                 tail = [(i, _read(scratch, p, n)) for i, p, n in before if i >= index - index % self.sampling]
                 start = first_of_shot([picture for _, picture in tail + held])
+                self._begin([i for i, *_ in tail + held][start])
                 if start <= len(tail):  # the box is in the new shot
                     before = [row for row in before if row[0] >= (tail + held)[start][0]]
-                    ahead = chain(ahead, self._until_cut(frames))
+                    ahead = chain(ahead, self._until_cut(frames, held[-1][1]))
                 else:
                     ahead = iter((tail + held)[len(tail) + 1 : start])
             else:
-                ahead = chain(ahead, self._until_cut(frames))
+                ahead = chain(ahead, self._until_cut(frames, held[-1][1]))
             factor = np.array(first.shape[1::-1]) / self.size
             seed = box_seed(first.shape[:2], box * np.tile(factor, 2))
             back = ((i, _read(scratch, place, length)) for i, place, length in reversed(before))
@@ -133,7 +135,16 @@ class _Following:
             self._follow(chain([(index, first)], ahead), seed)
             for frame in frames:
                 self._note(frame)
-        return [store[i] for store in (self.samples, self.regions) for i in sorted(store)]
+        found = [store[i] for store in (self.samples, self.regions) for i in sorted(store)]
+        shots: list[dict] = [
+            {"kind": "shot", "begin": begin, "how": "cut" if begin else "begin", "mixed": [0, 0], "place": k}
+            for k, begin in enumerate(sorted(self.begins))
+        ]
+        return shots + found
+
+    def _begin(self, index: int) -> None:
+        """A shot begins at a frame: of a cut that showed at a sample, not at the sample."""
+        self.begins[-1] = index
 
     def _note_shot(self, frame: Frame, before: list[tuple[int, int, int]], scratch) -> None:
         """Write down a sampled frame; at a cut, only what belongs to the new shot is kept for going back."""
@@ -142,6 +153,7 @@ class _Following:
         tail = [row for row in before if row[0] >= frame.index - self.sampling]
         pictures = [_read(scratch, place, length) for _, place, length in tail]
         start = first_of_shot([*pictures, self.propagator.flow.small(frame.image)])
+        self._begin(tail[start][0] if start < len(tail) else frame.index)
         before[:] = tail[start:]
         scratch.seek(0, os.SEEK_END)
 
@@ -158,21 +170,28 @@ class _Following:
         if frame.index % self.sampling:
             return False
         cut = self.cuts.update(frame.image)
+        if cut:
+            self.begins.append(frame.index)
         self.samples[frame.index] = {
             "kind": "sample", "i": frame.index, "t": round(frame.time_s, 6), "cut": cut, "faces": [], "tracks": [],
         }  # fmt: skip
         return cut
 
-    def _until_cut(self, frames: Iterator[Frame]) -> Iterator[tuple[int, np.ndarray]]:
+    def _until_cut(self, frames: Iterator[Frame], before: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """The rest of the shot. A cut shows at a sampled frame only: those since the last one are held back."""
         held: list[tuple[int, np.ndarray]] = []
         for frame in frames:
-            if self._note(frame):
+            cut, small = self._note(frame), self.propagator.flow.small(frame.image)
+            if cut:
+                start = first_of_shot([before, *(picture for _, picture in held), small]) - 1
+                self._begin([*(i for i, _ in held), frame.index][start])
+                yield from held[:start]
                 return
-            held.append((frame.index, self.propagator.flow.small(frame.image)))
+            held.append((frame.index, small))
             if frame.index % self.sampling == 0:
                 yield from held
                 held.clear()
+                before = small
         yield from held
 
     def _follow(self, pictures: Iterator[tuple[int, np.ndarray]], seed: np.ndarray) -> None:

@@ -1,5 +1,5 @@
-"""What a person says of an analysed video: who somebody is, that two tracklets are one, where one becomes two, and that
-somebody who was missed is here. (Notebook section 7.)
+"""What a person says of an analysed video: who somebody is, that two tracklets are one, where one becomes two, that
+somebody who was missed is here, and (by way of `clicks`) what belongs to a matte. (Notebook section 7.)
 
 Corrections are added to the analysis file, line by line; every output that is rendered from it obeys, and the last one
 can be taken back. Each says where in the picture it was meant, so that it can be carried over to an analysis that is
@@ -37,8 +37,8 @@ def correct(path: str | os.PathLike, track: int, name: str | None) -> None:
     """
     analysis = read_analysis(path)
     _known_track(analysis, track)
-    _known_name(analysis, name)
-    _append(analysis.path, {"kind": "name", "track": track, "name": name, **_anchor(analysis, track)})
+    check_name(analysis, name)
+    append(analysis.path, {"kind": "name", "track": track, "name": name, **_anchor(analysis, track)})
 
 
 def merge(path: str | os.PathLike, track: int, into: int) -> None:
@@ -63,7 +63,7 @@ def merge(path: str | os.PathLike, track: int, into: int) -> None:
                 f"tracks {into} and {track} are both on screen at {sample.time_s:.1f} s; they are two people"
             )
     other = {f"into_{key}": value for key, value in _anchor(analysis, into).items()}
-    _append(analysis.path, {"kind": "merge", "track": track, "into": into, **_anchor(analysis, track), **other})
+    append(analysis.path, {"kind": "merge", "track": track, "into": into, **_anchor(analysis, track), **other})
 
 
 def split(path: str | os.PathLike, track: int, at: float) -> int:
@@ -87,7 +87,7 @@ def split(path: str | os.PathLike, track: int, at: float) -> int:
             f"its beginning and not after its end, got {at}"
         )
     new = _new_number(analysis)
-    _append(
+    append(
         analysis.path,
         {"kind": "split", "track": track, "new": new, "i": later[0].index, **_anchor(analysis, track, later[0].index)},
     )
@@ -110,7 +110,7 @@ def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str
         InputError: a name that the gallery did not have, a time outside the video, or a box outside the picture.
     """
     analysis = read_analysis(path)
-    _known_name(analysis, name)
+    check_name(analysis, name)
     width, height = analysis.header["width"], analysis.header["height"]
     x0, y0, x1, y1 = (float(v) for v in box)
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
@@ -126,7 +126,7 @@ def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str
     known = [line["track"] for line in analysis.corrections if line["kind"] == "point" and line["name"] == name]
     track = next((t for t in known if analysis.by_hand.get(t) == name), _new_number(analysis))
     line = {"kind": "point", "track": track, "name": name, "i": sample.index, "box": rounded([x0, y0, x1, y1])}
-    _append(analysis.path, line)
+    append(analysis.path, line)
     return track
 
 
@@ -142,7 +142,7 @@ def undo(path: str | os.PathLike) -> str:
     analysis = read_analysis(path)
     if not analysis.corrections:
         raise InputError(f"{analysis.path}: nothing was corrected by hand")
-    _append(analysis.path, {"kind": "undo"})
+    append(analysis.path, {"kind": "undo"})
     return described(analysis.corrections[-1])
 
 
@@ -152,6 +152,9 @@ def described(line: dict) -> str:
     Args:
         line: as the file has it.
     """
+    if line["kind"] == "click":
+        said = "is added to the matte of" if line["adds"] else "is taken out of the matte of"
+        return f"what was clicked in frame {line['i']} {said} {line['name']}"
     return {
         "name": f"track {line['track']} is {line.get('name') or 'unknown'}",
         "merge": f"track {line['track']} joins track {line.get('into')}",
@@ -168,12 +171,7 @@ def carried_over(before: Sequence[dict], after: Sequence[dict]) -> tuple[list[di
         before: lines of the earlier analysis.
         after: lines of the new one.
     """
-    said: list[dict] = []
-    for line in before:
-        if line["kind"] == "undo":
-            del said[-1:]
-        elif line["kind"] in BY_HAND:
-            said.append(line)
+    said = _in_force(before)
     header, samples = after[0], {line["i"]: line for line in after if line["kind"] == "sample"}
     last = max((row[0] for line in samples.values() for row in line["tracks"]), default=0)
     made: dict[int, int] = {}  # tracklets that were made by hand -> their new numbers
@@ -188,6 +186,9 @@ def carried_over(before: Sequence[dict], after: Sequence[dict]) -> tuple[list[di
 
     for line in said:
         if line.get("name") is not None and line["name"] not in header["people"]:
+            continue
+        if line["kind"] == "click":  # by a name and a place in the picture: it is in no tracklet
+            kept.append(line)
             continue
         new = dict(line)
         if line["kind"] == "point":
@@ -208,6 +209,17 @@ def carried_over(before: Sequence[dict], after: Sequence[dict]) -> tuple[list[di
             joined[new["track"]] = new["into"]
         kept.append(new)
     return kept, len(said) - len(kept)
+
+
+def _in_force(lines: Sequence[dict]) -> list[dict]:
+    """Corrections that were not taken back."""
+    said: list[dict] = []
+    for line in lines:
+        if line["kind"] == "undo":
+            del said[-1:]
+        elif line["kind"] in BY_HAND:
+            said.append(line)
+    return said
 
 
 def _track_at(samples: dict[int, dict], index: int | None, head: Sequence[float] | None) -> int | None:
@@ -241,10 +253,15 @@ def _known_track(analysis: Analysis, track: int) -> None:
         raise InputError(f"there is no track {track}; expected one of {', '.join(map(str, analysis.tracks[:40]))}")
 
 
-def _known_name(analysis: Analysis, name: str | None) -> None:
+def check_name(analysis: Analysis, name: str | None) -> None:
+    """`InputError` unless a name (None: nobody's) was on file when a video was analysed."""
     if name is not None and name not in analysis.people:
+        expected = ", ".join(analysis.people)
+        if "seed" in analysis.header:
+            raise InputError(f"{name!r} is not what was followed in this video; expected {expected}")
         raise InputError(
-            f"{name!r} was not in the gallery when this was analysed; expected {', '.join(analysis.people)}"
+            f"{name!r} was not in the gallery when this was analysed; expected {expected} (of somebody who was put on "
+            "file since: idseg analyse VIDEO)"
         )
 
 
@@ -263,8 +280,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
 
 
-def _append(path: Path, line: dict) -> None:
-    """Add a line; one that was torn by a kill or a full disk is cut off first."""
+def append(path: Path, line: dict) -> None:
+    """Add a line to an analysis file; one that was torn by a kill or a full disk is cut off first.
+
+    Raises:
+        OutputError: somebody else is at it, or it cannot be written.
+    """
     try:
         with writing(path), path.open("r+b") as file:
             whole = file.read().rfind(b"\n") + 1

@@ -243,28 +243,29 @@ def _why_not(path: Path, error: Exception) -> str:
 
 
 def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
-    """The same items, produced by another thread at most `depth` ahead; its exceptions reach the caller.
+    """The same items, produced by another thread; its exceptions reach the caller.
 
     Closing the iterator stops the thread.
+
+    Args:
+        items: what is produced.
+        depth: how many may be finished and waiting while the next one is made; 0 = one is made while the caller works
+            on the one before.
     """
-    waiting: queue.Queue = queue.Queue(depth)
+    waiting: queue.Queue = queue.Queue()
+    room = threading.Semaphore(depth + 1)
     stop = threading.Event()
 
-    def put(entry) -> bool:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(entry, timeout=0.1)
-                return True
-        return False
-
     def work() -> None:
+        source = iter(items)
         try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put((None, StopIteration()))
-        except BaseException as error:
-            put((None, error))
+            while room.acquire() and not stop.is_set():
+                waiting.put((next(source), None))
+        except BaseException as error:  # `StopIteration`, at the end, as well
+            waiting.put((None, error))
+        finally:
+            if isinstance(source, Generator):
+                source.close()
 
     thread = threading.Thread(target=work, daemon=True, name="prefetch")
     thread.start()
@@ -275,9 +276,12 @@ def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
                 return
             if error is not None:
                 raise error
+            room.release()
             yield item
+            del item  # the caller has let go of it, or will
     finally:
         stop.set()
+        room.release()
         thread.join(timeout=10)
 
 
@@ -299,6 +303,8 @@ class Format:
 
 # No B-frames and no hidden frames: packets leave in the order of their pictures, so segments join end to end.
 _H264 = {"preset": "veryfast", "crf": "19", "bf": "0"}
+# Larger pictures than 720p get a faster preset: at 1080p it saves a third of the encoder's time.
+_LARGE, _H264_LARGE = 1280 * 720, "superfast"
 _VP9 = {"deadline": "realtime", "cpu-used": "6", "crf": "28", "b": "0", "auto-alt-ref": "0", "row-mt": "1"}
 FORMATS = {
     ".mp4": Format("libx264", "yuv420p", ".mp4", "mp4", False, _H264, "aac"),
@@ -339,7 +345,10 @@ class SegmentWriter:
             self._container = av.open(str(self._partial), "w", format=form.container)
         except (OSError, av.error.FFmpegError) as error:
             raise OutputError(f"{path}: cannot be written ({error})") from error
-        self._stream = self._container.add_stream(form.codec, rate=fps, options=dict(form.options))
+        options = dict(form.options)
+        if form.codec == "libx264" and size[0] * size[1] > _LARGE:
+            options["preset"] = _H264_LARGE
+        self._stream = self._container.add_stream(form.codec, rate=fps, options=options)
         self._stream.width, self._stream.height = size[0] + self._pad[1], size[1] + self._pad[0]
         self._stream.pix_fmt = form.pix_fmt
         self._stream.codec_context.time_base = self._stream.time_base = time_base

@@ -1,16 +1,26 @@
-"""Masks of key frames -> masks of every frame: propagated by optical flow, smoothed over time. (Notebook section 7.)"""
+"""Optical flow at a small working size, and what is averaged along it. (Notebook section 7.)"""
 
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from ..geometry import follow_edges, mask_box
+from ..geometry import follow_edges
 
 _SAME_GREY = 20  # grey levels within which two pictures show the same thing
+_REACH = 2.0  # pixels of a matte within which an edge is moved onto the picture's
+_FILTER_RADIUS = 2  # pixels of the shrunk picture that the filter works in
 _FLOW_WIDTH = 480  # pixels; finer flow costs more than it gives
+
+
+@lru_cache(maxsize=8)
+def grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of a picture's pixels: two float32 (h, w), not to be written to."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return x, y
 
 
 class Flow:
@@ -41,7 +51,7 @@ class Flow:
     @staticmethod
     def fetch(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
         """Values (h, w) or (h, w, 2) of the other picture brought here along the flow, at working size."""
-        y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+        x, y = grid(flow.shape[:2])
         return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
 
 
@@ -50,59 +60,32 @@ def to_working(alpha: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(alpha, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def to_full(values: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A working matte (float32 0..1) as uint8 at the size of an image, its edge moved onto the image's edges."""
-    height, width = image.shape[:2]
-    result = np.zeros((height, width), np.uint8)
-    near = mask_box(values > 0.02)
-    if near is None:
-        return result
-    # Only the person's part is worked on, whole working pixels at a time so that nothing shifts.
-    scale = np.array([width / values.shape[1], height / values.shape[0]])
-    low = np.maximum(near[:2].astype(int) - 3, 0)
-    high = np.minimum(near[2:].astype(int) + 3, values.shape[::-1])
-    (x0, y0), (x1, y1) = (low * scale).round().astype(int), (high * scale).round().astype(int)
-    part = cv2.resize(values[low[1] : high[1], low[0] : high[0]], (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    if scale[0] > 1:
-        part = follow_edges(image[y0:y1, x0:x1], part, max(2, round(1.5 * scale[0])))
-    result[y0:y1, x0:x1] = (np.clip(part, 0, 1) * 255).round()
-    return result
-
-
-def propagate(
-    greys: list[np.ndarray], first: np.ndarray | None, last: np.ndarray | None, flow: Flow
-) -> list[np.ndarray]:
-    """Mattes for all frames of a span from those of its two ends.
-
-    Each end's matte is propagated towards the other frame by frame; in between the two are blended, the nearer end
-    weighing more. Where one end has none (the person comes or goes), the other is propagated alone.
+def to_full(part: np.ndarray, patch: tuple[int, int, int, int], size: tuple[int, int], image: np.ndarray) -> np.ndarray:
+    """A part of a matte as a whole one at the size of an image, its edge moved onto the image's edges.
 
     Args:
-        greys: working pictures of the span, ends included (n of them, n >= 1).
-        first, last: float32 mattes at working size of the first and last frame, or None.
+        part: uint8 (y1 - y0, x1 - x0).
+        patch: where it is: x0, y0, x1, y1 of a picture of `size`.
+        size: (W, H) of that picture.
+        image: uint8 (H, W, 3), BGR.
 
     Returns:
-        n float32 mattes.
+        uint8 (H, W).
     """
-    count = len(greys)
-    empty = np.zeros(greys[0].shape, np.float32)
-    forward: list[np.ndarray | None] = [first, *[None] * (count - 1)]
-    backward: list[np.ndarray | None] = [*[None] * (count - 1), last]
-    for i in range(1, count):
-        if (before := forward[i - 1]) is not None:
-            forward[i] = flow.fetch(before, flow.between(greys[i], greys[i - 1]))
-    for i in range(count - 2, -1, -1):
-        if (after := backward[i + 1]) is not None:
-            backward[i] = flow.fetch(after, flow.between(greys[i], greys[i + 1]))
-    result: list[np.ndarray] = []
-    for i in range(count):
-        a, b = forward[i], backward[i]
-        if a is not None and b is not None:
-            share = i / max(1, count - 1)
-            result.append((1 - share) * a + share * b)
-        else:
-            only = a if b is None else b
-            result.append(empty if only is None else only)
+    height, width = image.shape[:2]
+    result = np.zeros((height, width), np.uint8)
+    # Only the person's part is worked on, whole pixels of the matte at a time so that nothing shifts.
+    scale = np.array([width / size[0], height / size[1]])
+    (x0, y0), (x1, y1) = ((np.array(v) * scale).round().astype(int) for v in (patch[:2], patch[2:]))
+    if x1 <= x0 or y1 <= y0:
+        return result
+    full = cv2.resize(part, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    if scale[0] > 1:
+        radius = max(2, round(_REACH * scale[0]))
+        values = full.astype(np.float32) / 255
+        share = follow_edges(image[y0:y1, x0:x1], values, radius, shrink=max(1, radius // _FILTER_RADIUS))
+        full = cv2.convertScaleAbs(share, alpha=255)  # of 0..1: rounds, and stops at 255
+    result[y0:y1, x0:x1] = full
     return result
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -28,14 +28,17 @@ from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
-from ..geometry import encode_rle, whole_box
-from ..images import blurred, write_image
+from ..geometry import encode_rle, grown_box, mask_box, plain_box, whole_box
+from ..images import blurred, mixed, write_image
 from ..types import Face, Frame, Match, Segment, Sighting
 from .analysis import Analysis, Sample
 from .files import FORMATS, SegmentWriter, VideoInfo, VideoReader, format_for, join_segments, prefetched
-from .mattes import Mattes, Scene, Span, TrackedMattes, can_track, heads_at, spans_between, strangers_at, until
+from .mattes import Mattes, Placed
 from .naming import TrackName
 from .review import spans_to_review
+from .runs import Pictured, Run, runs_in, spanned
+from .scene import HeadHere, Scene, can_track, heads_at, strangers_at
+from .tracked_mattes import TrackedMattes
 
 VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
 PROPAGATE = ("auto", "flow", "sam3")
@@ -209,11 +212,13 @@ class _Job:
                 # The tracker looks at a whole segment before its first frame can be drawn: it reads for itself.
                 ahead = prefetched(stack.enter_context(VideoReader(self.source)).frames(todo[0]), depth=4)
                 stack.callback(ahead.close)
-            frames = prefetched(reader.frames(todo[0]), depth=4)
-            stack.callback(frames.close)
-            spans = spans_between(frames, self.sampling)
+            pictures = prefetched(self._pictured(reader.frames(todo[0])), depth=3)
+            stack.callback(pictures.close)
+            plan = [run for run in runs_in(self.analysis, self.segment_frames) if run.begin >= todo[0]]
+            runs = spanned(pictures, plan)
             for start in range(todo[0], self.analysis.frames, self.segment_frames):
-                mine = until(spans, start + self.segment_frames)
+                end = start + self.segment_frames
+                mine = islice(runs, sum(start <= run.begin < end for run in plan))
                 part: Iterator[Frame] = iter(()) if ahead is None else islice(ahead, self.segment_frames)
                 if start not in todo:
                     for _ in chain(mine, part):
@@ -225,9 +230,14 @@ class _Job:
                     mattes = TrackedMattes(self.scene, samples, part, cancel)
                 self._render_segment(work, start, mattes, mine, samples, reader.info, progress, cancel)
 
+    def _pictured(self, frames: Iterable[Frame]) -> Iterator[Pictured]:
+        for frame in frames:
+            yield frame, self.scene.flow.grey(frame.image)
+
     def _render_segment(
-        self, work: Path, start: int, state: Mattes, spans: Iterator[Span], samples: dict[int, Sample], info: VideoInfo,
-        progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
+        self, work: Path, start: int, state: Mattes, runs: Iterator[tuple[Run, list[Pictured]]],
+        samples: dict[int, Sample], info: VideoInfo, progress: Callable[[int, int], None] | None,
+        cancel: threading.Event | None,
     ) -> None:  # fmt: skip
         stem = work / f"{start:08d}"
         stats: dict[str, list[int]] = {}
@@ -242,81 +252,114 @@ class _Job:
                 )
                 write = writer.write
             masks = stack.enter_context(atomic_write(stem.with_suffix(".masks")))
-            for frame, mattes in state.frames(spans):
+            # Mattes, pictures and their encoding each have a thread, so that all cores have work.
+            worked = prefetched(state.runs(runs), depth=0)
+            stack.callback(worked.close)
+            finished = prefetched(self._finished(worked, samples), depth=2)
+            stack.callback(finished.close)
+            for frame, picture, lines, counts in finished:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
-                picture = self._picture(frame, mattes, samples, state.cut_at)
                 if write is not None:
                     write(picture, frame.pts)
                 else:
                     write_image(folder / f"{frame.index:08d}.png", picture)
-                for name in self.wanted:
-                    visible = name in state.present
-                    matte = mattes.get(name)
-                    area = int((matte > 127).sum()) if matte is not None else 0
+                masks.writelines(lines)
+                for name, (seen, covered) in counts.items():
                     row = stats.setdefault(name, [0, 0])
-                    row[0] += visible
-                    row[1] += visible and area > 0
-                    if self.settings.masks and matte is not None and area:
-                        masks.write(_rle_line(frame, name, matte))
+                    row[0] += seen
+                    row[1] += covered
                 if progress:
                     progress(frame.index + 1, self.analysis.frames)
         with atomic_write(stem.with_suffix(".done")) as file:
             file.write(json.dumps(stats).encode())
 
+    def _finished(
+        self, runs: Iterable[list[Placed]], samples: dict[int, Sample]
+    ) -> Iterator[tuple[Frame, np.ndarray, list[bytes], dict[str, tuple[bool, bool]]]]:
+        """(a frame, its picture, lines for the file of masks, person -> (should be seen, and has a mask)) of each."""
+        for run in runs:
+            while run:
+                placed = run.pop(0)  # what is drawn is let go of
+                mattes = placed.mattes()
+                solid = {who: matte > 127 for who, matte in mattes.items()}
+                lines, counts = [], {}
+                for name in self.wanted:
+                    there = name in solid and bool(solid[name].any())
+                    counts[name] = (name in placed.present, name in placed.present and there)
+                    if self.settings.masks and there:
+                        lines.append(_rle_line(placed.frame, name, solid[name]))
+                yield placed.frame, self._picture(placed.frame, mattes, solid, samples), lines, counts
+
     # ---- one picture
 
-    def _picture(self, frame: Frame, mattes: dict, samples, cut_at) -> np.ndarray:
+    def _picture(
+        self, frame: Frame, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray],
+        samples: dict[int, Sample],
+    ) -> np.ndarray:  # fmt: skip
+        """The picture to be handed over; `solid` are the mattes as bool masks, made once for all who ask."""
         view, image = self.settings.view, frame.image
-        heads = heads_at(self.scene, frame.index, samples, cut_at)
+        heads = heads_at(self.scene, frame.index, samples)
         if self.crop_path is not None:
             return self.crop_path.cut(image, frame.index)
         if view in ("blur", "blur-others"):
             if view == "blur":
                 return self._blurred(image, mattes, heads, [], [])
             strangers, bodies = strangers_at(self.scene, frame.index, samples)
-            bare = [box for box, who in bodies if who is None or not self._is_covered(who, mattes)]
+            bare = [box for box, who in bodies if who is None or not self._is_covered(who, solid)]
             return self._blurred(image, mattes, heads, strangers, bare)
-        sightings = [self._sighting(name, mattes.get(name), heads.get(name)) for name in self.wanted]
+        if view == "cutout":
+            return self._cutout(image, mattes)
+        shown = {who: head for who, head in heads.items() if head.both or who in mattes}
+        sightings = [self._sighting(name, mattes.get(name), solid.get(name), shown.get(name)) for name in self.wanted]
         sightings = [s for s in sightings if s.segment is not None or s.match is not None]
         if view == "overlay":
             return drawing.overlay(image, sightings, self.colour_of)
-        if view == "annotated":
-            return drawing.annotate(image, sightings, self.colour_of)
-        return self._cutout(image, mattes)
+        return drawing.annotate(image, sightings, self.colour_of)
 
-    def _is_covered(self, track: int, mattes: Mapping[Any, np.ndarray]) -> bool:
+    def _is_covered(self, track: int, solid: Mapping[Any, np.ndarray]) -> bool:
         """Is a track that of somebody who is to be seen, or has its matte?"""
         name = self.names[track].name if track in self.names else None
-        matte = mattes.get(name if name is not None else track)
-        return name in self.wanted or (matte is not None and bool((matte > 127).any()))
+        mask = solid.get(name if name is not None else track)
+        return name in self.wanted or (mask is not None and bool(mask.any()))
 
-    def _sighting(self, name: str, matte, head) -> Sighting:
+    def _sighting(
+        self, name: str, matte: np.ndarray | None, mask: np.ndarray | None, head: HeadHere | None
+    ) -> Sighting:
         segment = None
-        if matte is not None and (matte > 127).any():
-            segment = Segment(matte > 127, 1.0, whole_box(matte.shape), self.segmenter.id, matte)
+        if mask is not None and mask.any():
+            segment = Segment(mask, 1.0, whole_box(mask.shape), self.segmenter.id, matte)
         match = None
         if head is not None:
-            track = self.names[head[0]]
-            match = Match(Face(head[1], 1.0), name, track.similarity, track.margin, track.runner_up, name, "face")
-        return Sighting(match, segment, None if head is None else head[0], "tracked")
+            track = self.names[head.track]
+            match = Match(Face(head.box, 1.0), name, track.similarity, track.margin, track.runner_up, name, "face")
+        return Sighting(match, segment, None if head is None else head.track, "tracked")
 
-    def _cutout(self, image, mattes) -> np.ndarray:
-        alpha = np.zeros(image.shape[:2], np.uint8)
+    def _cutout(self, image: np.ndarray, mattes: Mapping[Any, np.ndarray]) -> np.ndarray:
+        height, width = image.shape[:2]
+        alpha = np.zeros((height, width), np.uint8)
         for name in self.wanted:
             if mattes.get(name) is not None:
-                alpha = np.maximum(alpha, mattes[name])
-        if not alpha.any():
-            person = np.zeros((*image.shape[:2], 4), np.uint8)
-        else:
-            person = drawing.cutout(image, Segment(alpha > 127, 1.0, whole_box(alpha.shape), "video", alpha))
-            person[..., 3] = alpha
-        if self.form.alpha:
-            return person
-        text = self.settings.background.lstrip("#")
-        colour = np.array([int(text[i : i + 2], 16) for i in (4, 2, 0)], np.float32)
-        share = person[..., 3:].astype(np.float32) / 255
-        return (person[..., :3] * share + colour * (1 - share)).round().astype(np.uint8)
+                np.maximum(alpha, mattes[name], out=alpha)
+        result = np.zeros((height, width, 4 if self.form.alpha else 3), np.uint8)
+        if not self.form.alpha:
+            text = self.settings.background.lstrip("#")
+            # A row at a time: numpy is slow to copy three bytes for each pixel.
+            result[:] = np.tile(np.array([int(text[i : i + 2], 16) for i in (4, 2, 0)], np.uint8), (width, 1))
+        box = mask_box(alpha > 0)
+        if box is None:
+            return result
+        x0, y0, x1, y1 = (int(v) for v in box)
+        part, mask = alpha[y0:y1, x0:x1], alpha > 127
+        person = np.zeros((*part.shape, 4), np.uint8)
+        if mask.any():
+            segment = Segment(mask, 1.0, whole_box(alpha.shape), "video", alpha)
+            person = drawing.cutout(image, segment, crop=True, pad=0)
+        person[..., 3] = part  # also of those who are nowhere more than half there
+        if not self.form.alpha:
+            person = mixed(result[y0:y1, x0:x1], cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), part)
+        result[y0:y1, x0:x1] = person
+        return result
 
     def _blurred(
         self, image: np.ndarray, mattes: Mapping[Any, np.ndarray], heads: Mapping, strangers: Sequence[np.ndarray],
@@ -332,22 +375,25 @@ class _Job:
         for box in backs:
             x0, y0, x1, y1 = (round(float(v)) for v in box)
             cv2.rectangle(hide, (x0, y0), (x1, y1), 255, -1)
-        hide[keep > 127] = 0
+        hide *= keep <= 127
         covered = [
-            box
-            for who, (track, box) in heads.items()
-            if track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur")
+            head.box
+            for who, head in heads.items()
+            if head.track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur")
         ]
         for box in [*covered, *strangers]:
             x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
             cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
-        if not hide.any():
+        found = mask_box(hide > 0)
+        if found is None:
             return image
-        coarse = blurred(image, 24)
-        share = (
-            cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
-        )
-        return (coarse * share + image * (1 - share)).round().astype(np.uint8)
+        # The cover grows by 4 pixels and softens over 3 more; within 3 of the part's edge it is nothing, so that what
+        # lies beyond the edge makes no difference.
+        x0, y0, x1, y1 = grown_box(plain_box(found), 10, hide.shape)
+        share = cv2.GaussianBlur(cv2.dilate(hide[y0:y1, x0:x1], np.ones((9, 9), np.uint8)), (7, 7), 0)
+        result = image.copy()
+        result[y0:y1, x0:x1] = mixed(image[y0:y1, x0:x1], blurred(image, 24, (x0, y0, x1, y1)), share)
+        return result
 
     # ---- the end
 
@@ -396,8 +442,8 @@ class _Job:
             raise OutputError(f"{self.output}: cannot be written ({error.strerror})") from error
 
 
-def _rle_line(frame: Frame, name: str, matte: np.ndarray) -> bytes:
-    row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(matte > 127)}
+def _rle_line(frame: Frame, name: str, mask: np.ndarray) -> bytes:
+    row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(mask)}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -170,17 +171,19 @@ def head_picture(image_bgr: np.ndarray, box: Sequence[float], side: int = _STRIP
     return cv2.warpAffine(image_bgr, forward, (side, side), flags=how)
 
 
-def check_source(analysis: Analysis, source: str | Path) -> None:
-    """`InputError` unless a file is the video that was analysed: heads are cut out of it by their places.
+def check_source(
+    analysis: Analysis, source: str | os.PathLike, how: str = "--source VIDEO (or --thumbnails VIDEO)"
+) -> None:
+    """`InputError` unless a file is the video that was analysed: places in the analysis are places in its pictures.
 
     Args:
         analysis: of the video.
         source: the file.
+        how: the right one is given, in the words of the command that asks.
     """
     if not Path(source).is_file() or file_sha256(Path(source)) != analysis.header["sha256"]:
         raise InputError(
-            f"{source} is not the video that was analysed ({analysis.header['source']}); give that one: --source VIDEO "
-            "(or --thumbnails VIDEO)"
+            f"{source} is not the video that was analysed ({analysis.header['source']}); give that one: {how}"
         )
 
 

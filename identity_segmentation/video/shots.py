@@ -70,6 +70,18 @@ class Shot:
         return cls((transition.first + transition.end) // 2, transition.kind, (transition.first, transition.end))
 
 
+def shot_around(shots: Sequence[Shot], index: int) -> tuple[int, int]:
+    """(first frame, frame after the last one) of the shot that a frame is in; the last shot has no end.
+
+    Args:
+        shots: of the video, in order.
+        index: of the frame.
+    """
+    begin = max((shot.begin for shot in shots if shot.begin <= index), default=0)
+    end = min((shot.begin for shot in shots if shot.begin > index), default=1 << 40)
+    return begin, end
+
+
 class Transition(NamedTuple):
     """A change of shot. `first`: the first frame that is not wholly the old shot; `end`: the first wholly the new."""
 

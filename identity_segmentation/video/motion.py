@@ -1,0 +1,215 @@
+"""How the frames of a run move: optical flow between neighbours, composed over any distance. (Notebook section 7.)
+
+One flow a pair of neighbours serves everybody who is drawn. A matte is brought from its key frame to another frame in
+one step, along the composed flow: moved frame by frame it would be blurred a little more in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..geometry import mask_box
+from .flow import Flow, grid
+
+_SAME_GREY = 20.0  # grey levels within which two pictures show the same thing
+_OUTSIDE = 2.0  # pixels at working size that a place may lie beyond the picture's border
+# Squared pixels that the way there and back may miss by, and share of its squared length (Sundaram et al., ECCV 2010).
+_ROUND = (0.5, 0.02)
+_ROOM = 3  # pixels at working size around what is brought
+
+_FAINT = 4  # of 255: what is less is nothing
+
+Patch = tuple[int, int, int, int]  # x0, y0, x1, y1 at the size of mattes
+
+
+@dataclass(frozen=True, eq=False)
+class Soft:
+    """A matte of one frame, less what is empty around it.
+
+    Attributes:
+        patch: where it is.
+        part: uint8 (y1 - y0, x1 - x0).
+    """
+
+    patch: Patch
+    part: np.ndarray
+
+    def within(self, patch: Patch) -> np.ndarray:
+        """The matte within another patch: uint8."""
+        if patch == self.patch:
+            return self.part
+        result = np.zeros((patch[3] - patch[1], patch[2] - patch[0]), np.uint8)
+        x0, y0, x1, y1 = (
+            max(patch[0], self.patch[0]), max(patch[1], self.patch[1]),
+            min(patch[2], self.patch[2]), min(patch[3], self.patch[3]),
+        )  # fmt: skip
+        if x1 > x0 and y1 > y0:
+            mine = self.part[y0 - self.patch[1] : y1 - self.patch[1], x0 - self.patch[0] : x1 - self.patch[0]]
+            result[y0 - patch[1] : y1 - patch[1], x0 - patch[0] : x1 - patch[0]] = mine
+        return result
+
+
+class Motion:
+    """Motion within a run of frames.
+
+    Args:
+        greys: uint8 (h, w), the run's pictures at working size; see `Flow.grey`.
+        flow: what finds it.
+        size: (W, H) of the mattes that are moved: the working size, or a multiple of it.
+    """
+
+    def __init__(self, greys: Sequence[np.ndarray], flow: Flow, size: tuple[int, int]):
+        self.greys, self.size = greys, size
+        self._flow = flow
+        self.shape = greys[0].shape
+        self._scale = np.array([size[0] / self.shape[1], size[1] / self.shape[0]], np.float32)
+        self._moved: dict[tuple[int, int], np.ndarray] = {}
+        self._alike: dict[tuple[int, int], np.ndarray] = {}
+
+    def between(self, here: int, there: int) -> np.ndarray:
+        """For each pixel of a frame how far it is away in another: float32 (h, w, 2), in working pixels.
+
+        Args:
+            here: a frame of the run.
+            there: another one.
+        """
+        if here == there:
+            return np.zeros((*self.shape, 2), np.float32)
+        key = (here, there)
+        if key not in self._moved:
+            near = here + (1 if there > here else -1)
+            step = self._moved.get((here, near))
+            if step is None:
+                step = self._moved[here, near] = self._flow.between(self.greys[here], self.greys[near])
+            if near != there:
+                step = step + _fetched(self.between(near, there), step)
+            self._moved[key] = step
+        return self._moved[key]
+
+    def likeness(self, here: int, there: int) -> np.ndarray:
+        """How far a frame shows the same as another where the motion leads: float32 (h, w), 0..1; 0 where it leads out
+        of the picture. Ground that somebody has uncovered is like nothing that was there before.
+
+        Args:
+            here: a frame of the run.
+            there: another one.
+        """
+        if here == there:
+            return np.ones(self.shape, np.float32)
+        key = (here, there)
+        if key not in self._alike:
+            moved = self.between(here, there)
+            apart = cv2.absdiff(self.greys[here], _fetched(self.greys[there], moved))
+            apart = cv2.blur(apart, (3, 3)).astype(np.float32) / _SAME_GREY
+            x, y = grid(self.shape)
+            height, width = self.shape
+            inside = (np.abs(x + moved[..., 0] - (width - 1) / 2) < width / 2 + _OUTSIDE) & (
+                np.abs(y + moved[..., 1] - (height - 1) / 2) < height / 2 + _OUTSIDE
+            )
+            self._alike[key] = np.exp(-apart * apart) * inside
+        return self._alike[key]
+
+    def steady(self, here: int, there: int) -> np.ndarray:
+        """Where the way to another frame and back ends where it began: bool (h, w). What was hidden, or moved too far
+        to be followed, does not come back.
+
+        Args:
+            here: a frame of the run.
+            there: another one.
+        """
+        moved = self.between(here, there)
+        back = _fetched(self.between(there, here), moved)
+        error, way = (np.einsum("hwc,hwc->hw", v, v) for v in (moved + back, moved))
+        return error <= _ROUND[0] + _ROUND[1] * way
+
+    def soft(self, matte: np.ndarray) -> Soft | None:
+        """A matte of any size, uint8, as it is moved; None if nothing is in it."""
+        box = mask_box(matte > _FAINT)
+        if box is None:
+            return None
+        scale = np.array([self.size[0] / matte.shape[1], self.size[1] / matte.shape[0]])
+        patch = self._patch(box[:2] * scale / self._scale, box[2:] * scale / self._scale)
+        x0, y0, x1, y1 = patch
+        if matte.shape == self.size[::-1]:
+            return Soft(patch, matte[y0:y1, x0:x1])
+        part = cv2.resize(matte, self.size, interpolation=cv2.INTER_AREA)[y0:y1, x0:x1]
+        return Soft(patch, part)
+
+    def reach(self, soft: Soft, here: int, there: int) -> Patch | None:
+        """Where a matte of frame `there` comes to lie in frame `here`, with some room; None if it leaves the picture.
+
+        Args:
+            soft: the matte.
+            here: the frame that it is wanted for.
+            there: the frame that it is of.
+        """
+        if here == there:
+            return soft.patch
+        small = np.zeros(self.shape, np.uint8)
+        a, b, c, d = self._small_patch(soft.patch)
+        small[b:d, a:c] = cv2.resize(soft.part, (c - a, d - b), interpolation=cv2.INTER_AREA)
+        box = mask_box(_fetched(small, self.between(here, there), cv2.BORDER_CONSTANT) > _FAINT)
+        return None if box is None else self._patch(box[:2], box[2:])
+
+    def _patch(self, low: np.ndarray, high: np.ndarray) -> Patch:
+        """A box at working size, with some room, in whole working pixels, at the size of mattes."""
+        low = np.maximum(np.floor(low) - _ROOM, 0) * self._scale
+        high = np.minimum(np.ceil(high) + _ROOM, self.shape[::-1]) * self._scale
+        (x0, y0), (x1, y1) = low.round().astype(int).tolist(), high.round().astype(int).tolist()
+        return x0, y0, x1, y1
+
+    def _small_patch(self, patch: Patch) -> Patch:
+        x0, y0, x1, y1 = (np.array(patch) / np.tile(self._scale, 2)).round().astype(int).tolist()
+        return x0, y0, x1, y1
+
+    def part(self, values: np.ndarray, patch: Patch) -> np.ndarray:
+        """Values at working size, float32 (h, w) or (h, w, 2), within a patch, at the size of mattes.
+
+        Args:
+            values: of a frame.
+            patch: where they are wanted.
+        """
+        x0, y0, x1, y1 = patch
+        if self.size == self.shape[::-1]:
+            return values[y0:y1, x0:x1]
+        a, b, c, d = self._small_patch(patch)
+        return cv2.resize(values[b:d, a:c], (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+
+    def brought(self, soft: Soft, here: int, there: int, patch: Patch) -> np.ndarray:
+        """A matte of frame `there` brought to frame `here`, within a patch: uint8.
+
+        Args:
+            soft: the matte.
+            here: the frame that it is wanted for.
+            there: the frame that it is of.
+            patch: where it is wanted.
+        """
+        x0, y0, x1, y1 = patch
+        if here == there:
+            return soft.within(patch)
+        moved = self.part(self.between(here, there), patch) * self._scale
+        x, y = (along[y0:y1, x0:x1] for along in grid(self.size[::-1]))
+        left, top = np.float32(soft.patch[0]), np.float32(soft.patch[1])
+        return cv2.remap(
+            soft.part, x + (moved[..., 0] - left), y + (moved[..., 1] - top), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+        )  # fmt: skip
+
+
+def union(patches: Iterable[Patch | None]) -> Patch | None:
+    """The patch that holds all of these; None if there is none."""
+    known = [patch for patch in patches if patch is not None]
+    if not known:
+        return None
+    x0, y0, x1, y1 = zip(*known, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
+def _fetched(values: np.ndarray, moved: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """Values of another frame brought here along the motion. At the border they go on as they are there."""
+    x, y = grid(moved.shape[:2])
+    return cv2.remap(values, x + moved[..., 0], y + moved[..., 1], cv2.INTER_LINEAR, borderMode=border)

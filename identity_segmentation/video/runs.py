@@ -1,0 +1,116 @@
+"""A part of a video -> runs of frames that are worked through as one: about a second, within one shot. (Notebook
+section 7.)
+
+A run ends in the first frame of the next one, so that both know it, unless a shot ends there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..types import Frame
+from .analysis import Analysis
+from .shots import Shot
+
+_SECONDS = 1.0  # the most that lies between two key frames of a person
+_BYTES = 128_000_000  # ... and that the frames of a run may take
+
+Pictured = tuple[Frame, np.ndarray]  # a frame, and its picture at working size, grey
+
+
+@dataclass(frozen=True)
+class Run:
+    """Some frames of one shot.
+
+    Attributes:
+        begin, last: its first and last frame.
+        shared: is the last frame the next run's first one too?
+        begins: is this where a shot begins?
+        mixed: (first frame, frame after the last one) in which the shot is mixed with the one before it; empty (0, 0)
+            where that lies behind.
+        dark: what lies between the two shots is dark: a fade, not a dissolve.
+    """
+
+    begin: int
+    last: int
+    shared: bool
+    begins: bool = False
+    mixed: tuple[int, int] = (0, 0)
+    dark: bool = False
+
+
+Spanned = tuple[Run, list[Pictured]]
+
+
+def shots_of(analysis: Analysis) -> list[Shot]:
+    """The shots of a video. A video of which only one thing was followed has none on file: its samples say where a new
+    one has begun.
+
+    Args:
+        analysis: of the video.
+    """
+    if analysis.shots:
+        return list(analysis.shots)
+    return [Shot(0, "begin"), *(Shot(sample.index) for sample in analysis.samples if sample.cut and sample.index)]
+
+
+def runs_in(analysis: Analysis, part: int) -> list[Run]:
+    """The runs of a whole video, in order.
+
+    Args:
+        analysis: of the video.
+        part: every so many frames a run begins, whatever else is there; a multiple of the sampling.
+    """
+    step, total = analysis.header["sampling"], max(1, analysis.frames)
+    size = 3 * analysis.header["width"] * analysis.header["height"]
+    reach = max(1, int(min(_SECONDS * float(analysis.fps), _BYTES / size) / step)) * step
+    shots = shots_of(analysis)
+    begins = {_first(shot): shot for shot in shots if _first(shot) < total}
+    begins.setdefault(0, shots[0])
+    edges = sorted(begins)
+    runs: list[Run] = []
+    for begin, end in zip(edges, [*edges[1:], total], strict=True):
+        shot = begins[begin]
+        mixed = shot.mixed if begin else (0, 0)
+        at = begin
+        while at < end:
+            # A sample, so that somebody may be seen in it; and a part of the video always ends with a run.
+            stop = min((at // step) * step + reach, (at // part + 1) * part)
+            if at < mixed[1]:  # the first run of a shot sees its first whole frame
+                stop = min(max(stop, -(-(mixed[1] + 1) // step) * step), (at // part + 1) * part)
+            shared = stop < end
+            last = stop if shared else end - 1
+            runs.append(Run(at, last, shared, at == begin, mixed if at < mixed[1] else (0, 0), shot.kind == "fade"))
+            at = last + (not shared)
+    return runs
+
+
+def _first(shot: Shot) -> int:
+    return shot.mixed[0] if shot.mixed[1] else shot.begin
+
+
+def spanned(frames: Iterable[Pictured], runs: Iterable[Run]) -> Iterator[Spanned]:
+    """The frames of every run. A video that ends early gives shorter runs, and fewer.
+
+    Args:
+        frames: from the first run's first frame on.
+        runs: in order.
+    """
+    source = iter(frames)
+    held: list[Pictured] = []
+    for run in runs:
+        while not held or held[-1][0].index < run.last:
+            entry = next(source, None)
+            if entry is None:
+                break
+            held.append(entry)
+        if not held:
+            return
+        whole = held[-1][0].index >= run.last
+        yield (run if whole else Run(run.begin, held[-1][0].index, False, run.begins, run.mixed, run.dark)), held
+        if not whole:
+            return
+        held = held[-1:] if run.shared else []

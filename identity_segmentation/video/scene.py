@@ -1,0 +1,199 @@
+"""What is to be drawn of a video, and who and whose heads are where in its frames. (Notebook section 7.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..engines import any_detector
+from ..engines.protocols import BoxSegmenter, ObjectDetector, VideoTracker
+from ..geometry import plain_box
+from ..types import Face
+from .analysis import TRULY_SEEN, Analysis, Sample
+from .belonging import Present
+from .flow import Flow
+from .naming import TrackName
+from .runs import shots_of
+from .shots import shot_around
+from .tracking import Box, TrackPoint
+
+Who = str | int  # a name, or the track number of a stranger
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What to draw of a video.
+
+    Attributes:
+        analysis, names: who is where.
+        drawn: whom to draw: names, or track numbers of strangers.
+        segmenter: the engine.
+        smoothing: frames of temporal smoothing.
+        thing: "" for whole people, or a word for a thing of theirs.
+        detector: gives the engine that finds things by their nouns, or None.
+        flow: shared working size.
+    """
+
+    analysis: Analysis
+    names: dict[int, TrackName]
+    drawn: Sequence[Who]
+    segmenter: BoxSegmenter
+    smoothing: int
+    thing: str = ""
+    detector: Callable[[], ObjectDetector | None] = any_detector
+    flow: Flow = field(default_factory=Flow)
+
+    @property
+    def sampling(self) -> int:
+        return self.analysis.header["sampling"]
+
+
+def can_track(segmenter: BoxSegmenter) -> bool:
+    """Has the engine a video tracker of its own?"""
+    return isinstance(segmenter, VideoTracker) and segmenter.can_track
+
+
+def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
+    """(who, their face, their track, what that rests on; see `TrackPoint.evidence`) of everyone in a sample.
+
+    Nobody is in it twice: who is truly seen is not where they are only thought to be.
+    """
+    found = []
+    name_of = {track: said.name for track, said in scene.names.items()}
+    seen = {name_of.get(point.track) for point in sample.tracks if point.evidence in TRULY_SEEN}
+    for point in sample.tracks:
+        name = name_of.get(point.track)
+        if name is not None and point.evidence == "between" and name in seen:
+            continue
+        value = sample.faces[point.face].face() if point.face is not None else Face(np.array(point.box), 0.5)
+        height, width = scene.analysis.header["height"], scene.analysis.header["width"]
+        x, y = value.centre
+        if 0 <= x < width and 0 <= y < height:
+            found.append((name or point.track, value, point.track, point.evidence))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class HeadHere:
+    """Somebody's head in a frame, sampled or not.
+
+    Attributes:
+        track: theirs.
+        box: float (4,), xyxy pixels.
+        near: the sample nearest to the frame, in its own shot, has them.
+        both: the samples before and after have them; False = they come or go between them.
+    """
+
+    track: int
+    box: np.ndarray
+    near: bool
+    both: bool
+
+
+def heads_at(scene: Scene, index: int, samples: dict[int, Sample]) -> dict[Who, HeadHere]:
+    """person -> their head at any frame: between samples by interpolation; of the frame's own shot alone.
+
+    Args:
+        scene: what is drawn.
+        index: of the frame.
+        samples: index of a frame -> what was seen in it.
+    """
+    step = scene.sampling
+    at, share = index - index % step, (index % step) / step
+    begin, end = shot_around(shots_of(scene.analysis), index)
+    before = samples.get(at) if at >= begin else None
+    after = samples.get(at + step) if share and at + step < end else None
+    here, there = (
+        {} if sample is None else {track: (who, face.box) for who, face, track, _ in people_in(scene, sample)}
+        for sample in (before, after)
+    )
+    heads = {}
+    for track in here.keys() | there.keys():
+        who = (here.get(track) or there[track])[0]
+        if track in here and track in there:
+            heads[who] = HeadHere(track, (1 - share) * here[track][1] + share * there[track][1], True, True)
+        elif track in here:
+            # Nothing was looked at after it, in this shot: they are still there.
+            alone = after is None
+            if who not in heads or not heads[who].near:
+                heads[who] = HeadHere(track, here[track][1], alone or share < 0.5, alone)
+        elif who not in heads or not heads[who].near:
+            alone = before is None
+            heads[who] = HeadHere(track, there[track][1], alone or share >= 0.5, alone)
+    return heads
+
+
+def between_samples(before: Sample, after: Sample, index: int) -> Sample:
+    """What two samples say of a frame between them: those who are in both, half-way or wherever it lies.
+
+    Args:
+        before: the sample before the frame.
+        after: the sample after it.
+        index: of the frame.
+    """
+    share = (index - before.index) / (after.index - before.index)
+
+    def way(a: Box, b: Box) -> Box:
+        return plain_box((1 - share) * np.array(a) + share * np.array(b))
+
+    later = {point.track: point for point in after.tracks}
+    points = []
+    for point in before.tracks:
+        other = later.get(point.track)
+        if other is not None:
+            evidence = point.evidence if point.evidence == other.evidence else "between"
+            points.append(TrackPoint(point.track, way(point.box, other.box), evidence))
+    there = {track: box for box, track in after.bodies if track is not None}
+    bodies = tuple((way(box, there[track]), track) for box, track in before.bodies if track in there)
+    time_s = (1 - share) * before.time_s + share * after.time_s
+    return Sample(index, time_s, False, (), tuple(points), bodies)
+
+
+def presents_in(scene: Scene, sample: Sample, factor: float = 1.0) -> dict[Who | None, list[Present]]:
+    """Everybody in a sample as masks are held against them: those on tracks by who they are, all others under None.
+
+    Args:
+        scene: what is drawn.
+        sample: of the video.
+        factor: scale of the picture, 0..1.
+    """
+    bodies = {track: np.array(box) for box, track in sample.bodies if track is not None}
+    found: dict[Who | None, list[Present]] = {}
+    for who, face, track, evidence in people_in(scene, sample):
+        if evidence != "region":
+            head = face.box.astype(np.float64)
+            person = Present(head, evidence in ("face", "hand"), evidence == "body", bodies.get(track))
+            found.setdefault(who, []).append(person.scaled(factor))
+    owned = {point.face for point in sample.tracks}
+    rest = [Present(np.array(r.box), True, False, None) for i, r in enumerate(sample.faces) if i not in owned]
+    rest += [Present(None, False, False, np.array(box)) for box, track in sample.bodies if track is None]
+    if rest:
+        found[None] = [person.scaled(factor) for person in rest]
+    return found
+
+
+def strangers_at(
+    scene: Scene, index: int, samples: dict[int, Sample]
+) -> tuple[list[np.ndarray], list[tuple[np.ndarray, int | None]]]:
+    """Boxes of faces near a frame that are in nobody's track (somebody who stepped in between, say), and (box, track or
+    None) of all bodies.
+
+    The samples before and after the frame both count, also where a cut lies between them: rather too much is covered.
+
+    Args:
+        scene: what is drawn.
+        index: of the frame.
+        samples: index of a frame -> what was seen in it.
+    """
+    faces: list[np.ndarray] = []
+    bodies: list[tuple[np.ndarray, int | None]] = []
+    near = index - index % scene.sampling
+    for at in (near, near + scene.sampling):
+        sample = samples.get(at)
+        if sample is not None:
+            owned = {point.face for point in sample.tracks}
+            faces += [np.array(record.box) for i, record in enumerate(sample.faces) if i not in owned]
+            bodies += [(np.array(box), track) for box, track in sample.bodies]
+    return faces, bodies
