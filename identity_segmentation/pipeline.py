@@ -468,6 +468,7 @@ class IdentityAwareSegmentation:
         report = render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
+            self._fine_edges if self.edges == "fine" else None,
         )  # fmt: skip
         return replace(report, remarks=(found.remark,) if found.remark else ())
 

@@ -41,6 +41,11 @@ def add(verbs: Verbs) -> None:
         "--propagate", choices=("auto", "flow", "sam3"), default="auto",
         help="how masks get from frame to frame (default: SAM 3's video tracker where the segmenter is SAM 3)",
     )  # fmt: skip
+    verb.add_argument(
+        "--edges",
+        choices=("fast", "fine"),
+        help="fine: hair and cloth in the rim of key frames, 0.4 s each (default: fast)",
+    )
     verb.add_argument("--masks", action="store_true", help="also write OUT.masks.jsonl, COCO RLE per frame and person")
     verb.add_argument("--fresh", action="store_true", help="put an earlier analysis aside, corrections included")
     verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")

@@ -18,9 +18,11 @@ from ..types import Segment
 _CORE = (0.35, 0.4)  # half axes of the ellipse that is head in every pose, in sides of the head's box
 _WHOLE = (0.6, 0.75)  # ... and of one that holds the hair as well
 _COVERED = 0.5  # share of a head's core from which a mask is on it
+_TOUCHED = 0.25  # ... and from which it is at it, where the head's place is not sure
 _ASIDE = 0.1  # IoU of two heads from which it cannot be said whose pixels these are
 _INSIDE = 0.5  # share of a mask in its own body's box below which it is somebody else's
 _BEYOND = 0.12  # of a body's longer side: how far it may reach out of the box that a detector drew
+_CLOSE = 0.03  # ... where another body's box begins
 _SPECKS = 0.02  # share of the largest part below which a part that was cut off is left out
 
 
@@ -133,19 +135,21 @@ def owned(
         drawn: draws the person in a body's box, xyxy pixels.
     """
     said = judged(segment.mask, mine, others)
-    before = [others[said.whose].body] if not said.holds and said.others >= _COVERED else _in_front(mine, others)
-    for body in before:
-        if body is None or _share(segment.mask, body) <= _INSIDE:
+    before = [others[said.whose]] if not said.holds and said.others >= _COVERED else _in_front(mine, others)
+    for other in before:
+        if other.body is None or _share(segment.mask, other.body) <= _INSIDE:
             continue
-        theirs = drawn(body).mask
+        theirs = drawn(other.body).mask
         if mine.head is None or cover(theirs, mine.head) < _COVERED:
             segment = _less(segment, theirs)
             said = judged(segment.mask, mine, others)
+        elif other.head is not None and cover(theirs, other.head) >= (_COVERED if other.seen else _TOUCHED):
+            return None  # one mask for both of them: nothing tells their pixels apart
     body = _body_of(mine)
     if not said.holds and body is not None:
-        other = drawn(body)
-        if judged(other.mask, mine, others).worth > said.worth:
-            segment = other
+        again = drawn(body)
+        if judged(again.mask, mine, others).worth > said.worth:
+            segment = again
     segment = _without_others(segment, mine, others)
     return segment if judged(segment.mask, mine, others).holds else None
 
@@ -158,13 +162,12 @@ def _body_of(mine: Present) -> np.ndarray | None:
     return mine.body if mine.body[0] <= x <= mine.body[2] and mine.body[1] <= y <= mine.body[3] else None
 
 
-def _in_front(mine: Present, others: Sequence[Present]) -> list[np.ndarray]:
-    """Bodies of others that the own head is in, where no own body was found: somebody behind them."""
+def _in_front(mine: Present, others: Sequence[Present]) -> list[Present]:
+    """Others in whose body's box the own head is, where no own body was found: who is behind them."""
     if mine.body is not None or mine.head is None:
         return []
     x, y = (mine.head[0] + mine.head[2]) / 2, (mine.head[1] + mine.head[3]) / 2
-    bodies = [other.body for other in others if other.body is not None]
-    return [body for body in bodies if body[0] <= x <= body[2] and body[1] <= y <= body[3]]
+    return [o for o in others if o.body is not None and o.body[0] <= x <= o.body[2] and o.body[1] <= y <= o.body[3]]
 
 
 def _share(mask: np.ndarray, box: np.ndarray | tuple[int, int, int, int]) -> float:
@@ -192,6 +195,10 @@ def _without_others(segment: Segment, mine: Present, others: Sequence[Present]) 
     body = _body_of(mine)
     if body is not None:
         out |= ~box_mask(mask.shape, _room(body, mask.shape))
+        mine_alone = box_mask(mask.shape, body, _CLOSE * float(max(body[2:] - body[:2])))
+        for other in others:
+            if other.body is not None:  # beyond the own body's box, what is in another's is theirs
+                out |= box_mask(mask.shape, other.body) & ~mine_alone
     return _less(segment, out)
 
 

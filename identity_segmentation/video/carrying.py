@@ -79,6 +79,14 @@ def difference(motion: Motion, i: int, a: int, first: Soft, b: int, last: Soft) 
     """Two mattes carried to a frame between theirs: (share of what they cover in which they differ, 0..1; the part of
     it where the motion from the one or the other is lost). A segmenter's own noise differs where the motion is clear;
     another key frame would only be another opinion. Neither in the picture: (1, 1).
+
+    Args:
+        motion: of the run.
+        i: the frame that both are carried to.
+        a: frame of the first one.
+        first: a matte.
+        b: frame of the last one.
+        last: another matte.
     """
     patch = union([motion.reach(first, i, a), motion.reach(last, i, b)])
     if patch is None:

@@ -25,7 +25,7 @@ from .belonging import Present, cover
 from .carrying import between, difference, voted
 from .clicks import touched
 from .flow import to_full
-from .motion import Motion, Soft, union
+from .motion import Motion, Patch, Soft, common, union, without_bars
 from .runs import Run, Spanned
 from .scene import Scene, Who, between_samples, heads_at, presents_in
 from .segmenting import Segmenting
@@ -99,9 +99,9 @@ class Mattes:
             self._before, self._last, self._front = {}, {}, {}
         mattes = {**self._carried(run, frames, motion), **self._regions(frames, motion)}
         whole = min(max(0, run.mixed[1] - run.begin), len(frames) - 1)  # the first frame that is not mixed
-        placed = []
+        placed, picture = [], without_bars(greys, motion.size)
         for i, frame in enumerate(frames):
-            found = ((who, softs[max(i, whole)]) for who, softs in mattes.items())
+            found = ((who, _cut_to(softs[max(i, whole)], picture)) for who, softs in mattes.items())
             here = self._settled({who: soft for who, soft in found if soft is not None})
             here = self._touched(here, frame.index, motion)
             self._last = {who: self._smoothed(who, soft, motion, i) for who, soft in here.items()}
@@ -177,7 +177,7 @@ class Mattes:
         """
         result = dict(softs)
         for a, b in combinations(softs, 2):
-            patch = _common(result[a].patch, result[b].patch)
+            patch = common(result[a].patch, result[b].patch)
             if patch is None:
                 continue
             one, other = result[a].within(patch), result[b].within(patch)
@@ -288,7 +288,9 @@ class _Keys:
     def _halve(self, a: int, first: Soft, b: int, last: Soft) -> None:
         """A key frame half-way between two samples that are neighbours, where fast motion has lost a hand or a foot."""
         middle = (a + b) // 2
-        if b - a < _HALVED or difference(self.motion, middle, a, first, b, last)[1] < _LOST:
+        if not _HALVED <= b - a <= self.mattes.scene.sampling:
+            return
+        if difference(self.motion, middle, a, first, b, last)[1] < _LOST:
             return
         before, after = (self.mattes.samples[self.frames[i].index] for i in (a, b))
         made = between_samples(before, after, self.frames[middle].index)
@@ -320,13 +322,14 @@ class _Keys:
         return any(p.seen and p.apart_from(mine) and covered(p) >= _ON_HEAD for p in others)
 
 
+def _cut_to(soft: Soft | None, picture: Patch) -> Soft | None:
+    """What of a matte is in the picture."""
+    patch = None if soft is None else common(soft.patch, picture)
+    return None if soft is None or patch is None else Soft(patch, soft.within(patch))
+
+
 def _coded(share: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(share, alpha=255)
-
-
-def _common(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int] | None:
-    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
 def _less(soft: Soft, patch: tuple[int, int, int, int], most: np.ndarray) -> Soft:

@@ -21,6 +21,7 @@ _OUTSIDE = 2.0  # pixels at working size that a place may lie beyond the picture
 _ROUND = (0.5, 0.02)
 _ROOM = 3  # pixels at working size around what is brought
 
+_BLACK = 24  # of 255: video's black, with its noise
 _FAINT = 4  # of 255: what is less is nothing
 
 Patch = tuple[int, int, int, int]  # x0, y0, x1, y1 at the size of mattes
@@ -43,11 +44,9 @@ class Soft:
         if patch == self.patch:
             return self.part
         result = np.zeros((patch[3] - patch[1], patch[2] - patch[0]), np.uint8)
-        x0, y0, x1, y1 = (
-            max(patch[0], self.patch[0]), max(patch[1], self.patch[1]),
-            min(patch[2], self.patch[2]), min(patch[3], self.patch[3]),
-        )  # fmt: skip
-        if x1 > x0 and y1 > y0:
+        shared = common(patch, self.patch)
+        if shared is not None:
+            x0, y0, x1, y1 = shared
             mine = self.part[y0 - self.patch[1] : y1 - self.patch[1], x0 - self.patch[0] : x1 - self.patch[0]]
             result[y0 - patch[1] : y1 - patch[1], x0 - patch[0] : x1 - patch[0]] = mine
         return result
@@ -198,6 +197,28 @@ class Motion:
             soft.part, x + (moved[..., 0] - left), y + (moved[..., 1] - top), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
         )  # fmt: skip
+
+
+def without_bars(greys: Sequence[np.ndarray], size: tuple[int, int]) -> Patch:
+    """Where a run's pictures are, without black bars: rows and columns at the border that are black in all of them.
+
+    Args:
+        greys: uint8 (h, w), the run's pictures at working size.
+        size: (W, H) of the mattes.
+    """
+    brightest = np.maximum.reduce(list(greys))
+    rows, columns = (np.flatnonzero(brightest.max(axis) > _BLACK) for axis in (1, 0))
+    if not len(rows):
+        return 0, 0, *size
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * np.tile(size, 2)
+    x0, y0, x1, y1 = (box / np.tile(brightest.shape[::-1], 2)).round().astype(int).tolist()
+    return x0, y0, x1, y1
+
+
+def common(a: Patch, b: Patch) -> Patch | None:
+    """Where two patches overlap; None where they do not."""
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
 def union(patches: Iterable[Patch | None]) -> Patch | None:

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from .. import drawing
 from ..engines import any_detector
-from ..engines.protocols import BoxSegmenter, ObjectDetector
+from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
 from ..geometry import encode_rle, grown_box, mask_box, plain_box, whole_box
@@ -110,6 +110,7 @@ def render(
     progress: Callable[[int, int], None] | None = None,
     cancel: threading.Event | None = None,
     detector: Callable[[], ObjectDetector | None] = any_detector,
+    edges: EdgeRefiner | None = None,
 ) -> VideoReport:
     """Render a video of the people `wanted` (names); see the module.
 
@@ -127,6 +128,7 @@ def render(
         progress: called with (frames done, frames in all).
         cancel: set it to stop within a frame.
         detector: gives the engine that finds things by their nouns, or None; called only where it is needed.
+        edges: gives the masks of key frames finer edges, half a second each; None = they stay as they are.
 
     Raises:
         InputError: an unknown view, or a format that cannot hold it.
@@ -143,12 +145,12 @@ def render(
             f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
             "--segmenter sam3-hf, or --propagate flow"
         )
-    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector)
+    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges)
     return job.run(progress, cancel)
 
 
 class _Job:
-    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings, detector):
+    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings, detector, edges):
         self.source, self.output, self.analysis, self.names = source, output, analysis, names
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
         self.pictures = output.suffix == ""
@@ -161,7 +163,7 @@ class _Job:
         if self.crop_path is not None:
             self.size = self.crop_path.size
         self.scene = Scene(
-            analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing, detector
+            analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing, detector, edges=edges
         )
 
     def _drawn_people(self) -> list[str | int]:
@@ -198,11 +200,13 @@ class _Job:
         lines = hashlib.sha256(self.analysis.path.read_bytes()).hexdigest()
         cache_key = [
             lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
-            self.form.suffix, self.pictures, self.segment_frames,
+            self.form.suffix, self.pictures, self.segment_frames, self.scene.edges and self.scene.edges.id,
         ]  # fmt: skip
         return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
 
-    def _render_segments(self, work: Path, todo: list[int], progress, cancel) -> None:
+    def _render_segments(
+        self, work: Path, todo: list[int], progress: Callable[[int, int], None] | None, cancel: threading.Event | None
+    ) -> None:
         samples = {s.index: s for s in self.analysis.samples}
         with contextlib.ExitStack() as stack:
             reader = stack.enter_context(VideoReader(self.source))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..engines import any_detector
-from ..engines.protocols import BoxSegmenter, ObjectDetector, VideoTracker
+from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector, VideoTracker
 from ..geometry import plain_box
 from ..types import Face
 from .analysis import TRULY_SEEN, Analysis, Sample
@@ -34,6 +34,7 @@ class Scene:
         thing: "" for whole people, or a word for a thing of theirs.
         detector: gives the engine that finds things by their nouns, or None.
         flow: shared working size.
+        edges: gives key frames finer edges, or None.
     """
 
     analysis: Analysis
@@ -44,6 +45,7 @@ class Scene:
     thing: str = ""
     detector: Callable[[], ObjectDetector | None] = any_detector
     flow: Flow = field(default_factory=Flow)
+    edges: EdgeRefiner | None = None
 
     @property
     def sampling(self) -> int:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry import box_mask
 from ..masks.possession import thing_of
 from ..masks.segmentation import segment_humans
 from ..types import Face, Frame, Human, Segment
 from .analysis import Sample
-from .belonging import owned
+from .belonging import Present, owned
 from .scene import Scene, Who, people_in, presents_in
 
 
@@ -83,12 +84,24 @@ class Segmenting:
             segment = owned(found[i], mine, others, drawn_in)
             if segment is None:
                 continue
+            if scene.edges is not None and not scene.thing:
+                segment = scene.edges.refine(image, segment, _taken(image.shape, others) & ~segment.mask)
             if scene.thing:
                 people = [segment if k == i else found[k] for k in range(len(humans))]
                 segment = thing_of(image, scene.segmenter, scene.thing, people, i, faces[i], scene.detector).segment
             if who not in result or segment.area > result[who].area:
                 result[who] = segment
         return result
+
+
+def _taken(shape: Sequence[int], others: Sequence[Present]) -> np.ndarray:
+    """bool (H, W): where other people may be."""
+    taken = np.zeros(tuple(shape[:2]), bool)
+    for other in others:
+        for box in (other.head, other.body):
+            if box is not None:
+                taken |= box_mask(shape, box)
+    return taken
 
 
 def _humans(sample: Sample, tracks: Sequence[int], faces: Sequence[Face], factor: float) -> list[Human]:
