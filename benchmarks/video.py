@@ -277,7 +277,7 @@ def still(data: Path) -> None:
 
 
 def flicker(pictures, drawn) -> float:
-    flow = Flow(width=pictures[0].shape[1])
+    flow = Flow(pictures[0].shape[1])
     greys = [flow.grey(p) for p in pictures]
     changes = []
     for (a, b), (before, now) in zip(pairwise(greys), pairwise(drawn), strict=True):

@@ -470,7 +470,7 @@ class IdentityAwareSegmentation:
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
             self._fine_edges if self.edges == "fine" else None,
         )  # fmt: skip
-        return replace(report, remarks=(found.remark,) if found.remark else ())
+        return replace(report, remarks=(*report.remarks, *filter(None, [found.remark])))
 
     def analyse_video(
         self,

@@ -183,7 +183,7 @@ def drawn_by(mattes, pictures):
     from identity_segmentation.video.runs import runs_in, spanned
 
     frames = ((Frame(i, i / 25, p, i), mattes.scene.flow.grey(p)) for i, p in enumerate(pictures))
-    runs = mattes.runs(spanned(frames, runs_in(mattes.scene.analysis, 250)))
+    runs = mattes.runs(spanned(frames, runs_in(mattes.scene.analysis, [0])))
     return [placed.mattes() for run in runs for placed in run]
 
 

@@ -37,11 +37,12 @@ def segment_by_box(
     within = clip_box(box, image_bgr.shape)
     others: list[Face] = []
     if face_engine is not None:
-        others = [f for f in face_engine.faces(image_bgr, embed=False) if not _in_upper_part(f, within)]
+        others = [f for f in face_engine.faces(image_bgr, embed=False) if not in_upper_part(f, within)]
     return segmenter.by_box(segmenter.encode(image_bgr), [within], None, others)[0]
 
 
-def _in_upper_part(face: Face, box: np.ndarray) -> bool:
+def in_upper_part(face: Face, box: np.ndarray) -> bool:
+    """Is a face where the head of the body in a box would be?"""
     x, y = face.centre
     return bool(box[0] <= x <= box[2] and box[1] <= y <= box[1] + 0.5 * (box[3] - box[1]))
 

@@ -146,6 +146,11 @@ class Click:
     adds: bool
     regions: dict[int, dict]
 
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """(first frame, last frame) in which it was followed; the last one before the first = in none."""
+        return min(self.regions, default=0), max(self.regions, default=-1)
+
 
 def _pooled(seen: Sequence[Evidence]) -> Evidence | None:
     """Several pieces of evidence as one: similarities by weight. Pooled faces would be a little more similar."""

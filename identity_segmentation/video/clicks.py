@@ -110,7 +110,7 @@ def touched(
     added: np.ndarray | None = None
     taken: np.ndarray | None = None
     for said in clicks:
-        region = _region_at(said.regions, index, shape) if said.name == who else None
+        region = _region_at(said, index, shape) if said.name == who else None
         if region is None:
             continue
         mine, other = (added, taken) if said.adds else (taken, added)
@@ -120,12 +120,13 @@ def touched(
     return added, taken
 
 
-def _region_at(regions: Mapping[int, dict], index: int, shape: tuple[int, int]) -> np.ndarray | None:
+def _region_at(said: Click, index: int, shape: tuple[int, int]) -> np.ndarray | None:
     """Where a click's region is in a frame, float32 (h, w) 0..1; between two frames where it is known, as in the nearer
     one, and None beyond them."""
-    if not regions or not min(regions) <= index <= max(regions):
+    if not said.span[0] <= index <= said.span[1]:
         return None
-    mask = decode_rle(regions[min(regions, key=lambda known: abs(known - index))])
+    code = said.regions.get(index)
+    mask = decode_rle(code or said.regions[min(said.regions, key=lambda known: abs(known - index))])
     return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
 
 

@@ -245,7 +245,7 @@ def _why_not(path: Path, error: Exception) -> str:
 def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     """The same items, produced by another thread; its exceptions reach the caller.
 
-    Closing the iterator stops the thread.
+    Closing the iterator stops the thread, when it has finished what it is making.
 
     Args:
         items: what is produced.

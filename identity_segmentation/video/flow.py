@@ -13,7 +13,7 @@ from ..geometry import follow_edges
 _SAME_GREY = 20  # grey levels within which two pictures show the same thing
 _REACH = 2.0  # pixels of a matte within which an edge is moved onto the picture's
 _FILTER_RADIUS = 2  # pixels of the shrunk picture that the filter works in
-_FLOW_WIDTH = 480  # pixels; finer flow costs more than it gives
+_SIDE = 480  # pixels; finer flow costs more than it gives
 
 
 @lru_cache(maxsize=8)
@@ -27,16 +27,16 @@ class Flow:
     """Dense motion between two pictures (DIS; Kroeger et al., ECCV 2016), at a small working size.
 
     Args:
-        width: working width in pixels.
+        side: the working pictures' longer side, in pixels.
     """
 
-    def __init__(self, width: int = _FLOW_WIDTH):
-        self.width = width
+    def __init__(self, side: int = _SIDE):
+        self.side = side
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def small(self, image_bgr: np.ndarray) -> np.ndarray:
-        """The picture at working size: uint8 (h, w, 3), `width` wide at most."""
-        factor = min(1.0, self.width / image_bgr.shape[1])
+        """The picture at working size: uint8 (h, w, 3), its longer side `side` at most."""
+        factor = min(1.0, self.side / max(image_bgr.shape[:2]))
         size = (max(16, round(image_bgr.shape[1] * factor)), max(16, round(image_bgr.shape[0] * factor)))
         return cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
 

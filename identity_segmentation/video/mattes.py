@@ -11,6 +11,7 @@ A part of a video begins anew, so that a resumed run draws the same as an undist
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..errors import Cancelled
 from ..geometry import decode_rle, soft_alpha
 from ..types import Frame
 from .analysis import Sample
@@ -27,7 +29,7 @@ from .clicks import touched
 from .flow import to_full
 from .motion import Motion, Patch, Soft, common, union, without_bars
 from .runs import Run, Spanned
-from .scene import Scene, Who, between_samples, heads_at, presents_in
+from .scene import HeadHere, Scene, Who, between_samples, heads_at, presents_in
 from .segmenting import Segmenting
 
 # Of what two carried mattes cover, the share in which they differ ...
@@ -37,18 +39,21 @@ _UNSURE = 0.2  # ... anywhere, from which a third one in a run has the casting v
 _ON_HEAD = 0.5  # share of a head's middle that a carried matte must cover
 _AGREE_NEAR = 0.8  # ... between two samples that are neighbours
 _HALVED = 4  # frames between two samples from which it pays to look between them
-_DETAIL, _LARGE = 2, 600  # mattes have twice the working size, in videos wider than so many pixels
+_DETAIL, _LARGE = 2, 1000  # mattes have twice the working size, where a frame's longer side has more pixels
 _FORGET = 0.9  # a frame: who is in front is settled over about ten
 _IN_FRONT = 48  # of 255: by how much a matte must be surer to take pixels from somebody in front
+_SAME = 0.37  # likeness (one standard distance of grey levels) from which the past has a say
 _FAINT = 5  # of 255: a matte with nothing above it is none
 
 
 class Placed(NamedTuple):
-    """A frame, who is where in it, the size of the picture that their mattes are placed in, and who should be seen."""
+    """A frame, who is where in it, the size of the picture that their mattes are placed in, everybody's heads, and who
+    should be seen."""
 
     frame: Frame
     softs: dict[Who, Soft]
     size: tuple[int, int]
+    heads: dict[Who, HeadHere]
     present: set[Who]
 
     def mattes(self) -> dict[Who, np.ndarray]:
@@ -62,7 +67,7 @@ class Placed(NamedTuple):
 
 def detail(image: np.ndarray) -> int:
     """How many times the working size mattes of frames like this have."""
-    return _DETAIL if image.shape[1] > _LARGE else 1
+    return _DETAIL if max(image.shape[:2]) > _LARGE else 1
 
 
 class Mattes:
@@ -71,10 +76,11 @@ class Mattes:
     Args:
         scene: what to draw.
         samples: index of a frame -> what was seen in it.
+        cancel: set it to stop before the next mask.
     """
 
-    def __init__(self, scene: Scene, samples: dict[int, Sample]):
-        self.scene, self.samples = scene, samples
+    def __init__(self, scene: Scene, samples: dict[int, Sample], cancel: threading.Event | None = None):
+        self.scene, self.samples, self.cancel = scene, samples, cancel
         self.segmenting = Segmenting(scene)
         self._before: dict[Who, Soft] = {}  # settled mattes of the last frame that two runs share
         self._last: dict[Who, Soft] = {}  # mattes of the newest frame, smoothed
@@ -108,7 +114,7 @@ class Mattes:
             if i < len(frames) - run.shared:
                 heads = heads_at(self.scene, frame.index, self.samples)
                 present = {who for who, head in heads.items() if head.near} | set(here)
-                placed.append(Placed(frame, self._faded(run, frame.index), motion.size, present))
+                placed.append(Placed(frame, self._faded(run, frame.index), motion.size, heads, present))
         return placed
 
     # ---- carried from key frames
@@ -141,7 +147,12 @@ class Mattes:
             frame: of the run.
             motion: of the run.
             sample: who is seen in it; None = as the analysis has it.
+
+        Raises:
+            Cancelled: that was asked for.
         """
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled
         segment = self.segmenting.of(who, frame, sample or self.samples[frame.index])
         return None if segment is None else motion.soft(soft_alpha(segment))
 
@@ -176,7 +187,7 @@ class Mattes:
         Who is in front shows in many frames; a single one does not change it.
         """
         result = dict(softs)
-        for a, b in combinations(softs, 2):
+        for a, b in combinations((who for who in self.scene.drawn if who in softs), 2):
             patch = common(result[a].patch, result[b].patch)
             if patch is None:
                 continue
@@ -217,7 +228,8 @@ class Mattes:
         if before is None or newest >= 1:
             return soft
         past = before.within(soft.patch) if i == 0 else motion.brought(before, i, i - 1, soft.patch)
-        share = (1 - newest) * (1.0 if i == 0 else motion.part(motion.likeness(i, i - 1), soft.patch))
+        known = 1.0 if i == 0 else motion.part(motion.likeness(i, i - 1), soft.patch) > _SAME
+        share = (1 - newest) * known
         mixed = soft.part + share * (past.astype(np.float32) - soft.part)
         return Soft(soft.patch, np.rint(mixed).astype(np.uint8))
 
@@ -228,6 +240,8 @@ class Mattes:
             return self._last
         share = (index - begin + 1) / (end - begin + 1)
         leaving, coming = (max(0.0, 1 - 2 * share), max(0.0, 2 * share - 1)) if run.dark else (1 - share, share)
+        if not self.scene.fading:
+            leaving = coming = 1.0
         faded = {who: _weaker(soft, coming) for who, soft in self._last.items()}
         for who, soft in self._leaving.items():
             old = _weaker(soft, leaving)
@@ -304,16 +318,18 @@ class _Keys:
         differ, lost = difference(motion, i, a, first, b, last)
         if differ > wrong or lost > _LOST:
             return True
-        patch = union([motion.reach(first, i, a), motion.reach(last, i, b)])
-        assert patch is not None
-        one, other = motion.brought(first, i, a, patch), motion.brought(last, i, b, patch)
-        matte = cv2.addWeighted(one, 0.5, other, 0.5, 0)
+        if self.mattes.scene.thing:
+            return False  # a thing is not on its owner's head
         scale = motion.size[0] / self.frames[i].image.shape[1]
-        offset = np.tile(patch[:2], 2)
 
         def covered(person: Present) -> float:
             assert person.head is not None
-            return cover(matte, person.head * scale - offset)
+            head = person.head * scale
+            patch = motion.around(head)
+            if patch is None:
+                return 0.0
+            one, other = motion.brought(first, i, a, patch), motion.brought(last, i, b, patch)
+            return cover(cv2.addWeighted(one, 0.5, other, 0.5, 0), head - np.tile(patch[:2], 2))
 
         mine = self.present[i][self.who][0]
         if mine.seen and covered(mine) < _ON_HEAD:

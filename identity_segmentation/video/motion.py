@@ -68,6 +68,7 @@ class Motion:
         self._scale = np.array([size[0] / self.shape[1], size[1] / self.shape[0]], np.float32)
         self._moved: dict[tuple[int, int], np.ndarray] = {}
         self._alike: dict[tuple[int, int], np.ndarray] = {}
+        self._steady: dict[tuple[int, int], np.ndarray] = {}
 
     def between(self, here: int, there: int) -> np.ndarray:
         """For each pixel of a frame how far it is away in another: float32 (h, w, 2), in working pixels.
@@ -78,16 +79,21 @@ class Motion:
         """
         if here == there:
             return np.zeros((*self.shape, 2), np.float32)
-        key = (here, there)
-        if key not in self._moved:
-            near = here + (1 if there > here else -1)
-            step = self._moved.get((here, near))
-            if step is None:
-                step = self._moved[here, near] = self._flow.between(self.greys[here], self.greys[near])
-            if near != there:
-                step = step + _fetched(self.between(near, there), step)
-            self._moved[key] = step
-        return self._moved[key]
+        known = self._moved.get((here, there))
+        if known is not None:
+            return known.astype(np.float32)
+        way = 1 if there > here else -1
+        if abs(there - here) == 1:
+            moved = self._flow.between(self.greys[here], self.greys[there])
+        elif (here, there - way) in self._moved:  # a step further than is known
+            moved = self.between(here, there - way)
+            moved = moved + _fetched(self.between(there - way, there), moved)
+        else:
+            step = self.between(here, here + way)
+            moved = step + _fetched(self.between(here + way, there), step)
+        # Half the memory; of ways up to 128 pixels it keeps a sixteenth of one.
+        self._moved[here, there] = moved.astype(np.float16)
+        return moved
 
     def likeness(self, here: int, there: int) -> np.ndarray:
         """How far a frame shows the same as another where the motion leads: float32 (h, w), 0..1; 0 where it leads out
@@ -109,8 +115,8 @@ class Motion:
             inside = (np.abs(x + moved[..., 0] - (width - 1) / 2) < width / 2 + _OUTSIDE) & (
                 np.abs(y + moved[..., 1] - (height - 1) / 2) < height / 2 + _OUTSIDE
             )
-            self._alike[key] = np.exp(-apart * apart) * inside
-        return self._alike[key]
+            self._alike[key] = np.rint(255 * np.exp(-apart * apart) * inside).astype(np.uint8)
+        return self._alike[key].astype(np.float32) / 255
 
     def steady(self, here: int, there: int) -> np.ndarray:
         """Where the way to another frame and back ends where it began: bool (h, w). What was hidden, or moved too far
@@ -120,10 +126,12 @@ class Motion:
             here: a frame of the run.
             there: another one.
         """
-        moved = self.between(here, there)
-        back = _fetched(self.between(there, here), moved)
-        error, way = (np.einsum("hwc,hwc->hw", v, v) for v in (moved + back, moved))
-        return error <= _ROUND[0] + _ROUND[1] * way
+        if (here, there) not in self._steady:
+            moved = self.between(here, there)
+            back = _fetched(self.between(there, here), moved)
+            error, way = (np.einsum("hwc,hwc->hw", v, v) for v in (moved + back, moved))
+            self._steady[here, there] = error <= _ROUND[0] + _ROUND[1] * way
+        return self._steady[here, there]
 
     def soft(self, matte: np.ndarray) -> Soft | None:
         """A matte of any size, uint8, as it is moved; None if nothing is in it."""
@@ -153,6 +161,11 @@ class Motion:
         small[b:d, a:c] = cv2.resize(soft.part, (c - a, d - b), interpolation=cv2.INTER_AREA)
         box = mask_box(_fetched(small, self.between(here, there), cv2.BORDER_CONSTANT) > _FAINT)
         return None if box is None else self._patch(box[:2], box[2:])
+
+    def around(self, box: np.ndarray) -> Patch | None:
+        """A box at the size of mattes as a patch, with some room; None outside the picture."""
+        x0, y0, x1, y1 = patch = self._patch(box[:2] / self._scale, box[2:] / self._scale)
+        return patch if x1 > x0 and y1 > y0 else None
 
     def _patch(self, low: np.ndarray, high: np.ndarray) -> Patch:
         """A box at working size, with some room, in whole working pixels, at the size of mattes."""

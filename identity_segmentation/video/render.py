@@ -1,8 +1,7 @@
 """An analysed video and names -> the video to be handed over. (Notebook section 7.)
 
-Only the people asked for are segmented, at the sampled frames; between them their mattes are propagated by optical flow
-from both sides and smoothed along the motion. The output is made in segments of about ten seconds; a killed run goes
-on after the last finished one, and ends with the same masks as an undisturbed run.
+Only the people asked for are segmented, in as few frames as will do (`mattes`). The output is made in segments of about
+ten seconds; a killed run goes on after the last finished one, and ends with the same masks as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -36,13 +35,14 @@ from .files import FORMATS, SegmentWriter, VideoInfo, VideoReader, format_for, j
 from .mattes import Mattes, Placed
 from .naming import TrackName
 from .review import spans_to_review
-from .runs import Pictured, Run, runs_in, spanned
-from .scene import HeadHere, Scene, can_track, heads_at, strangers_at
+from .runs import Pictured, Run, parts_in, runs_in, spanned
+from .scene import HeadHere, Scene, can_track, strangers_at
 from .tracked_mattes import TrackedMattes
 
 VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
 PROPAGATE = ("auto", "flow", "sam3")
 _SEGMENT_SECONDS = 10
+_FORM = 2  # of what is kept of a segment; a run of another form begins anew
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,21 @@ class _Job:
         self.form = FORMATS[".mov"] if self.pictures else format_for(output)
         self.sampling = analysis.header["sampling"]
         per_segment = max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / self.sampling))
-        self.segment_frames = per_segment * self.sampling
+        self.starts = parts_in(analysis, per_segment * self.sampling)
         self.crop_path = crop_path(analysis, names, wanted, settings.aspect) if settings.view == "crop" else None
         self.size = (analysis.header["width"], analysis.header["height"])
         if self.crop_path is not None:
             self.size = self.crop_path.size
         self.scene = Scene(
-            analysis, names, self._drawn_people(), segmenter, settings.smoothing, settings.thing, detector, edges=edges
+            analysis,
+            names,
+            self._drawn_people(),
+            segmenter,
+            settings.smoothing,
+            settings.thing,
+            detector,
+            edges=edges,
+            fading="blur" not in settings.view,
         )
 
     def _drawn_people(self) -> list[str | int]:
@@ -185,8 +193,7 @@ class _Job:
             shutil.rmtree(work, ignore_errors=True)
         with atomic_write(work / "cache_key.json") as file:
             file.write(json.dumps(cache_key).encode())
-        total = self.analysis.frames
-        starts = list(range(0, max(total, 1), self.segment_frames))
+        starts = self.starts
         todo = [s for s in starts if not (work / f"{s:08d}.done").exists()]
         if todo:
             self._render_segments(work, todo, progress, cancel)
@@ -199,8 +206,8 @@ class _Job:
         named = sorted((t, n.name) for t, n in self.names.items())
         lines = hashlib.sha256(self.analysis.path.read_bytes()).hexdigest()
         cache_key = [
-            lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
-            self.form.suffix, self.pictures, self.segment_frames, self.scene.edges and self.scene.edges.id,
+            _FORM, lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
+            self.form.suffix, self.pictures, self.starts, self.scene.edges and self.scene.edges.id,
         ]  # fmt: skip
         return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
 
@@ -218,18 +225,19 @@ class _Job:
                 stack.callback(ahead.close)
             pictures = prefetched(self._pictured(reader.frames(todo[0])), depth=3)
             stack.callback(pictures.close)
-            plan = [run for run in runs_in(self.analysis, self.segment_frames) if run.begin >= todo[0]]
+            plan = [run for run in runs_in(self.analysis, self.starts) if run.begin >= todo[0]]
             runs = spanned(pictures, plan)
-            for start in range(todo[0], self.analysis.frames, self.segment_frames):
-                end = start + self.segment_frames
+            for start, end in zip(self.starts, [*self.starts[1:], max(1, self.analysis.frames)], strict=True):
+                if start < todo[0]:
+                    continue
                 mine = islice(runs, sum(start <= run.begin < end for run in plan))
-                part: Iterator[Frame] = iter(()) if ahead is None else islice(ahead, self.segment_frames)
+                part: Iterator[Frame] = iter(()) if ahead is None else islice(ahead, end - start)
                 if start not in todo:
                     for _ in chain(mine, part):
                         pass
                     continue
                 if ahead is None:
-                    mattes = Mattes(self.scene, samples)
+                    mattes = Mattes(self.scene, samples, cancel)
                 else:
                     mattes = TrackedMattes(self.scene, samples, part, cancel)
                 self._render_segment(work, start, mattes, mine, samples, reader.info, progress, cancel)
@@ -257,8 +265,8 @@ class _Job:
                 write = writer.write
             masks = stack.enter_context(atomic_write(stem.with_suffix(".masks")))
             # Mattes, pictures and their encoding each have a thread, so that all cores have work.
+            # Each closes the one before it: a generator can only be closed by the thread that is not at work in it.
             worked = prefetched(state.runs(runs), depth=0)
-            stack.callback(worked.close)
             finished = prefetched(self._finished(worked, samples), depth=2)
             stack.callback(finished.close)
             for frame, picture, lines, counts in finished:
@@ -270,47 +278,54 @@ class _Job:
                     write_image(folder / f"{frame.index:08d}.png", picture)
                 masks.writelines(lines)
                 for name, (seen, covered) in counts.items():
-                    row = stats.setdefault(name, [0, 0])
+                    row = stats.setdefault(name, [0, 0, -1])
                     row[0] += seen
                     row[1] += covered
+                    if seen and not covered and row[2] < 0:
+                        row[2] = frame.index
                 if progress:
                     progress(frame.index + 1, self.analysis.frames)
         with atomic_write(stem.with_suffix(".done")) as file:
             file.write(json.dumps(stats).encode())
 
     def _finished(
-        self, runs: Iterable[list[Placed]], samples: dict[int, Sample]
+        self, runs: Generator[list[Placed], None, None], samples: dict[int, Sample]
     ) -> Iterator[tuple[Frame, np.ndarray, list[bytes], dict[str, tuple[bool, bool]]]]:
         """(a frame, its picture, lines for the file of masks, person -> (should be seen, and has a mask)) of each."""
-        for run in runs:
-            while run:
-                placed = run.pop(0)  # what is drawn is let go of
-                mattes = placed.mattes()
-                solid = {who: matte > 127 for who, matte in mattes.items()}
-                lines, counts = [], {}
-                for name in self.wanted:
-                    there = name in solid and bool(solid[name].any())
-                    counts[name] = (name in placed.present, name in placed.present and there)
-                    if self.settings.masks and there:
-                        lines.append(_rle_line(placed.frame, name, solid[name]))
-                yield placed.frame, self._picture(placed.frame, mattes, solid, samples), lines, counts
+        with contextlib.closing(runs):
+            for run in runs:
+                while run:
+                    placed = run.pop(0)  # what is drawn is let go of
+                    mattes = placed.mattes()
+                    solid = {who: matte > 127 for who, matte in mattes.items()}
+                    lines, counts = [], {}
+                    for name in self.wanted:
+                        there = name in solid and bool(solid[name].any())
+                        counts[name] = (name in placed.present, name in placed.present and there)
+                        if self.settings.masks and there:
+                            lines.append(_rle_line(placed.frame, name, solid[name]))
+                    yield placed.frame, self._picture(placed, mattes, solid, samples), lines, counts
 
     # ---- one picture
 
     def _picture(
-        self, frame: Frame, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray],
+        self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray],
         samples: dict[int, Sample],
     ) -> np.ndarray:  # fmt: skip
         """The picture to be handed over; `solid` are the mattes as bool masks, made once for all who ask."""
-        view, image = self.settings.view, frame.image
-        heads = heads_at(self.scene, frame.index, samples)
+        view, image, heads = self.settings.view, placed.frame.image, placed.heads
         if self.crop_path is not None:
-            return self.crop_path.cut(image, frame.index)
+            return self.crop_path.cut(image, placed.frame.index)
         if view in ("blur", "blur-others"):
+            strangers, bodies = strangers_at(self.scene, placed.frame.index, samples)
+            # While two shots are mixed nobody was looked for and mattes stand still: the bodies' boxes are covered too.
+            mixed = self.scene.is_mixed(placed.frame.index)
             if view == "blur":
-                return self._blurred(image, mattes, heads, [], [])
-            strangers, bodies = strangers_at(self.scene, frame.index, samples)
-            bare = [box for box, who in bodies if who is None or not self._is_covered(who, solid)]
+                bare = [
+                    box for box, who in bodies if self._is_wanted(who) and (mixed or not self._is_solid(who, solid))
+                ]
+                return self._blurred(image, mattes, heads, [], bare)
+            bare = [b for b, who in bodies if not self._is_wanted(who) and (mixed or not self._is_solid(who, solid))]
             return self._blurred(image, mattes, heads, strangers, bare)
         if view == "cutout":
             return self._cutout(image, mattes)
@@ -321,11 +336,14 @@ class _Job:
             return drawing.overlay(image, sightings, self.colour_of)
         return drawing.annotate(image, sightings, self.colour_of)
 
-    def _is_covered(self, track: int, solid: Mapping[Any, np.ndarray]) -> bool:
-        """Is a track that of somebody who is to be seen, or has its matte?"""
-        name = self.names[track].name if track in self.names else None
+    def _is_wanted(self, track: int | None) -> bool:
+        return track is not None and self.scene.name_of.get(track) in self.wanted
+
+    def _is_solid(self, track: int | None, solid: Mapping[Any, np.ndarray]) -> bool:
+        """Has somebody on a track a mask?"""
+        name = None if track is None else self.scene.name_of.get(track)
         mask = solid.get(name if name is not None else track)
-        return name in self.wanted or (mask is not None and bool(mask.any()))
+        return mask is not None and bool(mask.any())
 
     def _sighting(
         self, name: str, matte: np.ndarray | None, mask: np.ndarray | None, head: HeadHere | None
@@ -403,12 +421,21 @@ class _Job:
 
     def _report(self, work: Path, starts: list[int]) -> VideoReport:
         totals = {name: [0, 0] for name in self.wanted}
+        bare: dict[str, int] = {}  # name -> the first frame in which they should be seen and have no mask
         for start in starts:
             done = work / f"{start:08d}.done"
-            for name, (seen, covered) in json.loads(done.read_bytes()).items() if done.exists() else ():
+            for name, (seen, covered, left) in json.loads(done.read_bytes()).items() if done.exists() else ():
                 totals[name][0] += seen
                 totals[name][1] += covered
+                if left >= 0:
+                    bare.setdefault(name, left)
         rate = float(self.analysis.fps)
+        remarks = tuple(
+            f"{name}: no mask could be trusted in {totals[name][0] - totals[name][1]} of {totals[name][0]} frames on "
+            f"screen, which are left empty; the first at {left / rate:.2f} s"
+            for name, left in bare.items()
+            if self.scene.drawn and not self.settings.thing
+        )
         files = {"video": str(self.output), "analysis": str(self.analysis.path)}
         if self.settings.masks:
             files["masks"] = f"{self.output}.masks.jsonl"
@@ -420,6 +447,7 @@ class _Job:
             spans_to_review(self.analysis, self.names),
             files,
             self._note(),
+            remarks,
         )
 
     def _note(self) -> str:

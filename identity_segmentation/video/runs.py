@@ -6,7 +6,8 @@ A run ends in the first frame of the next one, so that both know it, unless a sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ from .analysis import Analysis
 from .shots import Shot
 
 _SECONDS = 1.0  # the most that lies between two key frames of a person
-_BYTES = 128_000_000  # ... and that the frames of a run may take
+_FRAMES = 32  # ... whatever the frame rate is: the motion between any two of them is kept
+_BYTES = 128_000_000  # ... and that its frames may take, where that is a sampling step at the least
 
 Pictured = tuple[Frame, np.ndarray]  # a frame, and its picture at working size, grey
 
@@ -57,16 +59,33 @@ def shots_of(analysis: Analysis) -> list[Shot]:
     return [Shot(0, "begin"), *(Shot(sample.index) for sample in analysis.samples if sample.cut and sample.index)]
 
 
-def runs_in(analysis: Analysis, part: int) -> list[Run]:
+def parts_in(analysis: Analysis, length: int) -> list[int]:
+    """Where the parts of a video begin that are rendered one by one: every so many frames, or a little before, where
+    two shots are mixed there.
+
+    Args:
+        analysis: of the video.
+        length: frames, a multiple of the sampling.
+    """
+    starts = [0]
+    mixed = [shot.mixed for shot in shots_of(analysis)]
+    for start in range(length, max(1, analysis.frames), length):
+        begin = min((begin for begin, end in mixed if begin < start < end), default=start)
+        if begin > starts[-1]:
+            starts.append(begin)
+    return starts
+
+
+def runs_in(analysis: Analysis, starts: Sequence[int]) -> list[Run]:
     """The runs of a whole video, in order.
 
     Args:
         analysis: of the video.
-        part: every so many frames a run begins, whatever else is there; a multiple of the sampling.
+        starts: frames where a run begins, whatever else is there; see `parts_in`.
     """
     step, total = analysis.header["sampling"], max(1, analysis.frames)
     size = 3 * analysis.header["width"] * analysis.header["height"]
-    reach = max(1, int(min(_SECONDS * float(analysis.fps), _BYTES / size) / step)) * step
+    reach = max(1, int(min(_SECONDS * float(analysis.fps), _FRAMES, _BYTES / size) / step)) * step
     shots = shots_of(analysis)
     begins = {_first(shot): shot for shot in shots if _first(shot) < total}
     begins.setdefault(0, shots[0])
@@ -77,10 +96,11 @@ def runs_in(analysis: Analysis, part: int) -> list[Run]:
         mixed = shot.mixed if begin else (0, 0)
         at = begin
         while at < end:
-            # A sample, so that somebody may be seen in it; and a part of the video always ends with a run.
-            stop = min((at // step) * step + reach, (at // part + 1) * part)
+            later = bisect_right(starts, at)
+            most = starts[later] if later < len(starts) else end
+            stop = min((at // step) * step + reach, most)  # a sample, so that somebody may be seen in it
             if at < mixed[1]:  # the first run of a shot sees its first whole frame
-                stop = min(max(stop, -(-(mixed[1] + 1) // step) * step), (at // part + 1) * part)
+                stop = min(max(stop, -(-(mixed[1] + 1) // step) * step), most)
             shared = stop < end
             last = stop if shared else end - 1
             runs.append(Run(at, last, shared, at == begin, mixed if at < mixed[1] else (0, 0), shot.kind == "fade"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from .belonging import Present
 from .flow import Flow
 from .naming import TrackName
 from .runs import shots_of
-from .shots import shot_around
+from .shots import Shot, shot_around
 from .tracking import Box, TrackPoint
 
 Who = str | int  # a name, or the track number of a stranger
@@ -35,6 +37,7 @@ class Scene:
         detector: gives the engine that finds things by their nouns, or None.
         flow: shared working size.
         edges: gives key frames finer edges, or None.
+        fading: mattes fade with their shot where two are mixed; False = both are there in full, to cover people.
     """
 
     analysis: Analysis
@@ -46,6 +49,27 @@ class Scene:
     detector: Callable[[], ObjectDetector | None] = any_detector
     flow: Flow = field(default_factory=Flow)
     edges: EdgeRefiner | None = None
+    fading: bool = True
+
+    @cached_property
+    def name_of(self) -> dict[int, str | None]:
+        """track -> name."""
+        return {track: said.name for track, said in self.names.items()}
+
+    @cached_property
+    def shots(self) -> list[Shot]:
+        """Of the video, in order."""
+        return shots_of(self.analysis)
+
+    @cached_property
+    def begins(self) -> list[int]:
+        """First frames of the shots."""
+        return [shot.begin for shot in self.shots]
+
+    def is_mixed(self, index: int) -> bool:
+        """Are two shots mixed in a frame?"""
+        near = bisect_right(self.begins, index)
+        return any(shot.mixes(index) for shot in self.shots[max(0, near - 1) : near + 1])
 
     @property
     def sampling(self) -> int:
@@ -63,7 +87,7 @@ def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
     Nobody is in it twice: who is truly seen is not where they are only thought to be.
     """
     found = []
-    name_of = {track: said.name for track, said in scene.names.items()}
+    name_of = scene.name_of
     seen = {name_of.get(point.track) for point in sample.tracks if point.evidence in TRULY_SEEN}
     for point in sample.tracks:
         name = name_of.get(point.track)
@@ -104,9 +128,12 @@ def heads_at(scene: Scene, index: int, samples: dict[int, Sample]) -> dict[Who, 
     """
     step = scene.sampling
     at, share = index - index % step, (index % step) / step
-    begin, end = shot_around(shots_of(scene.analysis), index)
+    begin, end = shot_around(scene.begins, index)
     before = samples.get(at) if at >= begin else None
     after = samples.get(at + step) if share and at + step < end else None
+    alone = before is None and after is None
+    if alone:  # nothing was looked at in this shot: rather somebody of another one than nobody
+        before, after = samples.get(at), samples.get(at + step)
     here, there = (
         {} if sample is None else {track: (who, face.box) for who, face, track, _ in people_in(scene, sample)}
         for sample in (before, after)
@@ -114,21 +141,21 @@ def heads_at(scene: Scene, index: int, samples: dict[int, Sample]) -> dict[Who, 
     heads = {}
     for track in here.keys() | there.keys():
         who = (here.get(track) or there[track])[0]
-        if track in here and track in there:
+        if track in here and track in there and not alone:
             heads[who] = HeadHere(track, (1 - share) * here[track][1] + share * there[track][1], True, True)
         elif track in here:
             # Nothing was looked at after it, in this shot: they are still there.
-            alone = after is None
+            last = after is None and not alone
             if who not in heads or not heads[who].near:
-                heads[who] = HeadHere(track, here[track][1], alone or share < 0.5, alone)
+                heads[who] = HeadHere(track, here[track][1], last or (share < 0.5 and not alone), last)
         elif who not in heads or not heads[who].near:
-            alone = before is None
-            heads[who] = HeadHere(track, there[track][1], alone or share >= 0.5, alone)
+            first = before is None and not alone
+            heads[who] = HeadHere(track, there[track][1], first or (share >= 0.5 and not alone), first)
     return heads
 
 
 def between_samples(before: Sample, after: Sample, index: int) -> Sample:
-    """What two samples say of a frame between them: those who are in both, half-way or wherever it lies.
+    """What two samples say of a frame between them: who is in both is on the way, all others are where they were seen.
 
     Args:
         before: the sample before the frame.
@@ -140,17 +167,26 @@ def between_samples(before: Sample, after: Sample, index: int) -> Sample:
     def way(a: Box, b: Box) -> Box:
         return plain_box((1 - share) * np.array(a) + share * np.array(b))
 
-    later = {point.track: point for point in after.tracks}
+    near, far = (before, after) if share < 0.5 else (after, before)
+    elsewhere = {point.track: point for point in far.tracks}
     points = []
-    for point in before.tracks:
-        other = later.get(point.track)
-        if other is not None:
-            evidence = point.evidence if point.evidence == other.evidence else "between"
-            points.append(TrackPoint(point.track, way(point.box, other.box), evidence))
-    there = {track: box for box, track in after.bodies if track is not None}
-    bodies = tuple((way(box, there[track]), track) for box, track in before.bodies if track in there)
+    for point in near.tracks:
+        other = elsewhere.pop(point.track, None)
+        box = (
+            point.box if other is None else way(*((point.box, other.box) if near is before else (other.box, point.box)))
+        )
+        same = other is not None and point.evidence == other.evidence
+        points.append(TrackPoint(point.track, box, point.evidence if same else "between"))
+    points += [TrackPoint(point.track, point.box, "between") for point in elsewhere.values()]
+    there = {track: box for box, track in far.bodies if track is not None}
+    bodies = [
+        (way(*((box, there[track]) if near is before else (there[track], box))) if track in there else box, track)
+        for box, track in near.bodies
+    ]
+    owned = {point.face for point in near.tracks}
+    faces = tuple(face for k, face in enumerate(near.faces) if k not in owned)
     time_s = (1 - share) * before.time_s + share * after.time_s
-    return Sample(index, time_s, False, (), tuple(points), bodies)
+    return Sample(index, time_s, False, faces, tuple(points), tuple(bodies))
 
 
 def presents_in(scene: Scene, sample: Sample, factor: float = 1.0) -> dict[Who | None, list[Present]]:

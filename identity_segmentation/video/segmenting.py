@@ -9,7 +9,7 @@ import numpy as np
 
 from ..geometry import box_mask
 from ..masks.possession import thing_of
-from ..masks.segmentation import segment_humans
+from ..masks.segmentation import in_upper_part, segment_humans
 from ..types import Face, Frame, Human, Segment
 from .analysis import Sample
 from .belonging import Present, owned
@@ -30,10 +30,12 @@ class Segmenting:
         self.scene = scene
         self.calls = 0
         self._encoded: dict[int, Any] = {}
+        self._things: dict[int, dict[Who, Segment]] = {}
 
     def forget(self) -> None:
         """Let go of the pictures."""
         self._encoded.clear()
+        self._things.clear()
 
     def of(self, who: Who, frame: Frame, sample: Sample) -> Segment | None:
         """Somebody's mask in a frame; None where no mask is theirs.
@@ -45,8 +47,12 @@ class Segmenting:
         """
         if frame.index not in self._encoded:
             self._encoded[frame.index] = self.scene.segmenter.encode(frame.image)
-        found = self.among([who], frame.image, sample, self._encoded[frame.index])
-        return found.get(who)
+        if not self.scene.thing:
+            return self.among([who], frame.image, sample, self._encoded[frame.index]).get(who)
+        if frame.index not in self._things:  # whose thing it is takes everybody: one look for all of them
+            everyone = list(self.scene.drawn)
+            self._things[frame.index] = self.among(everyone, frame.image, sample, self._encoded[frame.index])
+        return self._things[frame.index].get(who)
 
     def among(
         self, whom: Sequence[Who], image: np.ndarray, sample: Sample, encoded: Any = None, factor: float = 1.0
@@ -74,7 +80,8 @@ class Segmenting:
 
         def drawn_in(body: np.ndarray) -> Segment:
             self.calls += 1
-            return scene.segmenter.by_box(encoded, [body], None, faces)[0]
+            others = [face for face in faces if not in_upper_part(face, body)]
+            return scene.segmenter.by_box(encoded, [body], None, others)[0]
 
         result: dict[Who, Segment] = {}
         for i in wanted:

@@ -13,6 +13,7 @@ Told from flashes, light changes, whip pans and motion by what a change of shot 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,16 +71,15 @@ class Shot:
         return cls((transition.first + transition.end) // 2, transition.kind, (transition.first, transition.end))
 
 
-def shot_around(shots: Sequence[Shot], index: int) -> tuple[int, int]:
+def shot_around(begins: Sequence[int], index: int) -> tuple[int, int]:
     """(first frame, frame after the last one) of the shot that a frame is in; the last shot has no end.
 
     Args:
-        shots: of the video, in order.
+        begins: first frames of the shots, in order.
         index: of the frame.
     """
-    begin = max((shot.begin for shot in shots if shot.begin <= index), default=0)
-    end = min((shot.begin for shot in shots if shot.begin > index), default=1 << 40)
-    return begin, end
+    after = bisect_right(begins, index)
+    return begins[after - 1] if after else 0, begins[after] if after < len(begins) else 1 << 40
 
 
 class Transition(NamedTuple):

@@ -19,7 +19,7 @@ from .belonging import cover
 from .mattes import Mattes, detail
 from .motion import Motion, Soft
 from .naming import face_weight
-from .runs import Run, shots_of
+from .runs import Run
 from .scene import Scene, Who, people_in
 
 _TRACKER_SIDE = 1280  # pixels; the trackers see 1008
@@ -41,8 +41,7 @@ class TrackedMattes(Mattes):
         frames: Iterator[Frame],
         cancel: threading.Event | None = None,
     ):
-        super().__init__(scene, samples)
-        self.cancel = cancel
+        super().__init__(scene, samples, cancel)
         self.store = _FrameStore()
         self.known: dict[int, dict[Who, bytes]] = {}
         count = 0
@@ -55,7 +54,7 @@ class TrackedMattes(Mattes):
             count += 1
         if not count:
             return
-        begins = [shot.begin - self.store.first for shot in shots_of(scene.analysis)]
+        begins = [shot.begin - self.store.first for shot in scene.shots]
         bounds = [0, *(begin for begin in begins if 0 < begin < count)]
         for begin, end in pairwise([*bounds, count]):
             self._follow(begin, end)
