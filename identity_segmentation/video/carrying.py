@@ -11,6 +11,7 @@ import numpy as np
 from .motion import Motion, Soft, union
 
 _BRIDGED = 0.25  # share in which two mattes differ, up to which somebody who was not seen between is there all the same
+_SHOWN = 0.5  # ... if so much of each is like what is seen there
 _VOTE = 0.75  # weight of a neighbouring key frame: one alone does not outvote a mask, two that agree do
 _UNLIKE = 0.02  # weight of a carried matte where the pictures do not match along the motion
 _GATE = 0.3  # likeness below which a matte that is carried beyond where its person was seen fades out
@@ -23,7 +24,9 @@ def voted(keys: dict[int, Soft], motion: Motion) -> dict[int, Soft]:
     result = {}
     order = sorted(keys)
     for n, i in enumerate(order):
-        beside = [order[k] for k in (n - 1, n + 1) if 0 <= k < len(order)]
+        # The first and the last have neighbours on one side only: two of these.
+        ways = (n - 1, n + 1) if 0 < n < len(order) - 1 else (n + 1, n + 2) if n == 0 else (n - 1, n - 2)
+        beside = [order[k] for k in ways if 0 <= k < len(order)]
         patch = union([keys[i].patch, *(motion.reach(keys[j], i, j) for j in beside)])
         assert patch is not None
         total: np.ndarray = keys[i].within(patch).astype(np.float32)
@@ -63,7 +66,8 @@ def between(keys: dict[int, Soft], unseen: Sequence[int], count: int, motion: Mo
 
     for a, b in pairwise(order):
         hidden = [i for i in unseen if a < i < b]
-        if all(difference(motion, i, a, keys[a], b, keys[b])[0] <= _BRIDGED for i in hidden):
+        there = all(_is_there(motion, i, k, keys[k]) for i in hidden for k in (a, b))
+        if there and all(difference(motion, i, a, keys[a], b, keys[b])[0] <= _BRIDGED for i in hidden):
             for i in range(a + 1, b):
                 result[i] = _mixed(keys, a, b, i, motion)
         else:
@@ -73,6 +77,15 @@ def between(keys: dict[int, Soft], unseen: Sequence[int], count: int, motion: Mo
     go_on(first, max((i for i in unseen if i < first), default=-1))
     go_on(last, min((i for i in unseen if i > last), default=count))
     return result
+
+
+def _is_there(motion: Motion, i: int, at: int, key: Soft) -> bool:
+    """Does a frame show what a matte of another one is of, or somebody else in the same place?"""
+    patch = motion.reach(key, i, at)
+    if patch is None:
+        return False
+    carried = motion.brought(key, i, at, patch)
+    return bool((carried * motion.part(motion.likeness(i, at), patch)).sum() >= _SHOWN * carried.sum(dtype=np.int64))
 
 
 def difference(motion: Motion, i: int, a: int, first: Soft, b: int, last: Soft) -> tuple[float, float]:

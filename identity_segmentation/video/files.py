@@ -257,8 +257,9 @@ def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     stop = threading.Event()
 
     def work() -> None:
-        source = iter(items)
+        source: Iterator[T] = iter(())
         try:
+            source = iter(items)
             while room.acquire() and not stop.is_set():
                 waiting.put((next(source), None))
         except BaseException as error:  # `StopIteration`, at the end, as well

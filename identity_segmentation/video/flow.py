@@ -32,7 +32,8 @@ class Flow:
 
     def __init__(self, side: int = _SIDE):
         self.side = side
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        # One that is given a first guess keeps something of it for a call without one: each kind has its own.
+        self._dis, self._guided = (cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
 
     def small(self, image_bgr: np.ndarray) -> np.ndarray:
         """The picture at working size: uint8 (h, w, 3), its longer side `side` at most."""
@@ -44,9 +45,17 @@ class Flow:
         """The working picture: uint8 (h, w)."""
         return cv2.cvtColor(self.small(image_bgr), cv2.COLOR_BGR2GRAY)
 
-    def between(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """For each pixel of `here` (grey), where it is in `there`: float32 (h, w, 2), in working pixels."""
-        return self._dis.calc(here, there, None)
+    def between(self, here: np.ndarray, there: np.ndarray, about: np.ndarray | None = None) -> np.ndarray:
+        """For each pixel of `here` how far away it is in `there`: float32 (h, w, 2), in working pixels.
+
+        Args:
+            here: uint8 (h, w).
+            there: uint8 (h, w).
+            about: what is thought of it, float32 (h, w, 2); None = nothing.
+        """
+        if about is None:
+            return self._dis.calc(here, there, None)
+        return self._guided.calc(here, there, about.copy())
 
     @staticmethod
     def fetch(values: np.ndarray, flow: np.ndarray) -> np.ndarray:

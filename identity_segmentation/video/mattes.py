@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import cv2
@@ -86,6 +86,7 @@ class Mattes:
         self._last: dict[Who, Soft] = {}  # mattes of the newest frame, smoothed
         self._leaving: dict[Who, Soft] = {}  # people of the shot before, while it is mixed with this one
         self._front: dict[tuple[Who, Who], float] = {}
+        self._ahead: dict[tuple[Who, Who], bool] = {}
 
     def runs(self, runs: Iterable[Spanned]) -> Iterator[list[Placed]]:
         """The frames of every run of the part with everybody's mattes.
@@ -102,7 +103,7 @@ class Mattes:
         motion = Motion(greys, self.scene.flow, (by * width, by * height))
         if run.begins:
             self._leaving = self._last
-            self._before, self._last, self._front = {}, {}, {}
+            self._before, self._last, self._front, self._ahead = {}, {}, {}, {}
         mattes = {**self._carried(run, frames, motion), **self._regions(frames, motion)}
         whole = min(max(0, run.mixed[1] - run.begin), len(frames) - 1)  # the first frame that is not mixed
         placed, picture = [], without_bars(greys, motion.size)
@@ -113,7 +114,8 @@ class Mattes:
             self._last = {who: self._smoothed(who, soft, motion, i) for who, soft in here.items()}
             if i < len(frames) - run.shared:
                 heads = heads_at(self.scene, frame.index, self.samples)
-                present = {who for who, head in heads.items() if head.near} | set(here)
+                present = {who for who, head in heads.items() if head.near}
+                present |= set(here) if frame.index >= run.mixed[1] else set()
                 placed.append(Placed(frame, self._faded(run, frame.index), motion.size, heads, present))
         return placed
 
@@ -174,7 +176,7 @@ class Mattes:
             }
             mattes = {i: soft for i, soft in found.items() if soft is not None}
             if mattes:
-                # It was looked for in every second frame: in those further away from where it was found it is not.
+                # It was looked for in every second frame: further away from where it was found it was not seen.
                 gone = [i for i in range(len(frames)) if all(abs(i - k) > 1 for k in mattes)]
                 result[who] = between(mattes, gone, len(frames), motion)
         return result
@@ -195,12 +197,14 @@ class Mattes:
             both = (one > 0) & (other > 0)
             lead = one.astype(np.int16) - other
             sure = both & (one > 127) & (other > 127)
-            front = self._front.get((a, b), 0.0)
             if sure.any():
-                front = self._front[a, b] = _FORGET * front + (1 - _FORGET) * float(lead[sure].mean())
+                mean = _FORGET * self._front.get((a, b), 0.0) + (1 - _FORGET) * float(lead[sure].mean())
+                self._front[a, b] = mean
+                if abs(mean) > _IN_FRONT / 4:  # near nothing the newest frame would say who it is
+                    self._ahead[a, b] = mean > 0
             if not both.any():
                 continue
-            mine = lead + (_IN_FRONT if front >= 0 else -_IN_FRONT) >= 0
+            mine = lead + (_IN_FRONT if self._ahead.get((a, b), True) else -_IN_FRONT) >= 0
             result[a] = _less(result[a], patch, np.where(both & ~mine, 255 - other, 255).astype(np.uint8))
             result[b] = _less(result[b], patch, np.where(both & mine, 255 - one, 255).astype(np.uint8))
         return result
@@ -289,8 +293,12 @@ class _Keys:
         if len(seen) < 3:
             self._halve(seen[0], first, seen[-1], last)
             return
-        wrong = _UNSURE if whole else _WRONG
-        if not any(self._doubtful(i, seen[0], first, seen[-1], last, wrong) for i in seen[1:-1]):
+        wrong, ends = _UNSURE if whole else _WRONG, (seen[0], first, seen[-1], last)
+        # What goes to and fro faster than it is sampled agrees in the samples, and not between them.
+        halves = ((a + b) // 2 for a, b in pairwise(seen) if b - a >= _HALVED)
+        if not any(self._doubtful(i, *ends, wrong) for i in seen[1:-1]) and not any(
+            difference(self.motion, i, *ends)[1] > _LOST for i in halves
+        ):
             return
         middle = len(seen) // 2
         order = sorted(range(1, len(seen) - 1), key=lambda k: abs(k - middle))
@@ -302,7 +310,7 @@ class _Keys:
     def _halve(self, a: int, first: Soft, b: int, last: Soft) -> None:
         """A key frame half-way between two samples that are neighbours, where fast motion has lost a hand or a foot."""
         middle = (a + b) // 2
-        if not _HALVED <= b - a <= self.mattes.scene.sampling:
+        if b - a < _HALVED or any(a < i < b for i in self.present):
             return
         if difference(self.motion, middle, a, first, b, last)[1] < _LOST:
             return

@@ -19,6 +19,7 @@ _SAME_GREY = 20.0  # grey levels within which two pictures show the same thing
 _OUTSIDE = 2.0  # pixels at working size that a place may lie beyond the picture's border
 # Squared pixels that the way there and back may miss by, and share of its squared length (Sundaram et al., ECCV 2010).
 _ROUND = (0.5, 0.02)
+_REFINED = 5  # frames after which a composed motion is found once more
 _ROOM = 3  # pixels at working size around what is brought
 
 _BLACK = 24  # of 255: video's black, with its noise
@@ -89,11 +90,25 @@ class Motion:
             moved = self.between(here, there - way)
             moved = moved + _fetched(self.between(there - way, there), moved)
         else:
+            for at in range(there - 2 * way, here, -way):  # one after the other: they rest on each other
+                if (at, there) not in self._moved:
+                    self.between(at, there)
             step = self.between(here, here + way)
             moved = step + _fetched(self.between(here + way, there), step)
+        if abs(there - here) > 1 and abs(there - here) % _REFINED == 0:
+            moved = self._refined(here, there, moved)
         # Half the memory; of ways up to 128 pixels it keeps a sixteenth of one.
-        self._moved[here, there] = moved.astype(np.float16)
-        return moved
+        self._moved[here, there] = kept = moved.astype(np.float16)
+        return kept.astype(np.float32)  # the same whether it was known or not
+
+    def _refined(self, here: int, there: int, moved: np.ndarray) -> np.ndarray:
+        """A composed motion found once more from the two pictures alone, where they match better then: the errors of
+        its steps go one way and add up."""
+        again = self._flow.between(self.greys[here], self.greys[there], np.ascontiguousarray(moved, np.float32))
+        before, after = (
+            cv2.blur(cv2.absdiff(self.greys[here], _fetched(self.greys[there], way)), (5, 5)) for way in (moved, again)
+        )
+        return np.where((after <= before)[..., None], again, moved)
 
     def likeness(self, here: int, there: int) -> np.ndarray:
         """How far a frame shows the same as another where the motion leads: float32 (h, w), 0..1; 0 where it leads out

@@ -91,6 +91,7 @@ def runs_in(analysis: Analysis, starts: Sequence[int]) -> list[Run]:
     begins.setdefault(0, shots[0])
     edges = sorted(begins)
     runs: list[Run] = []
+    hidden = _gaps(analysis, reach)
     for begin, end in zip(edges, [*edges[1:], total], strict=True):
         shot = begins[begin]
         mixed = shot.mixed if begin else (0, 0)
@@ -101,11 +102,26 @@ def runs_in(analysis: Analysis, starts: Sequence[int]) -> list[Run]:
             stop = min((at // step) * step + reach, most)  # a sample, so that somebody may be seen in it
             if at < mixed[1]:  # the first run of a shot sees its first whole frame
                 stop = min(max(stop, -(-(mixed[1] + 1) // step) * step), most)
+            while stop in hidden and stop < most and stop - step > at + step:
+                stop -= step  # both ends of a gap are in one run, which may bridge it
             shared = stop < end
             last = stop if shared else end - 1
             runs.append(Run(at, last, shared, at == begin, mixed if at < mixed[1] else (0, 0), shot.kind == "fade"))
             at = last + (not shared)
     return runs
+
+
+def _gaps(analysis: Analysis, reach: int) -> set[int]:
+    """Samples in which somebody is not seen who is before and after, within the frames of a run."""
+    found: set[int] = set()
+    last: dict[int, int] = {}  # track -> place of the sample that it was last in
+    for place, sample in enumerate(analysis.samples):
+        for point in sample.tracks:
+            before = last.get(point.track, place)
+            if place - before > 1 and sample.index - analysis.samples[before].index <= reach:
+                found.update(between.index for between in analysis.samples[before + 1 : place])
+            last[point.track] = place
+    return found
 
 
 def _first(shot: Shot) -> int:
