@@ -38,6 +38,7 @@ _WRONG = 0.35  # ... anywhere, from which one of them is wrong and it takes one 
 _UNSURE = 0.2  # ... anywhere, from which a third one in a run has the casting vote
 _ON_HEAD = 0.5  # share of a head's middle that a carried matte must cover
 _AGREE_NEAR = 0.8  # ... between two samples that are neighbours
+_CLEAR = 0.93  # mean likeness of neighbours from which nothing moves fast
 _HALVED = 4  # frames between two samples from which it pays to look between them
 _DETAIL, _LARGE = 2, 1000  # mattes have twice the working size, where a frame's longer side has more pixels
 _FORGET = 0.9  # a frame: who is in front is settled over about ten
@@ -296,6 +297,7 @@ class _Keys:
         wrong, ends = _UNSURE if whole else _WRONG, (seen[0], first, seen[-1], last)
         # What goes to and fro faster than it is sampled agrees in the samples, and not between them.
         halves = ((a + b) // 2 for a, b in pairwise(seen) if b - a >= _HALVED)
+        halves = (i for i in halves if not self._clear(i, first.patch))
         if not any(self._doubtful(i, *ends, wrong) for i in seen[1:-1]) and not any(
             difference(self.motion, i, *ends)[1] > _LOST for i in halves
         ):
@@ -306,6 +308,10 @@ class _Keys:
         if chosen is not None:
             self._refine(seen[: chosen + 1])
             self._refine(seen[chosen:])
+
+    def _clear(self, i: int, patch: Patch) -> bool:
+        """Does a frame show what the one before it does, where the motion leads?"""
+        return float(self.motion.part(self.motion.likeness(i, i - 1), patch).mean()) > _CLEAR
 
     def _halve(self, a: int, first: Soft, b: int, last: Soft) -> None:
         """A key frame half-way between two samples that are neighbours, where fast motion has lost a hand or a foot."""
