@@ -18,7 +18,7 @@ from .shots import Shot
 
 _SECONDS = 1.0  # the most that lies between two key frames of a person
 _FRAMES = 32  # ... whatever the frame rate is: the motion between any two of them is kept
-_BYTES = 128_000_000  # ... and that its frames may take, where that is a sampling step at the least
+_BYTES = 96_000_000  # ... and that its frames may take, where that is a sampling step at the least
 
 Pictured = tuple[Frame, np.ndarray]  # a frame, and its picture at working size, grey
 
