@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.protocols import TextSegmenter
 from ..geometry import box_mask
 from ..masks.possession import thing_of
 from ..masks.segmentation import in_upper_part, segment_humans
@@ -15,11 +16,14 @@ from .analysis import Sample
 from .belonging import Present, owned
 from .scene import Scene, Who, people_in, presents_in
 
-_HELD = 3  # pictures that are held as the segmenter sees them: with what its nets said, 30 MB each at 1080p
+# Pictures that are held as the segmenter sees them: with what small nets said, 30 MB each at 1080p; and those of one
+# that knows words, whose encoder takes fifty times as long as a mask.
+_HELD, _HELD_DEAR = 3, 12
 
 
 class Segmenting:
-    """Segments people in the frames that were looked at; a picture is encoded once, whoever is asked for.
+    """Segments people in the frames that were looked at; what a picture was encoded to is held for a while, whoever is
+    asked for.
 
     Args:
         scene: what to draw.
@@ -31,6 +35,7 @@ class Segmenting:
     def __init__(self, scene: Scene):
         self.scene = scene
         self.calls = 0
+        self._most = _HELD_DEAR if isinstance(scene.segmenter, TextSegmenter) else _HELD
         self._encoded: dict[int, Any] = {}
         self._things: dict[int, dict[Who, Segment]] = {}
 
@@ -49,7 +54,7 @@ class Segmenting:
         """
         encoded = self._encoded.pop(frame.index, None)
         self._encoded[frame.index] = self.scene.segmenter.encode(frame.image) if encoded is None else encoded
-        while len(self._encoded) > _HELD:
+        while len(self._encoded) > self._most:
             del self._encoded[next(iter(self._encoded))]
         if not self.scene.thing:
             return self.among([who], frame.image, sample, self._encoded[frame.index]).get(who)
