@@ -317,6 +317,24 @@ def _follow_edges_fast(
     return cv2.copyTo(guided, edge, values.copy())
 
 
+def soft_at_edge(share: np.ndarray, inside: np.ndarray, reach: float) -> np.ndarray:
+    """How opaque each pixel is, where only an edge may be soft: a person is not glass.
+
+    Args:
+        share: float32 (H, W), 0..1: how opaque it is thought to be.
+        inside: bool (H, W), the mask.
+        reach: pixels from the edge within which it may be soft inside; twice as many outside (hair).
+
+    Returns:
+        float32 (H, W), 0..1.
+    """
+    if not inside.any():
+        return np.zeros_like(share)
+    within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, reach)
+    beyond = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, 2 * reach)
+    return np.where(inside, np.maximum(share, within), np.minimum(share, 1 - beyond)).clip(0, 1)
+
+
 def encode_rle(mask: np.ndarray) -> dict:
     """A bool (H, W) mask as COCO's run lengths: {"size": [H, W], "counts": text}."""
     from pycocotools import mask as coco

@@ -1065,3 +1065,16 @@ def test_cancelling_while_a_slow_run_is_made_says_cancelled(people, tmp_path, mo
             rendered(people, tmp_path, shown, "Ada", progress=progress, cancel=stop)
     finally:
         go_on.set()
+
+
+def test_where_key_frames_differ_nobody_is_half_there():
+    """The mean of a mask with an arm and one without is half an arm: a smear in every cutout."""
+    from identity_segmentation.video.mattes import _solid
+
+    part = np.zeros((200, 120), np.uint8)
+    part[10:190, 20:60], part[60:140, 60:110] = 255, 120  # a body, and what half of the key frames say
+    part[150:154, 100:104] = 255  # a speck
+    shown = _solid(Soft((0, 0, 120, 200), part)).part
+    assert (
+        (shown[20:180, 25:55] == 255).all() and shown[70:130, 70:105].max() < 10 and shown[148:156, 98:106].max() < 128
+    )

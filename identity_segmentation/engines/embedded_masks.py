@@ -28,6 +28,7 @@ from ..geometry import (
     grown_box,
     mask_box,
     mask_iou,
+    soft_at_edge,
     touching,
     whole_box,
 )
@@ -571,11 +572,7 @@ def _matte(probability: np.ndarray, inside: np.ndarray, soft: float) -> np.ndarr
         soft: pixels from the edge on either side, within which it may be soft.
     """
     stretched = np.clip((probability - 0.08) / 0.84, 0, 1)
-    if not inside.any():
-        return np.zeros_like(stretched)
-    within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, soft)
-    beyond = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3) / max(2.0, 2 * soft)
-    return np.where(inside, np.maximum(stretched, within), np.minimum(stretched, 1 - beyond)).clip(0, 1)
+    return soft_at_edge(stretched, inside, soft)
 
 
 def _covers(probability: np.ndarray, area: np.ndarray) -> bool:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from ..errors import Cancelled
-from ..geometry import decode_rle, soft_alpha
+from ..geometry import decode_rle, drop_specks, soft_alpha, soft_at_edge
 from ..types import Frame
 from .analysis import Sample
 from .belonging import Present, cover
@@ -44,6 +44,8 @@ _DETAIL, _LARGE = 2, 1000  # mattes have twice the working size, where a frame's
 _FORGET = 0.9  # a frame: who is in front is settled over about ten
 _IN_FRONT = 48  # of 255: by how much a matte must be surer to take pixels from somebody in front
 _SAME = 0.37  # likeness (one standard distance of grey levels) from which the past has a say
+_SOFT = 0.015  # of a person's height: how far an edge is soft
+_SPECKS = 0.005  # of their area: what is a speck
 _FAINT = 5  # of 255: a matte with nothing above it is none
 
 
@@ -103,7 +105,7 @@ class Mattes:
         by = detail(frames[0].image)
         motion = Motion(greys, self.scene.flow, (by * width, by * height))
         if run.begins:
-            self._leaving = self._last
+            self._leaving = {who: _solid(soft) for who, soft in self._last.items()}
             self._before, self._last, self._front, self._ahead = {}, {}, {}, {}
         mattes = {**self._carried(run, frames, motion), **self._regions(frames, motion)}
         whole = min(max(0, run.mixed[1] - run.begin), len(frames) - 1)  # the first frame that is not mixed
@@ -239,15 +241,16 @@ class Mattes:
         return Soft(soft.patch, np.rint(mixed).astype(np.uint8))
 
     def _faded(self, run: Run, index: int) -> dict[Who, Soft]:
-        """The newest mattes; while two shots are mixed, those of both, by how much is seen of each."""
+        """The newest mattes as they are shown; while two shots are mixed, those of both, by how much is seen of each."""
         begin, end = run.mixed
+        shown = {who: _solid(soft) for who, soft in self._last.items()}
         if not begin <= index < end:
-            return self._last
+            return shown
         share = (index - begin + 1) / (end - begin + 1)
         leaving, coming = (max(0.0, 1 - 2 * share), max(0.0, 2 * share - 1)) if run.dark else (1 - share, share)
         if not self.scene.fading:
             leaving = coming = 1.0
-        faded = {who: _weaker(soft, coming) for who, soft in self._last.items()}
+        faded = {who: _weaker(soft, coming) for who, soft in shown.items()}
         for who, soft in self._leaving.items():
             old = _weaker(soft, leaving)
             if who in faded:
@@ -369,6 +372,18 @@ def _less(soft: Soft, patch: tuple[int, int, int, int], most: np.ndarray) -> Sof
     view = part[patch[1] - y0 : patch[3] - y0, patch[0] - x0 : patch[2] - x0]
     np.minimum(view, most, out=view)
     return Soft(soft.patch, part)
+
+
+def _solid(soft: Soft) -> Soft:
+    """A matte that is soft at its edge alone, without specks: where mattes of several frames differ, their mean is half
+    there all over, and nobody is."""
+    inside = soft.part > 127
+    area = int(np.count_nonzero(inside))
+    if not area:
+        return Soft(soft.patch, np.zeros_like(soft.part))
+    inside = drop_specks(inside, _SPECKS * area)
+    share = soft_at_edge(soft.part.astype(np.float32) / 255, inside, _SOFT * float(inside.any(1).sum()))
+    return Soft(soft.patch, _coded(share))
 
 
 def _weaker(soft: Soft, share: float) -> Soft:
