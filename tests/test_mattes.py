@@ -1070,6 +1070,7 @@ def test_cancelling_while_a_slow_run_is_made_says_cancelled(people, tmp_path, mo
 def test_where_key_frames_differ_nobody_is_half_there():
     """The mean of a mask with an arm and one without is half an arm: a smear in every cutout."""
     from identity_segmentation.video.mattes import _solid
+    from identity_segmentation.video.motion import Soft
 
     part = np.zeros((200, 120), np.uint8)
     part[10:190, 20:60], part[60:140, 60:110] = 255, 120  # a body, and what half of the key frames say

@@ -241,7 +241,7 @@ class Mattes:
         return Soft(soft.patch, np.rint(mixed).astype(np.uint8))
 
     def _faded(self, run: Run, index: int) -> dict[Who, Soft]:
-        """The newest mattes as they are shown; while two shots are mixed, those of both, by how much is seen of each."""
+        """The newest mattes as shown; while two shots are mixed, those of both, by how much is seen of each."""
         begin, end = run.mixed
         shown = {who: _solid(soft) for who, soft in self._last.items()}
         if not begin <= index < end:
