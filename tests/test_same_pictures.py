@@ -19,6 +19,7 @@ from identity_segmentation.types import Face, Match, Segment, Sighting
 from identity_segmentation.video import render as render_module
 from identity_segmentation.video.files import FORMATS
 from identity_segmentation.video.flow import to_full
+from identity_segmentation.video.scene import HeadHere
 
 
 def picture(height, width, seed=0):
@@ -265,11 +266,11 @@ def test_a_cutout_view_is_the_person_on_its_background(case, suffix):
     assert (job("cutout", suffix, ["Ada", "Bo", "Cy"])._cutout(image, both) == expected).all()
 
 
-@pytest.mark.parametrize("heads", [{}, {"Ada": (1, np.array([-4.0, 3.0, 30.5, 41.2]))}])
+@pytest.mark.parametrize("heads", [{}, {"Ada": HeadHere(1, np.array([-4.0, 3.0, 30.5, 41.2]), True, True)}])
 def test_a_blurred_view_is_the_plain_mixture_with_all_of_it_blurred(case, heads):
     image, segment = case
     hide = segment.alpha.copy()
-    for _, box in heads.values():
+    for box in (head.box for head in heads.values()):
         middle, (w, h) = (int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)), box[2:] - box[:2]
         cv2.ellipse(hide, middle, (int(0.75 * w), int(0.85 * h)), 0, 0, 360, 255, -1)
     share = cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
@@ -309,9 +310,9 @@ def test_the_fast_filter_moves_an_edge_as_the_filter_itself_does():
 def test_a_working_matte_becomes_one_of_any_size(size):
     width, height = size
     small = (min(480, width), round(height * min(480, width) / width))
-    values = figure(small[1], small[0], small[0] // 2, small[1] - 60, 50, 5).astype(np.float32) / 255
-    full = to_full(values, np.full((height, width, 3), 90, np.uint8))
+    values, whole = figure(small[1], small[0], small[0] // 2, small[1] - 60, 50, 5), (0, 0, *small)
+    full = to_full(values, whole, small, np.full((height, width, 3), 90, np.uint8))
     assert full.shape == (height, width) and full.dtype == np.uint8 and full.max() == 255
-    wanted = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR) > 0.5
+    wanted = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR) > 127
     assert np.count_nonzero(wanted ^ (full > 127)) < 0.03 * np.count_nonzero(wanted)
-    assert to_full(np.zeros_like(values), draw(size=(height, width))).max() == 0
+    assert to_full(np.zeros_like(values), whole, small, draw(size=(height, width))).max() == 0

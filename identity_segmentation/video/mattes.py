@@ -39,6 +39,7 @@ _UNSURE = 0.2  # ... anywhere, from which a third one in a run has the casting v
 _ON_HEAD = 0.5  # share of a head's middle that a carried matte must cover
 _AGREE_NEAR = 0.8  # ... between two samples that are neighbours
 _CLEAR = 0.93  # mean likeness of neighbours from which nothing moves fast
+_SAME_PLACE = 1.0  # sides of a head that another may be away a sample later and be the same one
 _HALVED = 4  # frames between two samples from which it pays to look between them
 _DETAIL, _LARGE = 2, 1000  # mattes have twice the working size, where a frame's longer side has more pixels
 _FORGET = 0.9  # a frame: who is in front is settled over about ten
@@ -142,6 +143,8 @@ class Mattes:
         }
         self.segmenting.forget()
         unseen = {who: [i for i in present if i not in places] for who, places in seen.items()}
+        for who, places in seen.items():
+            unseen[who] += _taken_over(who, places, present)
         return {who: between(mattes, unseen[who], len(frames), motion) for who, mattes in keys.items() if mattes}
 
     def key(self, who: Who, frame: Frame, motion: Motion, sample: Sample | None = None) -> Soft | None:
@@ -353,6 +356,32 @@ class _Keys:
             return True
         others = (p for who, people in self.present[i].items() if who != self.who for p in people)
         return any(p.seen and p.apart_from(mine) and covered(p) >= _ON_HEAD for p in others)
+
+
+def _taken_over(who: Who, seen: Sequence[int], present: dict[int, dict[Who | None, list[Present]]]) -> list[int]:
+    """Frames half-way to the samples before and after somebody is seen, where somebody else's head is in the place of
+    theirs by then: one body that changes its name is nobody's twice.
+
+    Args:
+        who: the person.
+        seen: frames in which they are seen, in order.
+        present: frame that was looked at -> everybody in it.
+    """
+    found = []
+    for edge, beyond in ((seen[:1], [i for i in present if seen and i < seen[0]][-1:]),
+                         (seen[-1:], [i for i in present if seen and i > seen[-1]][:1])):  # fmt: skip
+        for a, b in zip(edge, beyond, strict=False):
+            mine = present[a][who][0].head
+            others = (person.head for people in present[b].values() for person in people)
+            if mine is not None and any(o is not None and _apart(mine, o) < _SAME_PLACE for o in others):
+                found.append(-(-(a + b) // 2) - (b < a))
+    return found
+
+
+def _apart(head: np.ndarray, other: np.ndarray) -> float:
+    """How far two heads are from one another, in sides of the first."""
+    way = (head[:2] + head[2:] - other[:2] - other[2:]) / 2
+    return float(np.hypot(*way)) / max(1.0, float((head[2:] - head[:2]).mean()))
 
 
 def _cut_to(soft: Soft | None, picture: Patch) -> Soft | None:
