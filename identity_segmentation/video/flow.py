@@ -64,11 +64,6 @@ class Flow:
         return cv2.remap(values, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
 
 
-def to_working(alpha: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A matte (uint8, full size) as float32 0..1 at working size."""
-    return cv2.resize(alpha, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-
-
 def to_full(part: np.ndarray, patch: tuple[int, int, int, int], size: tuple[int, int], image: np.ndarray) -> np.ndarray:
     """A part of a matte as a whole one at the size of an image, its edge moved onto the image's edges.
 

@@ -37,7 +37,6 @@ _LOST = 0.12  # ... where the motion between is lost, from which it takes a key 
 _WRONG = 0.35  # ... anywhere, from which one of them is wrong and it takes one as well
 _UNSURE = 0.2  # ... anywhere, from which a third one in a run has the casting vote
 _ON_HEAD = 0.5  # share of a head's middle that a carried matte must cover
-_AGREE_NEAR = 0.8  # ... between two samples that are neighbours
 _CLEAR = 0.93  # mean likeness of neighbours from which nothing moves fast
 _SAME_PLACE = 1.0  # sides of a head that another may be away a sample later and be the same one
 _HALVED = 4  # frames between two samples from which it pays to look between them
