@@ -11,13 +11,13 @@ import io
 import json
 import os
 import re
-import secrets
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, OutputError
+from .parts import part_name, sweep_once
 
 PATIENCE = 10.0  # seconds to wait for another process that is writing for a moment
 
@@ -67,6 +67,8 @@ def write_json(path: str | os.PathLike, content: Any, indent: int | None = 1) ->
 def atomic_write(path: str | os.PathLike, private: bool = False) -> Iterator[io.BufferedWriter]:
     """A binary file that gets its name only when the block ends well.
 
+    What a killed process was writing in the same folder is removed first (`parts.sweep`).
+
     Args:
         path: the final name; its folder is made if need be.
         private: leave the file readable by its owner alone (embeddings are biometric data).
@@ -75,10 +77,11 @@ def atomic_write(path: str | os.PathLike, private: bool = False) -> Iterator[io.
         OutputError: the folder cannot be written to, or the disk is full; no partial file is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".writing-{secrets.token_hex(6)}.part")
+    temporary = path.with_name(part_name("writing"))
     made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(path.parent)
         # The mode is given where the file is made: the umask, which belongs to the whole process, is left alone.
         handle = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,30 +16,29 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from .colours import in_srgb, profile_of
 from .errors import ImageError, InputError
 from .files import atomic_write, read_bytes
+from .kinds import look_through, photo_kind, sniffed
 from .settings import Settings
 
-PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
-)
 # Formats Pillow may try. Leaving out the rest keeps its rarely used decoders out of reach.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+_PNG_START = 8 + 25  # bytes of a PNG's signature and of its header, after which a profile may stand (PNG 3rd ed., 5.6)
 
 
 def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.ndarray:
     """Decode a picture file as it is meant to be seen.
 
-    EXIF orientation is applied; CMYK, palette, grey and 16-bit pictures become 8-bit BGR;
-    transparency is laid over white; of an animation, the first frame.
+    EXIF orientation is applied; CMYK, palette, grey and 16-bit pictures become 8-bit BGR in sRGB, by the colour profile
+    they carry (`colours.profile_of`); transparency is laid over white; of an animation, the first frame.
 
     Args:
         path: a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, under any name.
         max_pixels: refuse larger pictures before a pixel is decoded (default: `Settings.max_pixels`).
 
     Returns:
-        uint8 (H, W, 3), BGR.
+        uint8 (H, W, 3), BGR, sRGB.
 
     Raises:
         ImageError: the file is missing, empty, truncated, not an image, or too large.
@@ -58,14 +57,12 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
     limit = max_pixels or Settings.from_env().max_pixels
     if not data:
         raise ImageError(f"{source} is empty (0 bytes); expected a picture")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        _register_heif(source)
-    Image.init()  # registers every plug-in; `formats` may name registered ones only
-    formats = [name for name in _FORMATS if name in Image.OPEN]
+    formats = formats_for(data, source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit below speaks for the bomb warning
-            with _OwnLimit(), Image.open(io.BytesIO(data), formats=formats) as picture:
+            with OwnLimit():
+                picture = Image.open(io.BytesIO(data), formats=formats)
                 width, height = picture.size
                 if width * height > limit:
                     raise ImageError(
@@ -75,9 +72,10 @@ def decode_image(data: bytes, source: str = "image", max_pixels: int | None = No
                 if ImageFile.LOAD_TRUNCATED_IMAGES:
                     raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; unset it: it hides broken files")
                 picture.load()
-                return _to_bgr(ImageOps.exif_transpose(picture))
+            profile = profile_of(picture, data)
+            return _to_bgr(ImageOps.exif_transpose(picture), profile)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{source} is not a picture this can read ({_sniff(data)})") from error
+        raise ImageError(f"{source} is not a picture this can read ({sniffed(data)})") from error
     except ImageError:
         raise
     except (
@@ -100,7 +98,7 @@ def unpacked(data: bytes, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
     return image
 
 
-class _OwnLimit:
+class OwnLimit:
     """Lift Pillow's fixed size limit while our own, which can be set, is in force."""
 
     _lock = threading.Lock()
@@ -114,6 +112,18 @@ class _OwnLimit:
         self._lock.release()
 
 
+def formats_for(data: bytes, source: str) -> list[str]:
+    """What Pillow may try on a file's bytes; HEIC only where the bytes are.
+
+    Raises:
+        ImageError: it is a HEIC photo, and no reader of those is installed; `source` names it.
+    """
+    if photo_kind(data) == "HEIF":
+        _register_heif(source)
+    Image.init()  # registers every plug-in; `formats` may name registered ones only
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
 def _register_heif(source: str) -> None:
     for name in ("pi_heif", "pillow_heif"):
         try:
@@ -124,34 +134,32 @@ def _register_heif(source: str) -> None:
     raise ImageError(f"{source} is a HEIC photo; to read it: pip install pi-heif (or export it as JPEG)")
 
 
-def _to_bgr(picture: Image.Image) -> np.ndarray:
+def _to_bgr(picture: Image.Image, profile: bytes | None) -> np.ndarray:
+    seen = in_srgb(_plain(picture), profile)
+    if seen.mode in ("RGBA", "LA"):
+        rgba = seen.convert("RGBA")
+        seen = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    rgb = np.asarray(seen.convert("RGB"))
+    return np.ascontiguousarray(rgb[:, :, ::-1])
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """The picture in 8 bits, without a palette, its transparency as a channel: the modes that profiles are made for."""
     if picture.mode.startswith("I") or picture.mode == "F":
         # Pillow's own convert() clips 16-bit values at 255 instead of scaling them.
         grey = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if picture.mode.startswith("I") and grey.max(initial=0) > 255 else 255.0
         if picture.mode == "F":
             top = max(float(grey.max(initial=0)), 1.0)
-        grey = np.clip(grey * (255.0 / top), 0, 255).astype(np.uint8)
-        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+        return Image.fromarray(np.clip(grey * (255.0 / top), 0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, rgba)
-    rgb = np.asarray(picture.convert("RGB"))
-    return np.ascontiguousarray(rgb[:, :, ::-1])
+        return picture.convert("LA" if picture.mode in ("L", "LA", "La") else "RGBA")
+    if picture.mode in ("P", "1"):
+        return picture.convert("RGB" if picture.mode == "P" else "L")
+    return picture
 
 
-def _sniff(data: bytes) -> str:
-    head = data[:256].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "it is a web page or SVG text"
-    with contextlib.suppress(UnicodeDecodeError):
-        data[:256].decode("utf-8")
-        return "it is text"
-    return f"first bytes {data[:8].hex(' ')}"
-
-
-def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -> Path:
+def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92, profile: bytes | None = None) -> Path:
     """Write a BGR, BGRA, grey or bool picture; the format follows the suffix.
 
     The file appears whole or not at all: it is written beside its place, then renamed.
@@ -160,9 +168,10 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
         path: .jpg, .png or .webp; its folder is made if need be.
         image: uint8 (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, or bool (H, W).
         quality: of JPEG, 1..100.
+        profile: an ICC profile to be embedded, in a .png; None = the picture is sRGB, which needs none.
 
     Raises:
-        InputError: a suffix that is not a picture's.
+        InputError: a suffix that is not a picture's, or a profile for another format than PNG.
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
@@ -176,15 +185,27 @@ def write_image(path: str | os.PathLike, image: np.ndarray, quality: int = 92) -
         options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
     elif suffix != ".webp":
         raise InputError(f"expected a name ending in .png, .jpg or .webp, got {path.name!r}")
+    if profile is not None and suffix != ".png":
+        raise InputError(
+            f"a colour profile is embedded in PNG alone; expected a name ending in .png, got {path.name!r}"
+        )
     try:
         done, data = cv2.imencode(suffix, image, options)
     except cv2.error:  # a side too long for the format
         done = False
     if not done:
         raise InputError(f"{path}: OpenCV could not encode a {image.dtype} {image.shape} picture")
+    content = data.tobytes()
     with atomic_write(path) as file:
-        file.write(data.tobytes())
+        file.write(content if profile is None else _with_profile(content, profile))
     return path
+
+
+def _with_profile(png: bytes, profile: bytes) -> bytes:
+    """A PNG with an ICC profile: the chunk iCCP right after the header (PNG 3rd ed., 11.3.2.3)."""
+    body = b"iCCPICC profile\0\0" + zlib.compress(profile)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:_PNG_START] + chunk + png[_PNG_START:]
 
 
 def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Path:
@@ -203,12 +224,8 @@ def indexed_png(path: str | os.PathLike, values: np.ndarray, palette: Sequence[t
 
 
 def list_photos(folder: str | os.PathLike) -> list[Path]:
-    """Picture files directly in a folder, sorted by name; dot-files are not looked at."""
-    return sorted(
-        entry
-        for entry in Path(folder).iterdir()
-        if entry.suffix.lower() in PHOTO_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
-    )
+    """Picture files directly in a folder, by their bytes, sorted by name; see `kinds.look_through`."""
+    return look_through(folder)[0]
 
 
 def shrink_to(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:

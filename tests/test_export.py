@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import ROOT
+from made_photos import turned
+from PIL import Image, JpegImagePlugin
 
+from identity_segmentation.colours import icc_profile
 from identity_segmentation.errors import InputError, OutputError
 from identity_segmentation.geometry import connected_parts, mask_rings
-from identity_segmentation.labels.export import FORMATS, Labelled, export
+from identity_segmentation.labels.export import FORMATS, Labelled, Source, export
 
 NAMES = {1: "균열 crack", 3: 'a "b" <c> & $d'}
 
@@ -275,3 +281,197 @@ def test_names_with_control_characters_make_no_invalid_files(readers, labelled, 
         ET.parse(folder / file)
     rows = (tmp_path / "exports/voc/labelmap.txt").read_text("utf-8").splitlines()
     assert len({row.split(":")[0] for row in rows[1:]}) == 3
+
+
+# ---- pictures that EXIF turns
+
+
+def phone_pictures(tmp_path, *orientations, size=(60, 80), suffix=".jpg"):
+    """Labelled pictures with a dark disc each, that lie in the file as a phone leaves them."""
+    made = []
+    for number, orientation in enumerate(orientations):
+        grey = np.full((*size, 3), 200, np.uint8)
+        mask = np.zeros(size, np.uint8)
+        cv2.circle(mask, (20, 15 + number), 9, 1, -1)
+        grey[mask > 0] = (30, 40, 50)
+        picture, exif = turned(grey, orientation)
+        exif[0x010F] = "a phone"
+        path = tmp_path / "pictures" / f"p{number}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        kind = Image.registered_extensions().get(suffix, "JPEG")
+        options = {"quality": 95, "subsampling": 1} if kind == "JPEG" else {}
+        picture.save(path, kind, exif=exif, icc_profile=icc_profile(12, "srgb"), **options)
+        masks = {1: mask > 0}
+        made.append(Labelled(path, f"p{number}", path.name, size[::-1], {1: 0.9}, lambda masks=masks: masks))
+    return made
+
+
+def fits(picture: Path, mask: np.ndarray) -> None:
+    """The disc is where the mask is, for who ignores EXIF and for who obeys it."""
+    for how in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR):
+        read = cv2.imdecode(np.fromfile(picture, np.uint8), how)
+        assert read.shape[:2] == mask.shape
+        assert read[mask].mean() < 70 and read[~mask].mean() > 180
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_copies_of_turned_pictures_stand_upright(tmp_path, orientation, suffix):
+    (made,) = phone_pictures(tmp_path, orientation, suffix=suffix)
+    voc = export("voc", lambda: iter([made]), {1: "disc"}, tmp_path / "exports")
+    mask = np.asarray(Image.open(voc / "SegmentationClass/p0.png")) == 1
+    copy = voc / "JPEGImages" / f"p0{suffix}"
+    fits(copy, mask)
+    assert (copy.read_bytes() == made.picture.read_bytes()) == (orientation == 1)
+    with Image.open(copy) as read, Image.open(made.picture) as original:
+        assert read.format == original.format and read.info["icc_profile"] == original.info["icc_profile"]
+        assert read.getexif().get(0x0112) == 1 and read.getexif().get(0x010F) == "a phone"
+        if suffix == ".jpg":
+            assert JpegImagePlugin.get_sampling(read) == JpegImagePlugin.get_sampling(original) == 1
+            assert read.quantization == original.quantization, "quality 95"
+
+
+def test_yolo_and_coco_fit_their_pictures(tmp_path):
+    from pycocotools.coco import COCO
+
+    made = phone_pictures(tmp_path, 6, 1, 3)
+    yolo = export("yolo", lambda: iter(made), {1: "disc"}, tmp_path / "exports")
+    coco = export("coco", lambda: iter(made), {1: "disc"}, tmp_path / "exports")
+    read = COCO(str(coco / "annotations.json"))
+    assert "images/" in read.dataset["info"]["description"] and "EXIF" in read.dataset["info"]["description"]
+    for picture, entry in zip(made, read.loadImgs(read.getImgIds()), strict=True):
+        fits(yolo / "images/train" / picture.placed_name, picture.load()[1])
+        assert entry["file_name"] == picture.file_name
+        (annotation,) = read.loadAnns(read.getAnnIds(imgIds=[entry["id"]]))
+        fits(coco / "images" / entry["file_name"], read.annToMask(annotation) > 0)
+    assert (coco / "images/p1.jpg").read_bytes() == made[1].picture.read_bytes()
+
+
+def test_coco_copies_nothing_where_nothing_is_turned(labelled, tmp_path):
+    folder = written("coco", labelled, tmp_path)
+    assert [p.name for p in folder.iterdir()] == ["annotations.json"]
+    assert json.loads((folder / "annotations.json").read_text("utf-8"))["info"] == {"description": "few-shot labels"}
+
+
+@pytest.mark.parametrize("name", ["p0", "p0.MPO", "p0.jpe"])
+def test_copies_have_a_suffix_that_readers_know(tmp_path, name):
+    (made,) = phone_pictures(tmp_path, 1)
+    path = made.picture.rename(made.picture.with_name(name))
+    renamed = Labelled(path, "p0", name, made.size, made.scores, made.load)
+    folder = export("yolo", lambda: iter([renamed]), {1: "disc"}, tmp_path / "exports")
+    assert [p.name for p in (folder / "images/train").iterdir()] == ["p0.jpg"]
+    assert (folder / "images/train/p0.jpg").read_bytes() == path.read_bytes()
+
+
+# ---- exports that are there already
+
+
+JOB = Source("/a/job", ("proposed",), "labels 1")
+
+
+def again(labelled, tmp_path, source: Source | None = JOB, kind: str = "voc", parts: bool = False) -> Path:
+    return export(kind, lambda: iter(labelled), NAMES, tmp_path / "exports", parts, source)
+
+
+def seen(folder: Path) -> dict:
+    return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_labels_are_not_exported_twice(labelled, tmp_path):
+    first = again(labelled, tmp_path)
+    before = seen(first)
+    assert again(labelled, tmp_path) == first and seen(first) == before
+    assert os.listdir(tmp_path / "exports") == ["voc"]
+
+
+def test_other_labels_of_the_same_job_take_the_place_of_an_export_nobody_touched(labelled, tmp_path):
+    first = again(labelled, tmp_path)
+    second = again(labelled[:1], tmp_path, replace(JOB, digest="labels 2"))
+    assert second == first and os.listdir(tmp_path / "exports") == ["voc"]
+    assert (second / "ImageSets/Main/train.txt").read_text("utf-8") == "첫 사진\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: (f / "notes.txt").write_text("mine"), lambda f: (f / "labelmap.txt").unlink(),
+        lambda f: (f / "labelmap.txt").write_text("mine"), lambda f: (f / ".idseg-export.json").unlink(),
+        lambda f: (f / ".idseg-export.json").write_text("{}"), lambda f: (f / "JPEGImages/mine").mkdir(),
+        lambda f: (f / "Annotations").rename(f / "Other"), lambda f: os.utime(f / "labelmap.txt", (1, 1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("digest", ["labels 1", "labels 2"])
+def test_an_export_that_somebody_changed_is_never_touched(labelled, tmp_path, change, digest):
+    first = again(labelled, tmp_path)
+    change(first)
+    before = seen(first)
+    second = again(labelled, tmp_path, replace(JOB, digest=digest))
+    assert second.name == "voc-2" and seen(first) == before
+    third = again(labelled, tmp_path, replace(JOB, digest="labels 3"))
+    assert third == second and sorted(os.listdir(tmp_path / "exports")) == ["voc", "voc-2"]
+
+
+def test_exports_of_another_make_keep_their_folders(labelled, tmp_path):
+    first = again(labelled, tmp_path)
+    others = [
+        again(labelled, tmp_path, replace(JOB, states=("accepted",))), again(labelled, tmp_path, parts=True),
+        again(labelled, tmp_path, replace(JOB, job="/another/job")), again(labelled, tmp_path, None),
+    ]  # fmt: skip
+    assert [p.name for p in (first, *others)] == ["voc", "voc-2", "voc-3", "voc-4", "voc-5"]
+    (tmp_path / "exports/yolo").symlink_to(first)
+    assert again(labelled, tmp_path, kind="yolo").name == "yolo-2"
+
+
+KILLED = """
+import os, sys, pathlib
+import numpy as np
+from identity_segmentation.labels.export import Labelled, Source, export
+
+place, at = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+def pictures():
+    for number in range(6):
+        if number == at:
+            os.kill(os.getpid(), 9)
+        masks = {1: np.ones((8, 8), bool)}
+        yield Labelled(place / f"{number}.png", str(number), f"{number}.png", (8, 8), {1: 1.0}, lambda: masks)
+
+export(sys.argv[3], pictures, {1: "a"}, place / "exports", False, Source("job", ("proposed",), sys.argv[4]))
+"""
+
+
+def in_a_child(place: Path, at: int, kind: str, digest: str, script: str = KILLED) -> int:
+    """Export in a process of its own, which is killed at a picture."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", script, place, str(at), kind, digest], env=environment).returncode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+@pytest.mark.parametrize("kind", ["yolo", "coco"])
+def test_an_export_that_was_killed_is_finished_in_its_own_folder(tmp_path, kind):
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    exports = tmp_path / "exports"
+    assert in_a_child(tmp_path, 3, kind, "1") == -9
+    (left,) = os.listdir(exports)
+    assert left.endswith(".part")
+    assert in_a_child(tmp_path, 99, kind, "1") == 0
+    assert os.listdir(exports) == [kind]
+    whole = seen(exports / kind)
+    assert in_a_child(tmp_path, 3, kind, "1") == 0, "up to date, so no picture is looked at"
+    assert in_a_child(tmp_path, 3, kind, "2") == -9
+    assert seen(exports / kind) == whole, "a killed export leaves the one before whole"
+    assert in_a_child(tmp_path, 99, kind, "2") == 0 and os.listdir(exports) == [kind]
+    assert json.loads((exports / kind / ".idseg-export.json").read_text())["digest"] == "2"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_an_export_killed_while_it_takes_its_place_is_made_again(tmp_path):
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    assert in_a_child(tmp_path, 99, "yolo", "1") == 0
+    dies = "real = pathlib.Path.rename\npathlib.Path.rename = lambda p, t: (real(p, t), os.kill(os.getpid(), 9))\n"
+    halfway = KILLED.replace("export(sys", f"{dies}export(sys")
+    assert in_a_child(tmp_path, 99, "yolo", "2", halfway) == -9
+    assert all(name.endswith(".part") for name in os.listdir(tmp_path / "exports"))
+    assert in_a_child(tmp_path, 99, "yolo", "2") == 0 and os.listdir(tmp_path / "exports") == ["yolo"]

@@ -673,6 +673,27 @@ def test_exports_never_touch_the_pictures_and_keep_two_of_a_name_apart(folder, j
     assert all(p.read_bytes() == data for p, data in before.items())
 
 
+def test_a_jobs_exports_do_not_pile_up(folder, job):
+    job.run([folder / "targets"])
+    first = job.export("yolo")
+    assert job.export("yolo") == first and os.listdir(first.parent) == ["yolo"]
+    whole = (first / "data.yaml").stat().st_mtime_ns
+    other = LabelJob(folder / "job", FakeLearner())  # the job, opened again by another command
+    assert other.export("yolo") == first and (first / "data.yaml").stat().st_mtime_ns == whole
+    job.reject(["t0"])
+    assert job.export("yolo") == first and len(list((first / "labels/train").iterdir())) == 3
+    job.name_id(1, "빨강")
+    assert job.export("yolo") == first and "빨강" in (first / "data.yaml").read_text("utf-8")
+    assert job.export("yolo", parts=True).name == "yolo-2"
+    job.accept(["t1"])
+    assert job.export("yolo", states=("accepted",)).name == "yolo-3"
+    draw(folder / "targets/t2.png", (RED, 50, 20, 9), seed=77)
+    before = (first / "images/train/t2.png").read_bytes()
+    assert job.export("yolo") == first and (first / "images/train/t2.png").read_bytes() != before
+    (first / "data.yaml").write_text("mine")
+    assert job.export("yolo").name == "yolo-4" and (first / "data.yaml").read_text() == "mine"
+
+
 def test_what_was_accepted_stays_while_the_pictures_are_out_of_reach_or_touched(folder, job):
     job.run([folder / "targets"])
     job.accept(["t0", "t1"])

@@ -174,6 +174,7 @@ def _reported(arguments: argparse.Namespace, job: LabelJob, label: Callable[...,
 
     from tqdm import tqdm
 
+    from ..kinds import left_out
     from .console import print_json, say
 
     bars: list[tqdm] = []
@@ -190,6 +191,8 @@ def _reported(arguments: argparse.Namespace, job: LabelJob, label: Callable[...,
             bar.close()
     for path, why in report.unreadable.items():
         say(f"passed over: {path}: {why}" if not why.startswith(path) else f"passed over: {why}")
+    if report.left_out:
+        say(left_out({Path(path): why for path, why in report.left_out.items()}))
     folders = [str(job.export(kind, arguments.parts)) for kind in getattr(arguments, "format", ())]
     if arguments.json:
         print_json(asdict(report) | {"folder": str(job.folder), "exports": folders})

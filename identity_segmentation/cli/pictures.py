@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, InputError
+from ..files import shown_path
 from .console import Verbs, pipeline_of, print_json, say
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 def add(verbs: Verbs) -> None:
     """Put the verbs on the parser."""
     verb = verbs.add("identify", _identify, "who is in these pictures")
-    verb.add_argument("images", nargs="+", metavar="IMAGE")
+    verb.add_argument("images", nargs="+", metavar="IMAGE|FOLDER")
     verb.add_argument("--json", action="store_true", help="see docs/json.md")
     verb.add_argument("--out", metavar="DIR", help="also write annotated pictures there")
 
@@ -39,7 +42,7 @@ def add(verbs: Verbs) -> None:
 
 def _identify(arguments: argparse.Namespace) -> int:
     from .. import drawing
-    from ..files import check_writable, safe_filename, shown_path, unused_name
+    from ..files import check_writable, safe_filename, unused_name
     from ..images import read_image, write_image
     from ..results import match_record
 
@@ -48,7 +51,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     out = check_writable(arguments.out) if arguments.out else None
     taken: set[str] = set()
     records, skipped = [], 0
-    for path in map(Path, arguments.images):
+    for path in _photos(arguments.images):
         try:
             image = read_image(path, pipeline.settings.max_pixels)
         except ImageError as error:
@@ -81,6 +84,28 @@ def _identify(arguments: argparse.Namespace) -> int:
     if not len(gallery):
         say("the gallery is empty, so everyone is unknown")
     return 4 if skipped else 0
+
+
+def _photos(sources: Sequence[str | os.PathLike]) -> list[Path]:
+    """The pictures, and those in the folders, whose other files are named on stderr.
+
+    Raises:
+        InputError: a folder without pictures.
+    """
+    from ..kinds import left_out, look_through
+
+    photos = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            photos.append(source)
+            continue
+        found, others = look_through(source)
+        if others:
+            say(f"{shown_path(source)}: {left_out(others)}")
+        if not found:
+            raise InputError(f"no pictures in {source}")
+        photos += found
+    return photos
 
 
 def _describe(match) -> str:
@@ -118,15 +143,11 @@ def _segment(arguments: argparse.Namespace) -> int:
 
 
 def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
-    from ..images import list_photos
     from ..results import phrase_to_files, results_folder
 
     taken: set[str] = set()
     records, failed = [], 0
-    photos = list_photos(source) if source.is_dir() else [source]
-    if not photos:
-        raise InputError(f"no pictures in {source}")
-    for path in photos:
+    for path in _photos([source]):
         try:
             target = results_folder(out, path, taken)
             records.append(phrase_to_files(pipeline, path, target, arguments.name, arguments.crop))
@@ -149,12 +170,9 @@ def _segment_folder(
 ) -> int:
     from tqdm import tqdm
 
-    from ..images import list_photos
     from ..results import segment_folder
 
-    total = len(list_photos(source))
-    if not total:
-        raise InputError(f"no pictures in {source}")
+    total = len(_photos([source]))
     records, failed, kept = [], 0, 0
     steps = segment_folder(pipeline, source, out, names, arguments.crop)
     for path, found, outcome in tqdm(steps, total=total, unit="picture", file=sys.stderr, disable=None):

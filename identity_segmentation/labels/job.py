@@ -34,15 +34,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .. import __version__
 from ..drawing import overlay_labels
 from ..engines.protocols import BoxSegmenter, ExemplarSegmenter, Learned
 from ..errors import EngineUnavailable, ImageError, InputError
-from ..files import PATIENCE, held, read_bytes, shown_path, write_json
+from ..files import PATIENCE, as_json, held, read_bytes, shown_path, write_json
 from ..geometry import decode_rle, encode_rle, mask_box, whole_box
 from ..images import decode_image, indexed_png, read_image, write_image
 from ..types import Segment
 from .calibration import Calibration
-from .export import Labelled, export
+from .export import Labelled, Source, export
 from .manifest import Manifest
 from .markbook import MarkBook, Marked
 from .marks import MOST_IDS, Mark, Marks, checked_id, colour_of_id
@@ -66,11 +67,13 @@ Progress = Callable[[int, int, float | None], None]
 
 @dataclass
 class LabelReport:
-    """What a run did: pictures labelled, kept from before, passed over as unreadable (path: why)."""
+    """What a run did: pictures labelled, kept from before, passed over as unreadable (path: why); and the other files
+    of the folders, which are no pictures (path: what it is)."""
 
     done: int = 0
     kept: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     references: int = 0
     seconds: float = 0.0
     learning_seconds: float = 0.0
@@ -212,10 +215,12 @@ class LabelJob:
             OutputError: something cannot be written, or another run is at work here; what is finished stays.
         """
         with self._locked():
-            chosen, known = self._found(targets)
+            chosen, known, others = self._found(targets)
             if not chosen:
                 raise InputError("no pictures among the targets; expected pictures, or folders that hold some")
-            return self._label(chosen, known, overwrite, progress, cancel, workers)
+            report = self._label(chosen, known, overwrite, progress, cancel, workers)
+            report.left_out = others
+            return report
 
     def relearn(
         self,
@@ -230,12 +235,14 @@ class LabelJob:
             targets: label these too, if they are new; the rest as in `run`.
         """
         with self._locked():
-            more, known = self._found(targets)
+            more, known, others = self._found(targets)
             if not known and not more:
                 raise InputError(f"{self.folder} holds no labels yet; run it on some targets first")
             chosen = [Target(Path(picture), entry.name, entry.file) for picture, entry in known.items()]
             chosen += [target for target in more if target.key not in known]
-            return self._label(chosen, known, True, progress, cancel, workers)
+            report = self._label(chosen, known, True, progress, cancel, workers)
+            report.left_out = others
+            return report
 
     def _label(
         self, chosen: list[Target], known: dict[str, KnownTarget], overwrite: bool, progress: Progress | None,
@@ -365,14 +372,17 @@ class LabelJob:
         folder = self.folder / place if number is None else self.folder / place / str(number)
         return folder / f"{name}{suffix}"
 
-    def _found(self, targets: Iterable[str | os.PathLike]) -> tuple[list[Target], dict[str, KnownTarget]]:
-        """The targets, with the names they go by, and what is remembered of every picture."""
+    def _found(
+        self, targets: Iterable[str | os.PathLike]
+    ) -> tuple[list[Target], dict[str, KnownTarget], dict[str, str]]:
+        """The targets, with the names they go by; what is remembered of every picture; and files that are none."""
         known = {row["picture"]: KnownTarget.of(row) for row in self._records.rows()}
-        chosen, known, change = find_moved(find_targets(map(Path, targets), known, self.folder), known)
+        others: dict[Path, str] = {}
+        chosen, known, change = find_moved(find_targets(map(Path, targets), known, self.folder, others), known)
         if change:
             rows = (row for row in self._records.rows() if row["name"] in change)
             self._records.compact({row["name"]: row | change[row["name"]] for row in rows})
-        return chosen, known
+        return chosen, known, {shown_path(path): why for path, why in others.items()}
 
     def _refuse_what_is_in_the_way(
         self, todo: Sequence[Target], known: Mapping[str, KnownTarget], cache_key: str
@@ -526,7 +536,9 @@ class LabelJob:
     # ---- export
 
     def export(self, kind: str, parts: bool = False, states: Sequence[str] = ("proposed", *DECIDED)) -> Path:
-        """Write the labels in a format (see `export.FORMATS`) into ``OUT/exports``; returns the new folder.
+        """Write the labels in a format (see `export.FORMATS`) into ``OUT/exports``; returns the folder.
+
+        One that holds the same already is left as it is; see `export.export`.
 
         Args:
             parts: every connected part is an object of its own.
@@ -554,7 +566,18 @@ class LabelJob:
                         {o["id"]: o["score"] for o in row["objects"]}, partial(self.masks, row),
                     )  # fmt: skip
 
-        return export(kind, pictures, dict(sorted(names.items())), self.folder / "exports", parts)
+        names = dict(sorted(names.items()))
+        source = Source(str(real_path(self.folder)), states, self._labels_digest(names, states))
+        return export(kind, pictures, names, self.folder / "exports", parts, source)
+
+    def _labels_digest(self, names: Mapping[int, str], states: Sequence[str]) -> str:
+        """A hash of all that decides an export: records, names, and the pictures' and masks' sizes and times."""
+        digest = hashlib.sha256(as_json([__version__, list(names.items())]))
+        for row in self._records.rows():
+            if row["state"] in states:
+                files = [self._file("id_masks", row["name"], o["id"]) for o in row["objects"]]
+                digest.update(as_json([row, *map(stamp_of, (Path(row["picture"]), *files))]))
+        return digest.hexdigest()
 
 
 def _become(wanted: Marks, now: Marks) -> bool:

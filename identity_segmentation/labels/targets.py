@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import shown_path
-from ..images import PHOTO_SUFFIXES
+from ..kinds import is_own, why_no_photo
 
 PLACES = ("id_masks", "masks", "overlays", "bboxes")  # folders of a job that hold files named like its targets
 
@@ -147,13 +147,16 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_dir() else Path(os.path.realpath(path.parent)) / path.name
 
 
-def find_targets(targets: Iterable[Path], known: Mapping[str, KnownTarget], job: Path) -> list[Target]:
+def find_targets(
+    targets: Iterable[Path], known: Mapping[str, KnownTarget], job: Path, others: dict[Path, str] | None = None
+) -> list[Target]:
     """Every target with the names it goes by; a name once given stays.
 
     Args:
         targets: pictures, and folders, which are searched all the way down.
         known: picture -> what is remembered of it.
         job: the job's own folder, in which nothing is looked for.
+        others: takes up every file of the folders that is no picture, with the reason.
 
     Raises:
         InputError: one is not there, or a folder cannot be read.
@@ -162,7 +165,7 @@ def find_targets(targets: Iterable[Path], known: Mapping[str, KnownTarget], job:
     chosen: dict[str, Target] = {}
     roots = [real_path(target) for target in targets]
     for root in roots:
-        for path in _pictures(root, job):
+        for path in _pictures(root, job, {} if others is None else others):
             key = str(path)
             if key in chosen:
                 continue
@@ -199,8 +202,11 @@ def find_moved(
     return found, now, change
 
 
-def _pictures(root: Path, job: Path) -> Iterator[Path]:
-    """The picture, or every picture below a folder; what a job wrote, or keeps for itself, is not looked at."""
+def _pictures(root: Path, job: Path, others: dict[Path, str]) -> Iterator[Path]:
+    """The picture, or every picture below a folder; what a job wrote, or keeps for itself, is not looked at.
+
+    Files that are no pictures go to the others, with the reason.
+    """
     if not root.exists():
         raise InputError(f"{root}: no such picture or folder")
     if not root.is_dir():
@@ -221,5 +227,11 @@ def _pictures(root: Path, job: Path) -> Iterator[Path]:
                 inside.append(name)
         folders[:] = inside
         for name in sorted(files):
-            if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith("."):
-                yield here / name
+            path = here / name
+            if name.startswith("."):
+                continue
+            why = why_no_photo(path)
+            if why is None:
+                yield path
+            elif not is_own(name):
+                others[path] = why

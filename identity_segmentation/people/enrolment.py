@@ -24,6 +24,7 @@ from ..engines.protocols import FaceEngine
 from ..errors import GalleryError, InputError
 from ..files import shown_path
 from ..images import list_photos
+from ..kinds import left_out, look_through
 from ..types import USED_VERDICTS, BuildReport, PhotoVerdict
 from .check import remarks
 from .gallery import Gallery, Person, Reference, checked_colour, name_key, normal_name
@@ -189,7 +190,9 @@ def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.name.startswith("."):
             key = unicodedata.normalize("NFC", shown_path(entry.name))  # as the photos' paths say it
-            photos = list_photos(entry)
+            photos, others = look_through(entry)
+            if others:
+                logger.warning("%s: %s", entry, left_out(others))
             if photos:
                 found.append((key, members.get(key), photos))
             if any(p.is_dir() and list_photos(p) for p in entry.iterdir() if not p.name.startswith(".")):

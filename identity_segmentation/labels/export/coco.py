@@ -1,4 +1,8 @@
-"""COCO: `annotations.json`, with run lengths (holes and all) or polygons. (https://cocodataset.org/#format-data)"""
+"""COCO: `annotations.json`, with run lengths (holes and all) or polygons. (https://cocodataset.org/#format-data)
+
+Where EXIF turns any picture, upright copies of all of them lie in `images/` under the same names, and "info" says so:
+readers take pixels as they lie in the file.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ import numpy as np
 from ...files import atomic_write
 from ...geometry import encode_rle, mask_rings
 from . import Job
+from .upright import is_turned, place
+
+_TURNED = "few-shot labels; EXIF turns some of the pictures, so upright copies of all of them are in images/"
 
 
 def write(job: Job) -> None:
@@ -23,6 +30,11 @@ def write_polygons(job: Job) -> None:
 
 
 def _write(job: Job, encoded: Callable[[np.ndarray], object]) -> None:
+    turned = any(is_turned(picture.picture) for picture in job.pictures())
+    if turned:
+        for picture in job.pictures():
+            place(picture.picture, job.folder / "images" / picture.file_name)
+    info = {"description": _TURNED if turned else "few-shot labels"}
     with atomic_write(job.folder / "annotations.json") as file:
 
         def rows(key: str, values: Iterable[dict], last: bool = False) -> None:
@@ -32,7 +44,7 @@ def _write(job: Job, encoded: Callable[[np.ndarray], object]) -> None:
                 file.write((",\n" if number else "").encode() + json.dumps(value, ensure_ascii=False).encode())
             file.write(b"\n]" + (b"\n" if last else b",\n"))
 
-        file.write(b'{"info": {"description": "few-shot labels"}, "licenses": [],\n')
+        file.write(f'{{"info": {json.dumps(info)}, "licenses": [],\n'.encode())
         rows("categories", ({"id": i, "name": name, "supercategory": ""} for i, name in sorted(job.names.items())))
         rows(
             "images",

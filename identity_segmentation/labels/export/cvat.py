@@ -1,7 +1,7 @@
 """CVAT for images 1.1: `annotations.xml` with a mask and a box per object.
 
 (https://docs.cvat.ai/docs/dataset_management/formats/format-cvat) A mask's run lengths go row by row through its own
-box and begin with background.
+box and begin with background. CVAT turns a picture as its EXIF says, and so do masks and boxes here.
 """
 
 from __future__ import annotations

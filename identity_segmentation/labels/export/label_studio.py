@@ -1,7 +1,8 @@
 """Label Studio: `tasks.json` with pre-annotations (predictions), and `config.xml`, the labelling set-up that fits.
 
 (https://labelstud.io/guide/predictions, tags BrushLabels and RectangleLabels.) Brush masks are bit-packed run lengths
-of the mask as RGBA bytes: the format of the browser's @thi.ng/rle-pack.
+of the mask as RGBA bytes: the format of the browser's @thi.ng/rle-pack. Browsers turn a picture as its EXIF says (CSS
+Images 3, image-orientation), and so do masks and boxes here.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ import numpy as np
 from ...errors import InputError
 from ...files import atomic_write, unused_name
 from ...images import indexed_png
-from . import Job, Labelled, place, printable
+from . import Job, Labelled, printable
+from .upright import place, usual_suffix
 
 _MOST_OBJECTS = 254
 
 
 def write(job: Job) -> None:
-    """The tree that VOC's readers take, with `labelmap.txt` for the classes. The pictures are copied."""
+    """The tree that VOC's readers take, with `labelmap.txt` for the classes. The pictures are copied, upright."""
     classes = {number: index for index, number in enumerate(sorted(job.names), 1)}
     names, used = {}, {"background"}
     for number, name in sorted(job.names.items()):
@@ -30,7 +31,7 @@ def write(job: Job) -> None:
     for picture in job.pictures():
         name = unused_name(printable(picture.name).replace("/", "_"), taken)
         identifiers.append(name)
-        file_name = name + picture.picture.suffix
+        file_name = name + usual_suffix(picture.picture)
         kinds = np.zeros(picture.size[::-1], np.uint8)
         objects = np.zeros_like(kinds)
         things: list[tuple[int, tuple[int, int, int, int]]] = []

@@ -10,11 +10,12 @@ import json
 
 from ...files import atomic_write
 from ...geometry import mask_rings
-from . import Job, place
+from . import Job
+from .upright import place
 
 
 def write(job: Job) -> None:
-    """The folder that `yolo segment train data=data.yaml` takes. The pictures are copied."""
+    """The folder that `yolo segment train data=data.yaml` takes. The pictures are copied, upright."""
     classes = {number: index for index, number in enumerate(sorted(job.names))}
     for picture in job.pictures():
         width, height = picture.size
