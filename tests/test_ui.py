@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from made_photos import heic, turned
+from PIL import Image
 
 from identity_segmentation import Gallery, IdentityAwareSegmentation, read_image, write_image
 from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
@@ -106,6 +108,26 @@ def test_requests_that_cannot_be_served_are_sentences(page, example, tmp_path):
             call()
     with pytest.raises(UnknownPerson):
         PictureTabs(page).segment(photo, "nobody", 0)
+
+
+def test_a_preview_is_made_for_what_browsers_cannot_show_and_for_nothing_else(page, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 64, 3), np.uint8)
+    for name, kind, wanted in (
+        ("a.jpg", "JPEG", False), ("a.PNG", "PNG", False), ("a.avif", "AVIF", False), ("a.tif", "TIFF", True),
+        ("a", "JPEG", True), ("a.MPO", "JPEG", True), ("wrong.jpg", "TIFF", True),
+    ):  # fmt: skip
+        Image.fromarray(pixels).save(tmp_path / name, kind)
+        made = page.preview(str(tmp_path / name))
+        assert (made is not None) == wanted, name
+        if made:
+            assert Path(made).parent == tmp_path and read_image(made).shape == (40, 64, 3)
+    picture, exif = turned(pixels, 6)
+    picture.save(tmp_path / "turned.tif", exif=exif)
+    assert read_image(page.preview(str(tmp_path / "turned.tif"))).shape == (40, 64, 3)
+    assert page.preview(None) is None
+    (tmp_path / "bad.tif").write_text("words")
+    with pytest.raises(InputError, match=r"^bad\.tif is not a picture this can read"):
+        page.preview(str(tmp_path / "bad.tif"))
 
 
 def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
@@ -431,6 +453,125 @@ def test_browser_mistakes_are_told_in_a_sentence(tab, example, tmp_path):
     found.locator("#segment_go").click()
     found.locator(".toast-body.error").first.wait_for(timeout=20_000)
     assert "Traceback" not in found.content()
+
+
+def drawn(found, name: str) -> list[int]:
+    """(width, height) of the photo that the browser has drawn in a place for photos."""
+    found.wait_for_function(
+        f"() => {{ const i = document.querySelector('#{name} img'); return i && i.complete && i.naturalWidth > 0 }}",
+        timeout=30_000,
+    )
+    return found.locator(f"#{name} img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]")
+
+
+@pytest.mark.parametrize("kind", ["IMG 사진.HEIC", "scan.tif"])
+def test_browser_photos_that_it_cannot_draw_are_shown_as_copies_and_used_as_they_are(tab, example, tmp_path, kind):
+    photo = read_image(sorted(example[1].glob("*.jpg"))[0])
+    photo = np.ascontiguousarray(photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2])
+    path = tmp_path / kind
+    if kind.endswith("HEIC"):
+        heic(path, np.ascontiguousarray(photo[:, :, ::-1]))
+    else:
+        Image.fromarray(photo[:, :, ::-1]).save(path)
+    found = tab("Segment member")
+    give(found, "segment_photo", path)
+    width, height = drawn(found, "segment_photo")
+    assert (width, height) == (photo.shape[1], photo.shape[0])
+    source = found.locator("#segment_photo img").first.get_attribute("src")
+    assert source.endswith(".preview.jpg")
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    waits(found, "segment_evidence", "ดาว, similarity")
+    shown(found, "segment_cutout")
+    cutout = picture_of(found, "segment_cutout", tmp_path)
+    inside = cutout[..., 3] > 250
+    apart = np.abs(cutout[..., :3].astype(int) - read_image(path))[inside]
+    assert inside.any() and apart.max() == 0, "of the photo's own pixels, not of the copy's"
+    shot(found, f"segment_{path.suffix[1:].lower()}")
+
+
+def test_browser_after_an_example_a_heic_photo_is_still_read(tab, example, tmp_path):
+    photo = read_image(sorted(example[1].glob("*.jpg"))[0])
+    path = heic(
+        tmp_path / "a.heic", np.ascontiguousarray(photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2, ::-1])
+    )
+    found = tab("Segment member")
+    found.locator("button.gallery-item").first.click()
+    shown(found, "segment_photo")
+    found.locator("#segment_photo button[aria-label='Remove Image']").click()
+    give(found, "segment_photo", path)
+    drawn(found, "segment_photo")
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    assert "similarity" in waits(found, "segment_evidence", "ดาว, similarity")
+
+
+@pytest.mark.parametrize("name", ["DSC1.MPO", "photo"])
+def test_browser_photos_of_no_known_type_can_be_dropped_and_chosen(tab, example, name):
+    data = sorted(example[1].glob("*.jpg"))[0].read_bytes()
+    size = list(read_image(sorted(example[1].glob("*.jpg"))[0]).shape[1::-1])
+    found = tab("Segment member")
+    found.locator("#segment_photo input[type=file]").first.evaluate(
+        """(input, [name, bytes]) => {
+            const all = new DataTransfer();
+            all.items.add(new File([new Uint8Array(bytes)], name));
+            input.files = all.files;
+            input.dispatchEvent(new Event("change", { bubbles: true }));
+        }""",
+        [name, list(data)],
+    )
+    assert drawn(found, "segment_photo") == size
+    found.reload()
+    found.locator("#segment_go").wait_for(timeout=60_000)
+    found.wait_for_timeout(500)
+    found.locator("#segment_photo button.upload-container").evaluate(
+        """(place, [name, bytes]) => {
+            const all = new DataTransfer();
+            all.items.add(new File([new Uint8Array(bytes)], name));
+            place.dispatchEvent(new DragEvent("drop", { dataTransfer: all, bubbles: true, cancelable: true }));
+        }""",
+        [name, list(data)],
+    )
+    assert drawn(found, "segment_photo") == size
+
+
+def test_browser_a_broken_photo_is_said_to_be_one_when_it_is_given(tab, tmp_path):
+    (tmp_path / "text.jpg").write_text("this is no picture")
+    heif = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
+    (tmp_path / "torn.heic").write_bytes(heif)
+    for name, reason in (
+        ("text.jpg", "text.jpg is not a picture this can read (it is text)"),
+        ("torn.heic", "torn.heic is"),
+    ):
+        found = tab("Segment member")
+        give(found, "segment_photo", tmp_path / name)
+        found.get_by_text(reason).first.wait_for(timeout=20_000)
+        assert "Traceback" not in found.content() and str(tmp_path) not in found.content()
+        found.locator("#segment_go").click()
+        found.get_by_text(reason).nth(1).wait_for(timeout=20_000)
+
+
+def test_browser_heic_photos_are_put_on_file_and_marked(tab, served, example, tmp_path):
+    face = read_image(example[0] / "person_7" / "reference.png")
+    face = cv2.resize(face, (320, 320))[:, ::-1]
+    path = heic(tmp_path / "면접.HEIC", np.ascontiguousarray(face[:, :, ::-1]))
+    found = tab("People")
+    found.locator("#people_name input, #people_name textarea").first.fill("Fresh from a phone")
+    found.locator("#people_photos input[type=file]").set_input_files(str(path))
+    found.locator("#people_photos").get_by_text("HEIC").first.wait_for(timeout=20_000)
+    found.locator("#people_add").click()
+    found.locator("#people_verdicts").get_by_text("면접.HEIC").locator("visible=true").first.wait_for(timeout=30_000)
+    assert "Fresh from a phone" in served[1].gallery.names
+    PeopleTab(Page(served[1], tmp_path / "web")).delete("Fresh from a phone", True)  # she is somebody else's test, too
+    found.get_by_role("tab", name="Label", exact=True).click()
+    box = found.locator("#label_job input")
+    box.fill("phone")
+    box.press("Enter")
+    found.wait_for_timeout(800)
+    found.locator("#label_references input[type=file]").set_input_files(str(path))
+    found.locator("#label_canvas [data-shown], #label_canvas[data-shown]").first.wait_for(timeout=20_000)
+    image = found.locator("#label_canvas img").first
+    assert image.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [320, 320]
 
 
 def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, served, example):

@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 import uuid
+import zipfile
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -30,7 +31,7 @@ from ..labels.canvas import Canvas
 from ..labels.export import FORMATS
 from ..labels.job import LabelJob
 from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id, hex_of_id
-from .page import ENGINE, PRIVATE, PROGRESS, Words, minutes, safely
+from .page import ENGINE, PHOTO_FILES, PRIVATE, PROGRESS, Words, minutes, safely
 
 logger = logging.getLogger(__name__)
 _MOST_SESSIONS, _MOST_CANVASES = 32, 3  # kept at hand; others are opened again when they are asked for
@@ -386,10 +387,13 @@ class LabelPage:
         states = ("accepted", "corrected") if accepted else ("proposed", "accepted", "corrected")
         folder = self._job(session).export(kind, bool(parts), states)
         out = self.page.job()
-        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))  # not the note
         if len(files) == 1:
             return str(shutil.copyfile(files[0], out / f"{kind}{files[0].suffix}"))
-        return shutil.make_archive(str(out / kind), "zip", folder)
+        with zipfile.ZipFile(out / f"{kind}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                archive.write(file, file.relative_to(folder))
+        return str(out / f"{kind}.zip")
 
 
 def _found(row: dict) -> str:
@@ -510,7 +514,7 @@ class _Layout:
                 allow_custom_value=True, elem_id="label_job",
             )  # fmt: skip
             self.uploads = gr.File(
-                label=words("label_references"), file_count="multiple", file_types=["image"],
+                label=words("label_references"), file_count="multiple", file_types=PHOTO_FILES,
                 elem_id="label_references", height=120,
             )  # fmt: skip
             self.picture = gr.Dropdown([], value=None, label=words("label_reference"), elem_id="label_reference")
@@ -532,7 +536,7 @@ class _Layout:
 
     def _targets(self) -> None:
         self.targets = gr.File(
-            label=self._words("label_targets"), file_count="multiple", file_types=["image"], elem_id="label_targets",
+            label=self._words("label_targets"), file_count="multiple", file_types=PHOTO_FILES, elem_id="label_targets",
             height=160,
         )  # fmt: skip
         with gr.Row():

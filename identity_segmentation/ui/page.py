@@ -14,14 +14,18 @@ import os
 import shutil
 import time
 import uuid
+from abc import ABCMeta
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import Cancelled, EngineUnavailable, GalleryError, IdentitySegmentationError, InputError
-from ..images import read_image
+from ..errors import Cancelled, EngineUnavailable, GalleryError, IdentitySegmentationError, ImageError, InputError
+from ..files import read_bytes
+from ..images import decode_image, shrink_to, write_image
+from ..kinds import HEAD, PHOTO_SUFFIXES, photo_kind
 from ..pipeline import IdentityAwareSegmentation
 
 try:
@@ -36,7 +40,13 @@ DAY = 24 * 3600  # seconds that results and uploads are kept
 PROGRESS = gr.Progress()
 ENGINE = {"concurrency_limit": 1, "concurrency_id": "engine"}  # one request at a time uses the nets
 PRIVATE = {"api_visibility": "private"}
-
+PHOTO_FILES = ["image", *sorted(PHOTO_SUFFIXES)]  # what a list of photos takes; systems do not know all as images
+_SHOWN_BY_BROWSERS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "GIF": (".gif",), "WEBP": (".webp",),
+    "BMP": (".bmp",), "AVIF": (".avif",),
+}  # fmt: skip
+_PREVIEW = ".preview.jpg"  # what the copy that is shown is called, after the photo's own name
+_PREVIEW_SIDE = 1600  # pixels
 
 People = list[tuple[str, str]]  # (what a list shows, name) of everyone on file
 Words = Callable[[str], str]  # key of a text -> what Gradio shows in the browser's language
@@ -88,7 +98,23 @@ class Page:
         """An uploaded picture, its size checked before it is decoded."""
         if not path:
             raise InputError("upload or paste a photo first")
-        return read_image(path, self.pipeline.settings.max_pixels)
+        data = read_bytes(path, ImageError, "picture")
+        return decode_image(data, Path(path).name, self.pipeline.settings.max_pixels)
+
+    def preview(self, path: str | None) -> str | None:
+        """A copy of an uploaded photo that browsers can show, beside it; None where they can show the photo itself.
+
+        Raises:
+            ImageError: the photo cannot be read.
+        """
+        if not path:
+            return None
+        photo = Path(path)
+        kind = photo_kind(read_bytes(photo, ImageError, "picture", HEAD))
+        if photo.suffix.lower() in _SHOWN_BY_BROWSERS.get(kind or "", ()):
+            return None
+        copy = photo.with_name(photo.name + _PREVIEW)
+        return str(write_image(copy, shrink_to(self.picture(path), _PREVIEW_SIDE)[0]))
 
     def asked(self, threshold: float | None, edges: str | None = None) -> IdentityAwareSegmentation:
         """The pipeline with a threshold, and edges, of this request alone."""
@@ -131,12 +157,42 @@ def safely(function: Callable) -> Callable:
     return run
 
 
-def photo_input(words: Words, name: str) -> gr.Image:
-    """A place for a photo. It hands over a path, and whatever mode it has: Gradio then opens the header alone, and our
-    reader checks the size first."""
-    return gr.Image(
-        label=words("photo"), type="filepath", image_mode=None, sources=["upload", "clipboard"], elem_id=name
-    )
+def _as_uploaded(self: gr.Image, payload: Any) -> str | None:
+    """What a place for photos hands over: the uploaded file, which Gradio does not open; our reader knows more formats,
+    checks the size first, and says what is wrong. Of a photo that is shown as a copy it is the photo."""
+    if payload is None or not payload.path:
+        return gr.Image.preprocess(self, payload)
+    shown = Path(payload.path)
+    photo = shown.with_name(shown.name.removesuffix(_PREVIEW))
+    return str(photo if photo.is_file() else shown)
+
+
+# A kind of gr.Image, and not a setting of one: Gradio makes components anew where an example is clicked. It is made
+# past Gradio's own metaclass, which would write a file beside this one for every class of component.
+_Photo: Any = ABCMeta.__new__(
+    type(gr.Image), "Photo", (gr.Image,),
+    {"preprocess": _as_uploaded, "is_template": True, "__module__": __name__, "__doc__": _as_uploaded.__doc__},
+)  # fmt: skip
+
+
+def photo_input(page: Page, words: Words, name: str) -> gr.Image:
+    """A place for a photo, of any format our reader knows, that hands over its path.
+
+    Args:
+        page: makes the copy that is shown of a photo that browsers cannot show.
+        words: key of a text -> the text.
+        name: of the element.
+    """
+    photo = _Photo(
+        label=words("photo"), type="filepath", image_mode=None, sources=["upload", "clipboard"], elem_id=name,
+        elem_classes=["idseg-photo"],
+    )  # fmt: skip
+
+    def shown(path: str | None) -> Any:
+        return page.preview(path) or gr.skip()
+
+    photo.upload(safely(shown), photo, photo, show_progress="hidden", **PRIVATE)
+    return photo
 
 
 def shown_image(label: str, name: str) -> gr.Image:

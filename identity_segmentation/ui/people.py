@@ -16,7 +16,7 @@ from ..errors import GalleryError, InputError
 from ..people.check import check
 from ..people.gallery import Gallery, open_gallery
 from ..types import BuildReport
-from .page import ENGINE, PRIVATE, Page, People, Words, safely, shown_image, verdict_table
+from .page import ENGINE, PHOTO_FILES, PRIVATE, Page, People, Words, safely, shown_image, verdict_table
 
 _GALLERY_FILE = re.compile(r"CURRENT|gen-\d{6,}\.(json|safetensors)")
 
@@ -170,7 +170,7 @@ def build(
             with gr.Column():
                 name = gr.Textbox(label=words("person_name"), elem_id="people_name")
                 photos = gr.File(
-                    label=words("photos"), file_count="multiple", file_types=["image"], elem_id="people_photos"
+                    label=words("photos"), file_count="multiple", file_types=PHOTO_FILES, elem_id="people_photos"
                 )
                 add = gr.Button(words("add"), variant="primary", elem_id="people_add")
                 verdicts = verdict_table(words, "people_verdicts")

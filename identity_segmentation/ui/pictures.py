@@ -183,7 +183,7 @@ def build_segment(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown
     with gr.Tab(words("tab_segment"), id="segment"):
         with gr.Row():
             with gr.Column():
-                photo = photo_input(words, "segment_photo")
+                photo = photo_input(page, words, "segment_photo")
                 member = gr.Dropdown(people, value=first, label=words("member"), elem_id="segment_member")
                 with gr.Accordion(words("threshold"), open=False):
                     bar = gr.Slider(
@@ -229,7 +229,7 @@ def build_identify(tab: PictureTabs, words: Words, people: People) -> tuple[gr.D
         faces = gr.State(None)
         with gr.Row():
             with gr.Column():
-                everyone = photo_input(words, "identify_photo")
+                everyone = photo_input(page, words, "identify_photo")
                 everyone_bar = gr.Slider(0, 1, 0, step=0.01, label=words("threshold"), info=words("threshold_info"))
                 look = gr.Button(words("identify"), variant="primary", elem_id="identify_go")
                 example_photos(page, everyone)
@@ -274,7 +274,7 @@ def build_possession(tab: PictureTabs, words: Words, people: People) -> gr.Dropd
     with gr.Tab(words("tab_possession"), id="possession"):
         with gr.Row():
             with gr.Column():
-                scene = photo_input(words, "possession_photo")
+                scene = photo_input(page, words, "possession_photo")
                 whose = gr.Textbox(
                     label=words("possession_phrase"), info=words("possession_info"), elem_id="possession_phrase"
                 )

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ class Gate:
                 self._wrong, self._until = 0, time.monotonic() + _LOCKOUT
                 logger.warning("%d wrong passwords in a row; nobody is let in for %.0f s", _TRIES, _LOCKOUT)
             return right
+
+
+def _script() -> str:
+    """What runs in the browser before anything is given to the page; see the file."""
+    script = resources.files("identity_segmentation").joinpath("data/photos.js").read_text("utf-8")
+    return f"<script>\n{script}</script>"
 
 
 def _sweep_hourly(page: weakref.ref) -> None:
@@ -121,7 +128,7 @@ def launch(
         demo.launch(
             server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None,
             i18n=demo.translations, max_file_size=max_upload, allowed_paths=[], run_history=False,
-            enable_monitoring=False, ssr_mode=False, mcp_server=False, show_error=True, css=_CHECKERED,
+            enable_monitoring=False, ssr_mode=False, mcp_server=False, show_error=True, css=_CHECKERED, head=_script(),
             prevent_thread_lock=not block, quiet=not block, footer_links=[],
         )  # fmt: skip
     except (OSError, OverflowError) as error:
