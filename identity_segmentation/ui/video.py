@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..images import write_image
 from ..video.analysis import read_analysis
 from ..video.corrections import correct
 from ..video.render import VIEWS
+from ..video.spans import on_screen
 from ..video.store import find
 from .page import ENGINE, EXAMPLES, PRIVATE, PROGRESS, Page, People, Words, minutes, safely, shown_image
 
@@ -100,7 +102,7 @@ class VideoTab:
         found = read_analysis(report.files["analysis"])
         names = self.page.pipeline.track_names(found)
         rows = [[r["track"], r["name"] or "-", round(r["from"], 1), round(r["to"], 1), r["why"]] for r in report.review]
-        picture = drawing.timeline(_rows_of_timeline(found, names, self.page.pipeline.colour_of), report.seconds)
+        picture = drawing.timeline(_rows_of_timeline(found, names, self.page.pipeline.colour_of), found.seconds)
         line = write_image(output.with_suffix(".timeline.png"), picture)
         took = time.monotonic() - started
         seen = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in report.on_screen.items())
@@ -139,23 +141,14 @@ class VideoTab:
 
 def _rows_of_timeline(found, names, colour_of):
     """(label, colour, [(from, to)]) per person and per nameless track that was seen more than once."""
-    step = found.header["sampling"] / float(found.fps)
-    spans: dict[str, list[list[float]]] = {}
-    for sample in found.samples:
-        for point in sample.tracks:
-            name = names[point.track].name if point.track in names else None
-            runs = spans.setdefault(name or f"? {point.track}", [])
-            if runs and sample.time_s - runs[-1][1] < 1.5 * step:
-                runs[-1][1] = sample.time_s
-            else:
-                runs.append([sample.time_s, sample.time_s])
-    known = {n.name for n in names.values()}
+    counts = Counter(point.track for sample in found.samples for point in sample.tracks)
     rows = []
-    for label, runs in spans.items():
-        if label in known:
-            rows.append((label, colour_of(label), [(a, b + step) for a, b in runs]))
-        elif sum(b - a for a, b in runs) > 0:
-            rows.append((label, (150, 150, 150), [(a, b + step) for a, b in runs]))
+    for who, spans in on_screen(found, names).items():
+        times = [(span.from_s, span.to_s) for span in spans]
+        if isinstance(who, str):
+            rows.append((who, colour_of(who), times))
+        elif counts[who] > 1:
+            rows.append((f"? {who}", (150, 150, 150), times))
     return sorted(rows, key=lambda row: (row[0].startswith("? "), row[0]))
 
 

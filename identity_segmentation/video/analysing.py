@@ -25,6 +25,7 @@ from ..types import Face, Frame, unit
 from .analysis import (
     Analysis,
     check_sampling,
+    end_of,
     gallery_key,
     header_of,
     packed,
@@ -320,7 +321,7 @@ class _Looking:
             }  # fmt: skip
             last = number
         yield {"kind": "alike", "pairs": _alike(known)}
-        yield {"kind": "end", "frames": self.reader.decoded, "note": self.reader.warning()}
+        yield end_of(self.reader)
 
     def _seen(self) -> Iterator[dict]:
         with self.working.open(encoding="utf-8") as file:

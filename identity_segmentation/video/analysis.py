@@ -28,7 +28,8 @@ from ..geometry import plain_box
 from ..people.gallery import Gallery
 from ..people.rule import NamingRule
 from ..types import Face
-from .files import VideoInfo
+from .facts import VideoInfo
+from .files import VideoReader
 from .linking import Linkable, linked
 from .naming import Evidence, TrackName, name_tracks
 from .shots import Shot
@@ -179,6 +180,8 @@ class Analysis:
         corrections: lines by hand that hold, in order.
         remark: what is to be said of how it came about; empty = nothing.
         clicks: what is added to mattes or taken out of them by hand, in the order it was said.
+        total_s: seconds from the first frame to the end of the last one; 0 = the file, an older one, does not say.
+        last_s: seconds from the first frame to the begin of the last one; 0 likewise.
     """
 
     path: Path
@@ -195,6 +198,8 @@ class Analysis:
     corrections: tuple[dict, ...] = ()
     remark: str = ""
     clicks: tuple[Click, ...] = ()
+    total_s: float = 0.0
+    last_s: float = 0.0
 
     @property
     def people(self) -> list[str]:
@@ -203,6 +208,54 @@ class Analysis:
     @property
     def fps(self) -> Fraction:
         return Fraction(*self.header["fps"])
+
+    # ---- frames and seconds
+
+    @cached_property
+    def _known_times(self) -> tuple[np.ndarray, np.ndarray]:
+        """(frames, seconds), float64 (N,) each, both rising: the samples, and where the last frame begins and ends."""
+        known = [(0, 0.0)]
+        ends = [(self.frames - 1, self.last_s), (self.frames, self.total_s)]
+        for index, seconds in [*((s.index, s.time_s) for s in self.samples), *ends]:
+            if index > known[-1][0] and seconds > known[-1][1]:
+                known.append((index, seconds))
+        frames, seconds_of = np.array(known, np.float64).T
+        return frames, seconds_of
+
+    def seconds_at(self, index: float) -> float:
+        """When a frame is shown, in seconds from the first one, whether or not the frame rate is constant.
+
+        Exact at samples, and linear between two of them. Beyond the last one it is linear up to the end, and at the
+        average rate where the end is not on file. The number of frames gives the end of the last frame.
+
+        Args:
+            index: of the frame, 0 or more.
+        """
+        frames, seconds = self._known_times
+        beyond = max(0.0, index - frames[-1]) / float(self.fps)
+        return float(np.interp(index, frames, seconds) + beyond)
+
+    def index_at(self, seconds: float) -> int:
+        """The frame that begins nearest to a time: 0 to the last frame; the other way round from `seconds_at`.
+
+        Args:
+            seconds: from the first frame.
+        """
+        frames, known = self._known_times
+        beyond = max(0.0, seconds - known[-1]) * float(self.fps)
+        index = int(np.floor(np.interp(seconds, known, frames) + beyond + 0.5))
+        last = max(self.frames, self.samples[-1].index + 1 if self.samples else 1) - 1
+        return min(max(0, index), last)
+
+    @property
+    def seconds(self) -> float:
+        """How long the video is, to the end of its last frame."""
+        return self.seconds_at(max(self.frames, self.samples[-1].index + 1 if self.samples else 0))
+
+    def shown_for(self, sample: Sample) -> float:
+        """Seconds that a sample stands for: from it to where the next one is due, or to the end of the video."""
+        end = sample.index + self.header["sampling"]
+        return self.seconds_at(min(end, self.frames) if self.frames > sample.index else end) - sample.time_s
 
     @cached_property
     def tracks(self) -> list[int]:
@@ -272,7 +325,20 @@ def header_of(source: Path, info: VideoInfo, sampling: int) -> dict:
     return {
         "kind": "header", "version": VERSION, "source": source.name, "sha256": file_sha256(source),
         "sampling": sampling, "width": info.width, "height": info.height,
-        "fps": [info.fps.numerator, info.fps.denominator],
+        "fps": [info.fps.numerator, info.fps.denominator], "timecode": info.timecode,
+        "sound": info.has_audio,
+    }  # fmt: skip
+
+
+def end_of(reader: VideoReader) -> dict:
+    """The last line of an analysis: how many frames there are, how long they take, and what was wrong.
+
+    Args:
+        reader: of the video, read to its end.
+    """
+    return {
+        "kind": "end", "frames": reader.decoded, "seconds": round(reader.seconds, 6), "last": round(reader.last_s, 6),
+        "note": reader.warning(),
     }  # fmt: skip
 
 
@@ -396,6 +462,7 @@ class _Reading:
         return Analysis(
             self.path, self.header, tuple(self.samples), self.by_hand, end["frames"], end["note"], self.regions,
             tuple(self.shots), tuple(self.places), self.tracklets, self.alike, tuple(said), clicks=tuple(self.clicks),
+            total_s=float(end.get("seconds") or 0.0), last_s=float(end.get("last") or 0.0),
         )  # fmt: skip
 
     # ---- what was said by hand

@@ -24,7 +24,7 @@ from ..geometry import clip_box, encode_rle, mask_box
 from ..images import unpacked
 from ..types import Frame
 from .analysing import matching_lines
-from .analysis import Analysis, check_sampling, header_of, read_analysis, write_lines
+from .analysis import Analysis, check_sampling, end_of, header_of, read_analysis, write_lines
 from .cuts import CutDetector, first_of_shot
 from .files import VideoReader, prefetched
 from .propagation import Propagator, box_opinion, box_seed
@@ -77,8 +77,7 @@ def follow_box(
             return read_analysis(path)
         work = _Following(reader, segmenter, sampling, progress, cancel)
         found = work.run(within, at)
-        end = {"kind": "end", "frames": reader.decoded, "note": reader.warning()}
-        write_lines(path, [header, *found, end])
+        write_lines(path, [header, *found, end_of(reader)])
     return read_analysis(path)
 
 

@@ -65,14 +65,14 @@ def cast(analysis: Analysis, names: Mapping[int, TrackName]) -> list[Proposed]:
         if known.clear >= _FACES and not (track in names and (names[track].name or names[track].by_hand))
     ]
     groups = _grouped(free, analysis)
-    step, seen = analysis.header["sampling"] / float(analysis.fps), by_track(analysis)
+    seen = by_track(analysis)
     proposed = []
     for tracks in groups:
         rows = [names[t] for t in tracks if t in names and names[t].nearest is not None]
         best = max(rows, key=lambda said: said.similarity, default=None)
         proposed.append(
             Proposed(
-                0, tuple(tracks), round(step * sum(len(seen[t]) for t in tracks), 3),
+                0, tuple(tracks), round(sum(analysis.shown_for(sample) for t in tracks for sample, _ in seen[t]), 3),
                 sum(analysis.tracklets[t].clear for t in tracks),
                 None if best is None else best.nearest, 0.0 if best is None else round(best.similarity, 4),
             )

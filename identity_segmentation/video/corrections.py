@@ -115,9 +115,8 @@ def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str
     x0, y0, x1, y1 = (float(v) for v in box)
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise InputError(f"expected a box X0 Y0 X1 Y1 within {width} x {height} pixels, got {[x0, y0, x1, y1]}")
-    last = analysis.samples[-1].time_s
-    if not -1e-6 <= at <= last + analysis.header["sampling"] / float(analysis.fps):
-        raise InputError(f"expected a time between 0 and {last:.2f} s, got {at}")
+    if not -1e-6 <= at <= analysis.seconds + 1e-6:
+        raise InputError(f"expected a time between 0 and {analysis.seconds:.2f} s, got {at}")
     sample = _nearest(analysis, at)
     there = _at(sample, [x0, y0, x1, y1])
     if there is not None:
@@ -300,9 +299,8 @@ def append(path: Path, line: dict) -> None:
 
 def _nearest(analysis: Analysis, at: float) -> Sample:
     """The sample nearest to a time, in the shot that the time lies in."""
-    frame = at * float(analysis.fps)
     begins = [shot.begin for shot in analysis.shots] or [0]
-    shot = int(np.searchsorted(begins, frame + 0.5, "right"))
+    shot = int(np.searchsorted(begins, analysis.index_at(at), "right"))
     mine = [s for s in analysis.samples if int(np.searchsorted(begins, s.index, "right")) == shot]
     if not mine:
         raise InputError(f"no frame was looked at in the shot at {at:.2f} s; analyse with a smaller --sampling")

@@ -47,7 +47,7 @@ def spans_to_review(analysis: Analysis, names: Mapping[int, TrackName]) -> list[
         said = names.get(track, TrackName(track, None, 0.0, 0.0, None, None, 0))
         if said.by_hand or track in analysis.regions:
             continue
-        seconds = len(seen_at) * analysis.header["sampling"] / float(analysis.fps)
+        seconds = sum(analysis.shown_for(sample) for sample, _ in seen_at)
         faceless = sum(point.evidence != "face" for _, point in seen_at)
         rank, why = _doubt(said, seconds, len(seen_at), faceless)
         if why:

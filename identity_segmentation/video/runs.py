@@ -76,6 +76,16 @@ def parts_in(analysis: Analysis, length: int) -> list[int]:
     return starts
 
 
+def reach_of(analysis: Analysis) -> int:
+    """The most frames between two samples that one run can hold, about a second: a gap up to there may be bridged.
+
+    Args:
+        analysis: of the video.
+    """
+    step, size = analysis.header["sampling"], 3 * analysis.header["width"] * analysis.header["height"]
+    return max(1, int(min(_SECONDS * float(analysis.fps), _FRAMES, _BYTES / size) / step)) * step
+
+
 def runs_in(analysis: Analysis, starts: Sequence[int]) -> list[Run]:
     """The runs of a whole video, in order.
 
@@ -84,8 +94,7 @@ def runs_in(analysis: Analysis, starts: Sequence[int]) -> list[Run]:
         starts: frames where a run begins, whatever else is there; see `parts_in`.
     """
     step, total = analysis.header["sampling"], max(1, analysis.frames)
-    size = 3 * analysis.header["width"] * analysis.header["height"]
-    reach = max(1, int(min(_SECONDS * float(analysis.fps), _FRAMES, _BYTES / size) / step)) * step
+    reach = reach_of(analysis)
     shots = shots_of(analysis)
     begins = {_first(shot): shot for shot in shots if _first(shot) < total}
     begins.setdefault(0, shots[0])

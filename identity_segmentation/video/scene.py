@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -86,15 +86,25 @@ def people_in(scene: Scene, sample: Sample) -> list[tuple[Who, Face, int, str]]:
 
     Nobody is in it twice: who is truly seen is not where they are only thought to be.
     """
+    return named_in(scene.analysis, scene.name_of, sample)
+
+
+def named_in(analysis: Analysis, name_of: Mapping[int, str | None], sample: Sample) -> list[tuple[Who, Face, int, str]]:
+    """What `people_in` says, without a scene.
+
+    Args:
+        analysis: of the video.
+        name_of: track -> name.
+        sample: of the video.
+    """
     found = []
-    name_of = scene.name_of
     seen = {name_of.get(point.track) for point in sample.tracks if point.evidence in TRULY_SEEN}
     for point in sample.tracks:
         name = name_of.get(point.track)
         if name is not None and point.evidence == "between" and name in seen:
             continue
         value = sample.faces[point.face].face() if point.face is not None else Face(np.array(point.box), 0.5)
-        height, width = scene.analysis.header["height"], scene.analysis.header["width"]
+        height, width = analysis.header["height"], analysis.header["width"]
         x, y = value.centre
         if 0 <= x < width and 0 <= y < height:
             found.append((name or point.track, value, point.track, point.evidence))
