@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
+from dataclasses import asdict
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -17,6 +23,7 @@ from identity_segmentation.types import Segment
 from identity_segmentation.video.clip_settings import ClipSettings, chosen_clips, parse_between, parse_box, taken_at
 from identity_segmentation.video.clips import process_folder, write_crop
 from identity_segmentation.video.files import VideoReader
+from identity_segmentation.video.finders import finder_for
 
 RED, BLUE = (30, 40, 220), (220, 60, 30)
 
@@ -133,7 +140,6 @@ def test_other_backgrounds_keep_what_is_behind(background):
         segment = SeesBalls().by_text(image, "ball")[0]
         seen[i] = (segment.mask, segment.box, 0.9)
     import tempfile
-    from fractions import Fraction
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,8 +149,6 @@ def test_other_backgrounds_keep_what_is_behind(background):
 
 
 def test_a_crop_larger_than_the_picture_is_black_around_it(tmp_path):
-    from fractions import Fraction
-
     image = np.full((40, 30, 3), 200, np.uint8)
     seen = {0: (np.ones((40, 30), bool), np.array([0, 0, 30, 40]), 1.0)}
     path = write_crop([image], seen, settings(crop_size=128, padding=1.0), tmp_path / "a.mp4", Fraction(5))
@@ -192,13 +196,17 @@ def test_a_clip_with_nothing_in_it_is_recorded_without_a_crop(tmp_path):
 
 def test_steps_clips_and_choices(folder, tmp_path):
     path = folder / "소 1.mp4"
-    assert chosen_clips(settings(), 40, 25, path) == [0, 1, 2, 3]
-    assert chosen_clips(settings(clips="2"), 40, 25, path) == [0, 3]
-    assert chosen_clips(settings(clips="99"), 40, 25, path) == [0, 1, 2, 3]
-    picked = chosen_clips(settings(clips="random:2"), 400, 25, path)
-    assert picked == chosen_clips(settings(clips="random:2"), 400, 25, path) and len(set(picked)) == 2
-    assert picked != chosen_clips(settings(clips="random:2", seed=1), 400, 25, path)
-    assert chosen_clips(settings(frame_step=100), 40, 25, path) == [0], "a step longer than the video: one frame"
+
+    def steady(frames, fps=25):
+        return [i / fps for i in range(frames)]
+
+    assert chosen_clips(settings(), steady(40), path) == [0, 1, 2, 3]
+    assert chosen_clips(settings(clips="2"), steady(40), path) == [0, 3]
+    assert chosen_clips(settings(clips="99"), steady(40), path) == [0, 1, 2, 3]
+    picked = chosen_clips(settings(clips="random:2"), steady(400), path)
+    assert picked == chosen_clips(settings(clips="random:2"), steady(400), path) and len(set(picked)) == 2
+    assert picked != chosen_clips(settings(clips="random:2", seed=1), steady(400), path)
+    assert chosen_clips(settings(frame_step=100), steady(40), path) == [0], "a step longer than the video: one frame"
     (outcome,) = process_folder(folder, tmp_path / "out", settings(frame_step=100), SeesBalls())
     assert outcome.clips == 1 and records(tmp_path / "out")[0]["frames"] == [0]
 
@@ -206,11 +214,12 @@ def test_steps_clips_and_choices(folder, tmp_path):
 def test_only_the_asked_hours_of_a_video_that_says_when_it_was_taken(tmp_path):
     path = tmp_path / "barn_2026-03-01_08-59-58.mp4"
     assert taken_at(path).hour == 8
-    assert chosen_clips(settings(between="09:00-17:00"), 100, 5, path) == list(range(1, 10))
-    assert chosen_clips(settings(between="17:00-09:00"), 100, 5, path) == [0]
+    times = [i / 5 for i in range(100)]
+    assert chosen_clips(settings(between="09:00-17:00"), times, path) == list(range(1, 10))
+    assert chosen_clips(settings(between="17:00-09:00"), times, path) == [0]
     plain = make_video(tmp_path / "plain.mp4", [ground(1)] * 3)
     with pytest.raises(InputError, match="says when it was taken"):
-        chosen_clips(settings(between="09:00-17:00"), 100, 5, plain)
+        chosen_clips(settings(between="09:00-17:00"), times, plain)
     assert parse_between("9:00 - 17:30")[1].minute == 30
 
 
@@ -267,6 +276,146 @@ def test_a_video_that_ends_early_is_not_done(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     (outcome,) = process_folder(path, tmp_path / "out", settings(), SeesBalls())
     assert "ends early" in outcome.status and outcome.clips >= 1
+
+
+# ---- how long a video is, and when its frames are: what is decoded is the truth
+
+SLOWS_DOWN = [i for i in range(120) if i < 40 or i % 6 == 0]  # 30 pictures a second, then 5: a screen recording
+SPEEDS_UP = [i for i in range(120) if i > 80 or i % 6 == 0]  # 5, then 30: a camera that wakes up
+
+
+def variable(path, frames, fps):
+    return make_video(path, [frame(i) for i in frames], fps=Fraction(fps), pts=[round(i * 1000 / 30) for i in frames])
+
+
+@pytest.mark.parametrize(("name", "frames", "fps"), [("slows.mkv", SLOWS_DOWN, 30), ("speeds.mkv", SPEEDS_UP, 5)])
+def test_all_clips_go_on_to_the_last_frame_whatever_the_container_says(tmp_path, name, frames, fps):
+    path = variable(tmp_path / name, frames, fps)
+    with VideoReader(path) as reader:
+        assert abs(reader.info.frames - len(frames)) > 20, "the container is wrong"
+    (outcome,) = process_folder(path, tmp_path / "out", settings(frames_per_clip=8), SeesBalls())
+    assert outcome.clips == -(-len(frames) // 8)
+    found = records(tmp_path / "out")
+    assert [i for r in found for i in r["frames"]] == list(range(len(frames)))
+    assert [t for r in found for t in r["times"]] == pytest.approx([i / 30 for i in frames], abs=0.002)
+
+
+@pytest.mark.parametrize(("name", "frames", "fps"), [("slows.mkv", SLOWS_DOWN, 30), ("speeds.mkv", SPEEDS_UP, 5)])
+def test_a_number_of_clips_is_spread_over_the_true_length(tmp_path, name, frames, fps):
+    path = variable(tmp_path / name, frames, fps)
+    last = -(-len(frames) // 4) - 1
+    (outcome,) = process_folder(path, tmp_path / "out", settings(frames_per_clip=4, clips="3"), SeesBalls())
+    chosen = [r["clip"] for r in records(tmp_path / "out")]
+    assert outcome.clips == 3 and (chosen[0], chosen[-1]) == (0, last)
+    process_folder(path, tmp_path / "r", settings(frames_per_clip=4, clips="random:99"), SeesBalls())
+    assert [r["clip"] for r in records(tmp_path / "r")] == list(range(last + 1))
+
+
+def test_hours_of_the_day_go_by_the_real_times_of_frames(tmp_path):
+    # Seconds 0-4, of which the first 1.3 have 40 frames: by the declared rate half a minute of day would be off.
+    path = variable(tmp_path / "barn_2026-03-01_08-59-58.mkv", SLOWS_DOWN, 30)
+    process_folder(path, tmp_path / "out", settings(frames_per_clip=4, between="09:00-17:00"), SeesBalls())
+    found = records(tmp_path / "out")
+    assert found[0]["times"][0] >= 2 and found[0]["times"][0] < 2 + 4 / 5
+    assert found[-1]["frames"][-1] == len(SLOWS_DOWN) - 1
+
+
+def test_a_container_that_does_not_say_how_long_it_is(tmp_path):
+    path = tmp_path / "a.h264"
+    make_video(path, [frame(i) for i in range(25)], codec="libx264", pix="yuv420p", options={"crf": "5"})
+    with VideoReader(path) as reader:
+        assert reader.info.frames == 0
+    told = []
+    (outcome,) = process_folder(
+        path, tmp_path / "out", settings(), SeesBalls(), None, lambda *said: told.append(said[1:])
+    )
+    assert (outcome.status, outcome.clips) == ("done", 3) and told == [(1, 1), (2, 2), (3, 3)]
+    (outcome,) = process_folder(path, tmp_path / "two", settings(clips="2"), SeesBalls())
+    assert [r["clip"] for r in records(tmp_path / "two")] == [0, 2]
+
+
+def test_crops_keep_the_real_times_of_a_variable_rate(tmp_path):
+    path = variable(tmp_path / "a.mkv", SLOWS_DOWN, 30)
+    process_folder(path, tmp_path / "out", settings(frames_per_clip=10), SeesBalls())
+    for record in records(tmp_path / "out"):
+        for one in record["objects"]:
+            with av.open(str(made(tmp_path / "out") / one["crop"])) as crop:
+                times = [float(f.pts * f.time_base) for f in crop.decode(video=0)]
+            shown = record["times"][one["at"][0] : one["at"][-1] + 1]
+            assert [t - times[0] for t in times] == pytest.approx([t - shown[0] for t in shown], abs=0.0015)
+
+
+def test_the_cache_key_of_steady_videos_is_that_of_earlier_versions(folder, tmp_path):
+    """Else a new version would do hours of work again."""
+    process_folder(folder, tmp_path / "out", settings(), SeesBalls())
+    stat = (folder / "소 1.mp4").stat()
+    asked = [
+        "소 1.mp4",
+        stat.st_size,
+        stat.st_mtime_ns,
+        asdict(settings()),
+        finder_for(settings(), SeesBalls(), None).id,
+    ]
+    old = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
+    assert {r["question"] for r in records(tmp_path / "out")} == {old}
+
+
+def test_old_records_of_a_variable_rate_are_made_again_and_new_ones_kept(tmp_path):
+    path = variable(tmp_path / "a.mkv", SLOWS_DOWN, 30)
+    out = tmp_path / "out"
+    (first,) = process_folder(path, out, settings(), SeesBalls())
+    assert process_folder(path, out, settings(), SeesBalls())[0].kept == first.clips
+    for file in made(out).glob("clip_*.json"):  # as if their crops had a steady rate
+        record = json.loads(file.read_bytes())
+        file.write_text(json.dumps(record | {"question": record["question"].split()[0]}))
+    assert process_folder(path, out, settings(), SeesBalls())[0].kept == 4, "those of steady frames"
+
+
+def test_a_file_that_ends_early_for_once_loses_no_clips(tmp_path):
+    path = make_video(tmp_path / "a.mkv", [frame(i) for i in range(40)], options={"crf": "0", "preset": "ultrafast"})
+    out, stat, whole = tmp_path / "out", path.stat(), path.read_bytes()
+    process_folder(path, out, settings(), SeesBalls())
+    path.write_bytes(whole[: len(whole) // 2])  # as a network drive that goes away
+    os.truncate(path, len(whole))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    process_folder(path, out, settings(), SeesBalls())
+    assert len(list(made(out).glob("clip_*.json"))) == 4
+
+
+# ---- which videos
+
+
+def test_videos_of_one_name_in_sub_folders_keep_apart_and_their_folders_run_after_run(folder, tmp_path):
+    (folder / "cam2").mkdir()
+    shutil.copy(folder / "소 1.mp4", folder / "cam2" / "소 1.mp4")
+    make_video(folder / "cam2" / "b.MTS", [frame(i) for i in range(10)], codec="libx264", pix="yuv420p")
+    out = tmp_path / "out"
+    outcomes = process_folder(folder, out, settings(), SeesBalls())
+    assert [o.status for o in outcomes] == ["done"] * 3
+
+    def owners():
+        return {p.parent.name: json.loads(p.read_bytes())["source"] for p in out.glob("*/source.json")}
+
+    first = owners()
+    assert set(first) == {"소_1", "소_1-2", "b"} and first["소_1-2"].endswith("cam2/소 1.mp4")
+    again = process_folder([folder / "cam2", folder / "소 1.mp4"], out, settings(), SeesBalls())
+    assert owners() == first and all(o.kept == o.clips for o in again)
+    inside = process_folder(folder, folder / "crops", settings(), SeesBalls())
+    assert len(process_folder(folder, folder / "crops", settings(), SeesBalls())) == len(inside), "crops are no videos"
+
+
+def test_the_command_takes_several_and_names_what_it_passes_over(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("identity_segmentation.engines.segmenter", lambda *_: SeesBalls())
+    (folder / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    words = ["clips", str(folder / "*.mp4"), str(folder), "--prompt", "ball", "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert [o["clips"] for o in json.loads(said.out)] == [2] and f"{folder / 'a.jpg'}: a picture" in said.err
+    (folder / "bad.mp4").write_bytes(b"\0\1 not a video")
+    assert main(words) == 4
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert main(["clips", str(folder / "*.avi"), "--prompt", "ball"]) == 1
+    assert "nothing matches" in capsys.readouterr().err
 
 
 def test_what_is_in_a_box_is_followed_over_clips_from_its_own_on(folder, tmp_path):

@@ -7,14 +7,14 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import InputError
+from ..files import shown_path
 from .console import Verbs, pipeline_of, print_json, say
 
 
 def add(verbs: Verbs) -> None:
     """Put the verbs on the parser."""
     verb = verbs.add("clips", _clips, "long videos -> clips -> one small video per object")
-    verb.add_argument("folder", metavar="FOLDER|VIDEO")
+    verb.add_argument("sources", nargs="+", metavar="VIDEO|FOLDER|PATTERN", help="folders are taken all the way down")
     verb.add_argument("--prompt", metavar="WORD", help="what to look for: cow, person, 소")
     verb.add_argument("--box", action="append", metavar="X0,Y0,X1,Y1@FRAME", help="follow what is in this box instead")
     verb.add_argument("--out", metavar="DIR", help="where to write (default: outputs/clips)")
@@ -36,6 +36,7 @@ def _clips(arguments: argparse.Namespace) -> int:
     from ..files import check_writable
     from ..video.clip_settings import ClipSettings, parse_box
     from ..video.clips import process_folder, release_gpu
+    from ..video.sources import videos_in
 
     names = (
         "prompt", "frames_per_clip", "frame_step", "clips", "seed", "between", "crop_size", "padding", "background",
@@ -46,19 +47,20 @@ def _clips(arguments: argparse.Namespace) -> int:
         settings = ClipSettings.from_toml(Path(arguments.config), **given)
     else:
         settings = ClipSettings(**{k: v for k, v in given.items() if v is not None})
-    if not Path(arguments.folder).exists():
-        raise InputError(f"{arguments.folder}: no such folder or video")
+    listed = videos_in(arguments.sources)
+    for path, reason in listed.others:
+        say(f"passed over {shown_path(path)}: {reason}")
     pipeline = pipeline_of(arguments)
     out = check_writable(arguments.out or Path(pipeline.settings.output) / "clips")
     with tqdm(unit="clip", file=sys.stderr, disable=None, leave=False) as bar:
 
         def progress(video: str, done: int, total: int) -> None:
             bar.set_description(Path(video).name, refresh=False)
-            bar.total, bar.n = total, done
+            bar.total, bar.n = total or None, done
             bar.refresh()
 
         outcomes = process_folder(
-            Path(arguments.folder),
+            listed,
             out,
             settings,
             pipeline.segmenter,
@@ -71,7 +73,7 @@ def _clips(arguments: argparse.Namespace) -> int:
     else:
         print(f"{'video':<40} {'clips':>5} {'kept':>5} {'objects':>7} {'crops':>5} {'seconds':>7}  status")
         for o in outcomes:
-            name = Path(o.video).name[:40]
+            name = o.video if len(o.video) <= 40 else f"...{o.video[-37:]}"
             print(f"{name:<40} {o.clips:>5} {o.kept:>5} {o.objects:>7} {o.crops:>5} {o.seconds:>7.1f}  {o.status}")
     peak = release_gpu()
     say(f"results in {out}" + (f"; GPU memory peaked at {peak / 1e9:.1f} GB" if peak else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from datetime import time as clock
@@ -116,20 +117,19 @@ def parse_between(text: str) -> tuple[clock, clock]:
         raise InputError(f"expected a time of day as HH:MM-HH:MM (09:00-17:00), got {text!r}") from error
 
 
-def chosen_clips(settings: ClipSettings, frames: int, fps: float, path: Path) -> list[int]:
+def chosen_clips(settings: ClipSettings, times: Sequence[float], path: Path) -> list[int]:
     """Numbers of the clips that are asked for. The last clip may be shorter.
 
     Args:
         settings: which clips, and how long they are.
-        frames: of the video.
-        fps: frames a second.
+        times: seconds of every frame of the video, from the first.
         path: the video; its name or metadata may say when it was taken.
 
     Raises:
         InputError: `between` is given, and nothing says when the video was taken.
     """
     span = settings.frames_per_clip * settings.frame_step
-    every = list(range(-(-frames // span)))
+    every = list(range(-(-len(times) // span)))
     if settings.between:
         begin, end = parse_between(settings.between)
         start = taken_at(path)
@@ -138,7 +138,7 @@ def chosen_clips(settings: ClipSettings, frames: int, fps: float, path: Path) ->
         seconds = start.hour * 3600 + start.minute * 60 + start.second
 
         def inside(number: int) -> bool:
-            at = (seconds + number * span / fps) % 86400
+            at = (seconds + times[number * span]) % 86400
             low, high = begin.hour * 3600 + begin.minute * 60, end.hour * 3600 + end.minute * 60
             return low <= at < high if low <= high else at >= low or at < high  # over midnight
 

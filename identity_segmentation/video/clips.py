@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -29,10 +31,18 @@ from ..errors import InputError, OutputError, VideoError
 from ..files import atomic_write, own_folder, shown_path, source_name, write_json
 from ..geometry import clip_box, decode_rle, encode_rle
 from ..images import blurred, unpacked
+from ..types import Frame
 from .clip_settings import ClipSettings, chosen_clips
 from .cuts import CutDetector
-from .files import FORMATS, VIDEO_SUFFIXES, SegmentWriter, VideoReader
+from .facts import VideoInfo
+from .files import VideoReader
 from .finders import Finder, Seen, finder_for, matched_masks
+from .frame_times import frame_times
+from .sources import Listed, videos_in
+from .writing import FORMATS, SegmentWriter
+
+# Seconds. Matroska's time stamps are whole milliseconds, so that those of a steady rate are off by up to one.
+_STEADY = 0.002
 
 
 @dataclass
@@ -49,7 +59,7 @@ class VideoOutcome:
 
 
 def process_folder(
-    folder: Path,
+    folder: str | os.PathLike | Sequence[str | os.PathLike] | Listed,
     out: Path,
     settings: ClipSettings,
     segmenter: BoxSegmenter,
@@ -57,35 +67,37 @@ def process_folder(
     progress: Callable[[str, int, int], None] | None = None,
     detector: Callable[[], ObjectDetector | None] = any_detector,
 ) -> list[VideoOutcome]:
-    """Cut every video of a folder (or the one given); see the module.
+    """Cut every video of folders, all the way down, or of those given; see the module.
 
     Files: ``OUT/VIDEO/clip_00000/object_001.mp4``, ``OUT/VIDEO/clip_00000.json``, ``OUT/manifest.jsonl``.
 
     Args:
-        folder: of videos, or one video.
+        folder: of videos; or a video, a pattern, several of them, or what `videos_in` listed.
         out: folder of all results.
         settings: what to look for, and how to cut it out.
         segmenter: draws what is found.
         face_engine: finds people and faces, where the segmenter knows no words.
-        progress: called with (video, clips done, clips in all).
+        progress: called with (video, clips done, clips in all; 0 where the container does not say).
         detector: gives the engine that finds bodies and things, where the segmenter knows no words; or None.
+
+    Returns:
+        One outcome per video, broken ones included.
 
     Raises:
         InputError: no videos there.
         EngineUnavailable: the engine does not know the word.
         OutputError: `out` cannot be written.
     """
-    folder, out = Path(folder), Path(out)
-    videos = [folder] if folder.is_file() else sorted(p for p in folder.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise InputError(f"no videos in {folder}; expected files ending in {', '.join(VIDEO_SUFFIXES)}")
+    listed = _listed(folder)
+    if not listed.taken and not listed.broken:
+        raise InputError(listed.why_none())
     finder = finder_for(settings, segmenter, face_engine, detector)
-    outcomes: list[VideoOutcome] = []
+    outcomes = [VideoOutcome(shown_path(path), reason) for path, reason in listed.broken]
     records: list[dict] = []
     taken: set[str] = set()
-    for path in videos:
+    for path in listed.taken:
         started = time.perf_counter()
-        target = own_folder(out, path, "source.json", taken)
+        target = own_folder(Path(out), path, "source.json", taken)
         write_json(target / "source.json", {"source": source_name(path)}, None)
         outcome = VideoOutcome(shown_path(path), "done")
         try:
@@ -100,8 +112,14 @@ def process_folder(
         outcome.seconds = time.perf_counter() - started
         outcomes.append(outcome)
         release_gpu()
-    _write_manifest(out, records)
+    _write_manifest(Path(out), records)
     return outcomes
+
+
+def _listed(given: str | os.PathLike | Sequence[str | os.PathLike] | Listed) -> Listed:
+    if isinstance(given, Listed):
+        return given
+    return videos_in([given] if isinstance(given, str | os.PathLike) else given)
 
 
 def _write_manifest(out: Path, records: Sequence[dict]) -> None:
@@ -128,58 +146,152 @@ def _clips_of(
     path: Path, out: Path, settings: ClipSettings, finder: Finder, outcome: VideoOutcome,
     progress: Callable[[str, int, int], None] | None,
 ) -> Iterator[tuple[dict, bool]]:  # fmt: skip
+    """(a clip's record, was it kept from before) of every clip asked for. What is decoded is the truth: the container's
+    word on the length serves the progress bar alone."""
     with VideoReader(path) as reader:
         info = reader.info
-        if not info.frames:
-            raise VideoError(f"{path} does not say how long it is; expected a file whose container does")
-        wanted = chosen_clips(settings, info.frames, float(info.fps), path)
-        boxes = tuple((*clip_box(b[:4], (info.height, info.width)).tolist(), b[4]) for b in settings.boxes)
-        cache_key = _cache_key(path, settings, finder)
+        wanted = None if _takes_all(settings) else chosen_clips(settings, frame_times(path), path)
         span = settings.frames_per_clip * settings.frame_step
+        total = -(-info.frames // span) if wanted is None else len(wanted)
+        job = _Clips(path, out, settings, finder, info)
         frames = reader.frames(0, settings.frame_step)
-        known: dict[int, dict] = {}
-        previous, next_id, done = -2, 1, 0
-        before: str | None = None
-        pending = next(frames, None)
-        for number in range(-(-info.frames // span)):
-            clip = []
-            finished = _finished(out / f"clip_{number:05d}.json", cache_key) if number in wanted else None
-            while pending is not None and pending.index < (number + 1) * span:
-                if number in wanted and finished is None:
-                    clip.append(pending)
-                pending = next(frames, None)
-            if number not in wanted:
-                continue
-            if previous != number - 1:
-                known, before = {}, None
-            record = finished
-            if record is None:
-                if not clip:
-                    break
-                if before is not None and _is_cut(before, clip[0].image):
-                    known = {}  # after a cut nobody knows whether it is the same
-                earlier = _crops_listed(out / f"clip_{number:05d}.json")
-                record = _one_clip(number, clip, out, settings, finder, boxes, known, next_id, info.fps, path)
-                record["question"] = cache_key
-                with atomic_write(out / f"clip_{number:05d}.json") as file:
-                    file.write(json.dumps(record, ensure_ascii=False).encode())
-                for stale in earlier - {o["crop"] for o in record["objects"]}:
-                    (out / stale).unlink(missing_ok=True)
-            known = {int(k): v for k, v in record["last"].items()}
-            next_id, previous, before = record["next_id"], number, record["last_picture"]
-            done += 1
+        done: list[int] = []
+        for number, clip, finished in _in_clips(frames, span, wanted, job.finished):
+            record = job.record(number, clip, finished)
+            done.append(number)
             if progress:
-                progress(shown_path(path), done, len(wanted))
+                progress(shown_path(path), len(done), max(total, len(done)))
             yield record, finished is not None
-        for _ in frames:
-            pass
         outcome.status = reader.warning() or "done"
-        for old in out.glob("clip_*.json"):  # of an earlier run that had other clips
-            named = old.stem.removeprefix("clip_")
-            if named.isdigit() and int(named) not in wanted:
-                for stale in _crops_listed(old):
-                    (out / stale).unlink(missing_ok=True)
-                old.unlink(missing_ok=True)
+        if not reader.truncated:
+            _sweep(out, set(done))
+
+
+def _takes_all(settings: ClipSettings) -> bool:
+    return settings.clips == "all" and not settings.between
+
+
+def _in_clips(
+    frames: Iterator[Frame], span: int, wanted: Sequence[int] | None, finished: Callable[[int], dict | None]
+) -> Iterator[tuple[int, list[Frame], dict | None]]:
+    """(number, frames, record from before) of every clip asked for, to the last frame that can be decoded; without its
+    frames where there is a record."""
+    asked = None if wanted is None else set(wanted)
+    pending = next(frames, None)
+    for number in count():
+        if pending is None:
+            return
+        mine = asked is None or number in asked
+        before = finished(number) if mine else None
+        clip = []
+        while pending is not None and pending.index < (number + 1) * span:
+            if mine and before is None:
+                clip.append(pending)
+            pending = next(frames, None)
+        if mine:
+            yield number, clip, before
+
+
+class _Clips:
+    """The clips of one video: each is kept from before, or made, in order; ids go on from one to the next."""
+
+    def __init__(self, path: Path, out: Path, settings: ClipSettings, finder: Finder, info: VideoInfo):
+        self.path, self.out, self.settings, self.finder, self.info = path, out, settings, finder, info
+        self.boxes = tuple((*clip_box(b[:4], (info.height, info.width)).tolist(), b[4]) for b in settings.boxes)
+        self.rate = info.fps / settings.frame_step
+        self._cache_key = _cache_key(path, settings, finder)
+        self._known: dict[int, dict] = {}
+        self._previous, self._next_id = -2, 1
+        self._before: str | None = None
+
+    def finished(self, number: int) -> dict | None:
+        """A clip's record from before, if it answers the same question and its crops are there."""
+        file = self._file(number)
+        try:
+            record = json.loads(file.read_bytes())
+            crops = [file.parent / o["crop"] for o in record["objects"] if o["crop"]]
+            same = record["question"] == self._question(record["times"])
+            return record if same and all(c.is_file() for c in crops) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def record(self, number: int, clip: Sequence[Frame], finished: dict | None) -> dict:
+        """A clip's record: the one from before, or one made now."""
+        if self._previous != number - 1:
+            self._known, self._before = {}, None
+        record = finished
+        if record is None:
+            if self._before is not None and _is_cut(self._before, clip[0].image):
+                self._known = {}  # after a cut nobody knows whether it is the same
+            record = self._made(number, clip)
+        self._known = {int(k): v for k, v in record["last"].items()}
+        self._next_id, self._previous, self._before = record["next_id"], number, record["last_picture"]
+        return record
+
+    def _made(self, number: int, clip: Sequence[Frame]) -> dict:
+        earlier = _crops_listed(self._file(number))
+        record = self._followed(number, clip)
+        record["question"] = self._question(record["times"])
+        with atomic_write(self._file(number)) as file:
+            file.write(json.dumps(record, ensure_ascii=False).encode())
+        for stale in earlier - {o["crop"] for o in record["objects"]}:
+            (self.out / stale).unlink(missing_ok=True)
+        return record
+
+    def _followed(self, number: int, clip: Sequence[Frame]) -> dict:
+        settings, step = self.settings, self.settings.frame_step
+        images = [f.image for f in clip]
+        seeds: list[tuple[int, Sequence[float]]] = [
+            (i, b[:4]) for b in self.boxes for i, f in enumerate(clip) if f.index <= b[4] < f.index + step
+        ]
+        found = self.finder.find(images, seeds, {k: decode_rle(v) for k, v in self._known.items()})
+        ids, next_id = _linked(found, self._known, self._next_id, self.finder.keeps_ids)
+        folder = self.out / f"clip_{number:05d}"
+        times = [round(f.time_s, 4) for f in clip]
+        rate = self.rate
+        stamps: tuple[int, ...] = ()
+        if not self._is_steady(times):
+            stamps = tuple(f.pts for f in clip)
+            seconds = Fraction(stamps[-1] - stamps[0]) * self.info.time_base
+            rate = ((len(clip) - 1) / seconds).limit_denominator(1001)
+        objects = []
+        for local, seen in sorted(found.items(), key=lambda item: ids[item[0]]):
+            target = folder / f"object_{ids[local]:03d}.mp4"
+            crop = write_crop(images, seen, settings, target, rate, stamps, self.info.time_base, self.info)
+            objects.append(
+                {
+                    "id": ids[local], "crop": None if crop is None else f"{folder.name}/{crop.name}",
+                    "at": sorted(seen), "boxes": [[round(float(v), 1) for v in seen[i][1]] for i in sorted(seen)],
+                    "scores": [round(float(seen[i][2]), 4) for i in sorted(seen)],
+                    "masks": [encode_rle(seen[i][0]) for i in sorted(seen)],
+                }
+            )  # fmt: skip
+        last = {ids[k]: encode_rle(seen[len(images) - 1][0]) for k, seen in found.items() if len(images) - 1 in seen}
+        return {
+            "source": shown_path(self.path), "clip": number, "frames": [f.index for f in clip], "times": times,
+            "objects": objects, "last": last, "next_id": next_id, "last_picture": _thumbnail(images[-1]),
+        }  # fmt: skip
+
+    def _is_steady(self, times: Sequence[float]) -> bool:
+        """Do frames stand where the container's rate puts them?"""
+        return all(abs(t - times[0] - i / float(self.rate)) <= _STEADY for i, t in enumerate(times))
+
+    def _question(self, times: Sequence[float]) -> str:
+        """Cache key of a clip. Crops of unsteady clips have the source's own time stamps: another answer."""
+        return self._cache_key if self._is_steady(times) else f"{self._cache_key} stamps"
+
+    def _file(self, number: int) -> Path:
+        return self.out / f"clip_{number:05d}.json"
+
+
+def _sweep(out: Path, done: set[int]) -> None:
+    """Put away what an earlier run left of clips that are not this run's."""
+    for old in out.glob("clip_*.json"):
+        named = old.stem.removeprefix("clip_")
+        if named.isdigit() and int(named) not in done:
+            for stale in _crops_listed(old):
+                (out / stale).unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
 
 
 def _crops_listed(record: Path) -> set[str]:
@@ -209,40 +321,6 @@ def _cache_key(path: Path, settings: ClipSettings, finder: Finder) -> str:
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
-def _finished(path: Path, cache_key: str) -> dict | None:
-    try:
-        record = json.loads(path.read_bytes())
-        crops = [path.parent / o["crop"] for o in record["objects"] if o["crop"]]
-        return record if record["question"] == cache_key and all(c.is_file() for c in crops) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _one_clip(number, clip, out: Path, settings, finder, boxes, known, next_id, fps, path) -> dict:
-    images = [f.image for f in clip]
-    seeds = [(i, b[:4]) for b in boxes for i, f in enumerate(clip) if f.index <= b[4] < f.index + settings.frame_step]
-    found = finder.find(images, seeds, {k: decode_rle(v) for k, v in known.items()})
-    ids, next_id = _linked(found, known, next_id, finder.keeps_ids)
-    folder = out / f"clip_{number:05d}"
-    objects = []
-    for local, seen in sorted(found.items(), key=lambda item: ids[item[0]]):
-        crop = write_crop(images, seen, settings, folder / f"object_{ids[local]:03d}.mp4", fps / settings.frame_step)
-        objects.append(
-            {
-                "id": ids[local], "crop": None if crop is None else f"{folder.name}/{crop.name}",
-                "at": sorted(seen), "boxes": [[round(float(v), 1) for v in seen[i][1]] for i in sorted(seen)],
-                "scores": [round(float(seen[i][2]), 4) for i in sorted(seen)],
-                "masks": [encode_rle(seen[i][0]) for i in sorted(seen)],
-            }
-        )  # fmt: skip
-    last = {ids[k]: encode_rle(seen[len(images) - 1][0]) for k, seen in found.items() if len(images) - 1 in seen}
-    return {
-        "source": shown_path(path), "clip": number, "frames": [f.index for f in clip],
-        "times": [round(f.time_s, 4) for f in clip], "objects": objects, "last": last, "next_id": next_id,
-        "last_picture": _thumbnail(images[-1]),
-    }  # fmt: skip
-
-
 def _linked(found: Mapping, known: Mapping[int, dict], next_id: int, keeps_ids: bool) -> tuple[dict, int]:
     """Global ids of a clip's objects: those of the clip before where the masks overlap, new ones otherwise."""
     ids: dict = {}
@@ -262,7 +340,14 @@ def _linked(found: Mapping, known: Mapping[int, dict], next_id: int, keeps_ids: 
 
 
 def write_crop(
-    images: Sequence[np.ndarray], seen: Seen, settings: ClipSettings, target: Path, fps: Fraction
+    images: Sequence[np.ndarray],
+    seen: Seen,
+    settings: ClipSettings,
+    target: Path,
+    fps: Fraction,
+    stamps: Sequence[int] = (),
+    time_base: Fraction | None = None,
+    info: VideoInfo | None = None,
 ) -> Path | None:
     """One object's small video: one scale for all frames, a smoothed path, black outside the picture.
 
@@ -275,6 +360,9 @@ def write_crop(
         settings: size, room and background of the crop.
         target: the .mp4 file.
         fps: of the crop.
+        stamps: the pictures' own time stamps, where their rate is not steady; none = 1 / `fps` apart.
+        time_base: unit of the stamps, in seconds.
+        info: of the video, for its colours and the shape of its pixels; None = as players take them.
     """
     if not seen:
         return None
@@ -292,12 +380,17 @@ def write_crop(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    rate = Fraction(fps)
-    with SegmentWriter(target, FORMATS[".mp4"], (size, size), rate, 1 / rate) as writer:
+    rate, unit = Fraction(fps), 1 / Fraction(fps)
+    if stamps and time_base is not None:
+        unit = time_base
+    else:
+        stamps = range(len(images))
+    colour, aspect = (None, Fraction(1)) if info is None else (info.colour, info.pixel_aspect)
+    with SegmentWriter(target, FORMATS[".mp4"], (size, size), rate, unit, colour, aspect) as writer:
         for place, index in enumerate(frames):
             mask = seen[index][0] if index in seen else np.zeros(images[0].shape[:2], bool)
             picture = _backed(images[index], mask, settings.background)
-            writer.write(_window(picture, centres[place], scale, size, flags), place)
+            writer.write(_window(picture, centres[place], scale, size, flags), stamps[index] - stamps[indices[0]])
     return target
 
 
