@@ -37,7 +37,8 @@ from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.geometry import box_iou, decode_rle, encode_rle, mask_box
 from identity_segmentation.types import Sighting
-from identity_segmentation.video.files import FORMATS, SegmentWriter, VideoReader, prefetched
+from identity_segmentation.video.files import VideoReader, prefetched
+from identity_segmentation.video.writing import FORMATS, SegmentWriter
 
 CLIPS = ("friends", "dance")
 JUDGED = ("clear", "turned", "partial")  # views that count; "extra" is a sliver of somebody at the border

@@ -20,12 +20,13 @@ from . import drawing
 from .errors import InputError
 from .files import atomic_write, package_folder, safe_filename
 from .images import decode_image, read_image, shrink_to, write_image
+from .looks import Look
 from .people.enrolment import build_embeddings_db
 from .people.gallery import PALETTE
-from .pipeline import IdentityAwareSegmentation, Look
+from .pipeline import IdentityAwareSegmentation
 from .settings import Settings
 from .types import Face, Sighting
-from .video.files import FORMATS, SegmentWriter
+from .video.writing import FORMATS, SegmentWriter
 
 _NAMES = ("Mina", "준호", "ดาว", "Leo", "Nora", "하나")  # left to right in the example picture
 _ASTRONAUT = "Eileen"

@@ -172,12 +172,18 @@ def _window() -> str:
 
 def _extras(settings: Settings) -> Iterator[Finding]:
     from .fonts import FONT_HINT, missing_scripts
+    from .video.exr import missing as missing_exr
 
     missing = missing_scripts()
     detail = f"none for {', '.join(missing)}; {FONT_HINT}" if missing else "Korean and Thai names can be drawn"
     yield Finding(NOTE if missing else OK, "fonts", detail)
     heic = _version("pi-heif") or _version("pillow-heif")
     yield Finding(OK if heic else NOTE, "HEIC photos", heic or "not read; pip install pi-heif")
+    exr = missing_exr()
+    yield Finding(NOTE if exr else OK, "EXR frames", exr or _version("OpenEXR") or "can be written")
+    timelines = _version("opentimelineio")
+    detail = timelines or 'not written; pip install "opentimelineio>=0.18"'
+    yield Finding(OK if timelines else NOTE, "OpenTimelineIO", detail)
     page = _version("gradio")
     yield Finding(OK if page else NOTE, "web page", page or 'not installed; pip install ".[ui]"')
     window = _window()

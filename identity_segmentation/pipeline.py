@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .errors import EngineUnavailable, GalleryError, InputError, UnknownPerson
 from .files import check_writable
 from .geometry import box_mask, face_to_body_bbox, mask_box, united
 from .images import read_image
+from .looks import Look, render_member, status_of
 from .masks.humans import find_humans
 from .masks.instances import every
 from .masks.possession import thing_of
@@ -37,7 +38,8 @@ from .video.analysing import analyse, bring_names_up_to_date, check_gallery, pat
 from .video.analysis import Analysis, check_sampling
 from .video.box_following import follow_box
 from .video.corrections import writing
-from .video.files import VideoReader, format_for
+from .video.delivery import outputs_of
+from .video.files import VideoReader
 from .video.looking import Lookers
 from .video.naming import TrackName
 from .video.render import RenderSettings, VideoReport, render
@@ -46,23 +48,6 @@ logger = logging.getLogger(__name__)
 
 EDGES = ("auto", "fine", "fast")
 _FEW = 2  # people in a single picture up to whom "auto" takes the time for fine edges
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """Everything seen in one picture: who is in it, and the masks of those asked for."""
-
-    image: np.ndarray
-    sightings: tuple[Sighting, ...]
-
-    @property
-    def matches(self) -> list[Match]:
-        """What the gallery says of every face."""
-        return [s.match for s in self.sightings if s.match is not None]
-
-    def of(self, name: str) -> Sighting | None:
-        """The sighting of a person by display name, or None."""
-        return next((s for s in self.sightings if s.name == name), None)
 
 
 class IdentityAwareSegmentation:
@@ -406,6 +391,7 @@ class IdentityAwareSegmentation:
         at: float = 0.0,
         phrase: str | None = None,
         fresh: bool = False,
+        overwrite: bool = False,
         analyses: str | os.PathLike = "",
         progress: Callable[[str, int, int], None] | None = None,
         cancel: threading.Event | None = None,
@@ -426,6 +412,7 @@ class IdentityAwareSegmentation:
             at: seconds.
             phrase: "Wonyoung's shirt": that person's thing instead of the whole person; `target_member` is not used.
             fresh: put an earlier analysis aside, corrections by hand included.
+            overwrite: write over a file at `output_path` that this did not make, too.
             analyses: folder of analyses; empty = the settings', or `.analyses` beside the output.
             progress: called with ("analyse" | "render", frames done, frames in all).
             cancel: set it to stop within a frame; what is finished is kept.
@@ -438,8 +425,7 @@ class IdentityAwareSegmentation:
         settings = RenderSettings.of(settings, look)
         if output.exists() and source.exists() and output.resolve() == source.resolve():
             raise InputError(f"the output {output} is the input; choose another name")
-        if output.suffix:
-            format_for(output)
+        settings.check(output)
         if phrase is not None:
             meant = self.understood(phrase)
             if meant.person is None or box is not None:
@@ -452,24 +438,26 @@ class IdentityAwareSegmentation:
             step("analyse", done, total)
 
         colour_of: Callable[[str], tuple[int, int, int]] = self.colour_of if box is None else _label_colour
+        wanted = self._people(target_member, everyone_but) if box is None else [_label(target_member, everyone_but)]
+        check_writable(output.parent)
+        VideoReader(source).close()  # says what is wrong with it
+        made = [o.path for o in outputs_of(output, source, wanted, settings.per_person)] if output.suffix else []
+        store.check_free(folder, made, overwrite)
         if box is None:
-            wanted = self._people(target_member, everyone_but)
-            check_writable(output.parent)
             found = self.analyse_video(source, frame_sampling, folder, fresh=fresh, progress=looked, cancel=cancel)
         else:
-            wanted = [_label(target_member, everyone_but)]
-            check_writable(output.parent)
-            VideoReader(source).close()  # says what is wrong with it
             path = store.analysis_path(folder, source, sampling=frame_sampling, box=list(box), at=at, label=wanted[0])
             found = follow_box(
                 source, box, at, wanted[0], self.segmenter, path, frame_sampling, fresh, looked, cancel
             )  # fmt: skip
-        store.remember(folder, output, found.path)
+        for path in dict.fromkeys([output, *made]):
+            store.remember(folder, path, found.path)
         report = render(
             source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
-            self._fine_edges if self.edges == "fine" else None,
+            self._fine_edges if self.edges == "fine" else None, overwrite,
         )  # fmt: skip
+        store.delivered(folder, made)
         return replace(report, remarks=(*report.remarks, *filter(None, [found.remark])))
 
     def analyse_video(
@@ -546,46 +534,7 @@ class IdentityAwareSegmentation:
 
     def status_of(self, look: Look, name: str) -> Status:
         """How the search for one person in a picture ended."""
-        matches = look.matches
-        engine = self.engine_ids
-        if not matches:
-            return Status(
-                "no_face", f"no face was found in this picture, so {name} cannot be looked for", engine=engine
-            )
-        sighting = look.of(name)
-        if sighting is None or sighting.match is None:
-            nearest = [m for m in matches if m.nearest == name and m.name is None]
-            others = [m.name for m in matches if m.name]
-            message = f"{name} is not among the {len(matches)} faces of this picture"
-            if len(matches) == 1:
-                message = f"the one face in this picture is not {name}'s"
-            if others:
-                message += f"; found: {', '.join(others)}"
-            if not nearest:
-                return Status("not_found", message, engine=engine)
-            best = max(nearest, key=lambda m: m.similarity)
-            message += (
-                f"; a face comes near (similarity {best.similarity:.2f}, margin {best.margin:.2f}), "
-                "but the evidence is too thin to call it that"
-            )
-            return Status("not_found", message, best.similarity, best.margin, best.runner_up, engine)
-        match = sighting.match
-        evidence = (match.similarity, match.margin, match.runner_up, engine)
-        if sighting.segment is None or not sighting.segment.area:
-            return Status("unsure", f"{name} was recognised, but no body could be made out", *evidence)
-        if match.basis == "group":
-            message = (
-                f"{name} by elimination: everyone in the gallery seems to be in this picture, and only all the faces "
-                f"together say which is whose (similarity {match.similarity:.2f})"
-            )
-            return Status("unsure", message, *evidence)
-        message = f"{name}, similarity {match.similarity:.2f}"
-        if match.runner_up:
-            message += f", {match.margin:+.2f} ahead of {match.runner_up}"
-        twins = [m for m in matches if m.name is None and m.nearest == name and m.similarity >= match.similarity - 0.1]
-        if twins:
-            message += f"; {len(twins)} more face(s) look the same (a mirror?) and are left alone"
-        return Status("ok", message, *evidence)
+        return status_of(look, name, self.engine_ids)
 
 
 def _of_others(shape: Sequence[int], sightings: Sequence[Sighting], mine: Sighting) -> np.ndarray:
@@ -603,34 +552,6 @@ def _of_others(shape: Sequence[int], sightings: Sequence[Sighting], mine: Sighti
         if body is not None:
             taken |= box_mask(shape, body)
     return taken
-
-
-def render_member(
-    look: Look, name: str, colour_of: Callable[[str], tuple[int, int, int]], status: Status
-) -> MemberResult:
-    """The pictures of one person, from what was seen.
-
-    Args:
-        look: what was seen.
-        name: the person's display name.
-        colour_of: a display name -> (b, g, r).
-        status: how the search ended.
-    """
-    sighting = look.of(name)
-    mine = [sighting] if sighting is not None else []
-    segment = sighting.segment if sighting is not None else None
-    mask = segment.mask if segment is not None else np.zeros(look.image.shape[:2], bool)
-    return MemberResult(
-        drawing.overlay(look.image, mine, colour_of),
-        drawing.cutout(look.image, segment),
-        drawing.annotate(look.image, mine or _unnamed(look), colour_of),
-        mask,
-        status,
-    )
-
-
-def _unnamed(look: Look) -> list[Sighting]:
-    return [replace(s, segment=None) for s in look.sightings]
 
 
 def _label(target: str | Sequence[str], everyone_but: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from .errors import ImageError, InputError
 from .files import own_folder, read_json, safe_filename, shown_path, source_name, unused_name, write_json
 from .geometry import mask_box
 from .images import list_photos, read_image, write_image
+from .looks import Look
 from .people.rule import NamingRule
-from .pipeline import IdentityAwareSegmentation, Look
+from .pipeline import IdentityAwareSegmentation
 from .types import Match, PossessionResult
 
 

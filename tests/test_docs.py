@@ -65,7 +65,7 @@ def master(tmp_path_factory, group, astronaut, embedded_faces) -> Path:
     from identity_segmentation import write_image
     from identity_segmentation.demo import portrait
     from identity_segmentation.video import FORMATS
-    from identity_segmentation.video.files import SegmentWriter
+    from identity_segmentation.video.writing import SegmentWriter
 
     home = tmp_path_factory.mktemp("docs")
     folders = ["An_Yujin", "Jang_Wonyoung", "Kim_Gaeul", "Kim_Jiwon", "Lee_Hyunseo", "Naoi_Rei"]

@@ -17,9 +17,9 @@ from identity_segmentation.geometry import decode_rle, encode_rle, follow_edges,
 from identity_segmentation.images import blurred, mixed
 from identity_segmentation.types import Face, Match, Segment, Sighting
 from identity_segmentation.video import render as render_module
-from identity_segmentation.video.files import FORMATS
 from identity_segmentation.video.flow import to_full
 from identity_segmentation.video.scene import HeadHere
+from identity_segmentation.video.writing import FORMATS
 
 
 def picture(height, width, seed=0):

@@ -197,7 +197,7 @@ def test_a_truncated_file_gives_what_there_is_and_a_warning(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with VideoReader(path) as reader:
         count = sum(1 for _ in reader)
-        assert 10 < count < 50 and reader.truncated and f"{count} of about 60" in reader.warning()
+        assert 10 < count < 50 and reader.truncated and f"{count} frames could be read" in reader.warning()
 
 
 def test_ten_bits_a_channel_come_out_as_eight(tmp_path):

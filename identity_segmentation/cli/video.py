@@ -5,20 +5,45 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .console import Verbs, numbers, pipeline_of, print_json, say
+from ..files import shown_path
+from . import editing
+from .console import DONE, FAILED, NOT_THERE, PASSED_OVER, Verbs, numbers, pipeline_of, print_json, say
+
+if TYPE_CHECKING:
+    from ..pipeline import IdentityAwareSegmentation
+    from ..video.many import VideoResult
+    from ..video.render import RenderSettings
+
+
+_PROGRAMS = ("premiere", "resolve", "after-effects", "web", "nuke", "capcut")  # as in `programs`, which loads slowly
 
 
 def add(verbs: Verbs) -> None:
     """Put the verbs on the parser."""
     verb = verbs.add("video", _video, "a person's matte over a whole video, all frames, sound kept")
-    verb.add_argument("source", metavar="IN")
+    verb.add_argument(
+        "sources", nargs="+", metavar="IN", help="a video; or several, folders, patterns: OUT is a folder"
+    )
     verb.add_argument("output", metavar="OUT", help=".mp4, .webm or .mov (transparent), or a folder for PNG pictures")
+    verb.add_argument(
+        "--for", dest="program", choices=_PROGRAMS, help="the kind of file that a program wants; OUT needs no suffix"
+    )
+    verb.add_argument(
+        "--per-person", action="store_true", help="a file for each person, OUT_NAME (annotated, overlay, cutout, matte)"
+    )
+    verb.add_argument(
+        "--frames", choices=("png", "exr"), default="png", help="what a folder of pictures holds (default: png)"
+    )
+    verb.add_argument("--suffix", choices=(".mp4", ".webm", ".mov"), help="of the outputs of several (default: .mp4)")
+    verb.add_argument(
+        "--overwrite", action="store_true", help="also write over a file that an earlier run did not make"
+    )
     verb.add_argument("--member", nargs="+", metavar="NAME", help="whom (default: everyone in the gallery)")
     verb.add_argument("--everyone-but", nargs="+", metavar="NAME", default=(), help="leave these people out")
     verb.add_argument(
@@ -27,11 +52,14 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     verb.add_argument("--phrase", metavar="TEXT", help="a thing of somebody's instead: \"Wonyoung's shirt\"")
     verb.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="when the box was drawn (default: 0)")
-    views = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
+    views = ("annotated", "overlay", "cutout", "matte", "blur-others", "blur", "crop")
     verb.add_argument("--view", choices=views, default="annotated", help="what to make (default: annotated)")
     verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
     verb.add_argument(
-        "--background", default="#00B140", metavar="#RRGGBB", help="behind a cutout in .mp4 (default: green)"
+        "--background",
+        default="",
+        metavar="#RRGGBB",
+        help="behind a cutout (default: transparent; green where the file cannot be)",
     )
     verb.add_argument("--aspect", default="9:16", metavar="W:H", help="of the crop view (default: 9:16)")
     verb.add_argument(
@@ -65,6 +93,7 @@ def add(verbs: Verbs) -> None:
     )
     verb.add_argument("--review", action="store_true", help="only what is worth a look, the most doubtful first")
     verb.add_argument("--json", action="store_true")
+    editing.add_options(verb)
     verb = verbs.add("rename", _rename, "correct by hand who is who; the next render of every output obeys")
     _takes_analysis(verb)
     verb.add_argument("name", nargs="?", metavar="NAME", help="a name, or: unknown")
@@ -132,6 +161,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _video(arguments: argparse.Namespace) -> int:
+    from ..video.programs import advice, fitted
     from ..video.render import RenderSettings
 
     pipeline = pipeline_of(arguments)
@@ -141,20 +171,35 @@ def _video(arguments: argparse.Namespace) -> int:
             raise ValueError
     except ValueError:
         raise InputError(f"expected --aspect as W:H (9:16), got {arguments.aspect!r}") from None
+    settings = RenderSettings(
+        arguments.view, arguments.background, (wide, tall), arguments.smoothing, arguments.masks, arguments.propagate,
+        per_person=arguments.per_person, frames=arguments.frames,
+    )  # fmt: skip
+    if _is_several(arguments.sources):
+        return _videos(arguments, pipeline, settings)
+    output = Path(arguments.output)
+    if arguments.program:
+        output, settings = fitted(arguments.program, output, settings)
+    if arguments.suffix and output.suffix.lower() != arguments.suffix:
+        raise InputError(
+            f"--suffix is for several videos; of one, the name says it: expected OUT as NAME{arguments.suffix}, "
+            f"got {arguments.output!r}"
+        )
     with _bars() as progress:
         report = pipeline.process_video(
-            arguments.source, arguments.output, arguments.member or "all", arguments.sampling,
-            RenderSettings(
-                arguments.view, arguments.background, (wide, tall), arguments.smoothing, arguments.masks,
-                arguments.propagate,
-            ),
+            arguments.sources[0], output, arguments.member or "all", arguments.sampling, settings,
             everyone_but=arguments.everyone_but, box=arguments.box, at=arguments.at, phrase=arguments.phrase,
             fresh=arguments.fresh, progress=progress,
+            overwrite=arguments.overwrite,
         )  # fmt: skip
     if arguments.json:
         print_json(asdict(report))
     else:
-        print(f"{report.files['video']}: {report.frames} frames, {report.seconds:.1f} s, sound kept")
+        print(f"{report.files['video']}: {report.frames} frames, {report.seconds:.1f} s, {report.sound}")
+        for name, file in report.files.items():
+            if name.startswith("video of "):
+                print(f"  {file}")
+        print(f"  {advice(arguments.program, settings.view) if arguments.program else report.kind}")
         for name, seconds in report.on_screen.items():
             print(f"  {name}: {seconds:.1f} s on screen, {report.coverage[name]:.0%} of it with a mask")
         for span in report.review:
@@ -164,8 +209,68 @@ def _video(arguments: argparse.Namespace) -> int:
             say(remark)
     if not any(report.on_screen.values()):
         say("none of the people asked for was seen")
-        return 3
-    return 4 if report.note else 0
+        return NOT_THERE
+    return PASSED_OVER if report.note else DONE
+
+
+def _is_several(sources: Sequence[str]) -> bool:
+    from ..video.sources import has_pattern
+
+    return len(sources) > 1 or Path(sources[0]).is_dir() or has_pattern(sources[0])
+
+
+def _videos(arguments: argparse.Namespace, pipeline: IdentityAwareSegmentation, settings: RenderSettings) -> int:
+    """Several videos into a folder, and a table of what became of each."""
+    from ..video.many import process_videos, sources_for
+    from ..video.programs import fitted
+
+    suffix = arguments.suffix or ".mp4"
+    if arguments.program:
+        wanted, settings = fitted(arguments.program, Path("any"), settings)
+        suffix = wanted.suffix
+        if arguments.suffix not in (None, suffix):
+            raise InputError(f"--for {arguments.program} makes {suffix or 'folders of EXR frames'}; leave --suffix out")
+    listed = sources_for(arguments.sources, arguments.output)
+    for path, reason in listed.others:
+        say(f"passed over {shown_path(path)}: {reason}")
+
+    def told(result: VideoResult) -> None:
+        remarks = [] if result.state == "kept" else [*(result.report or {}).get("remarks", ())]
+        for remark in dict.fromkeys([*remarks, result.reason]):
+            if remark:
+                say(f"{result.source}: {remark}")
+
+    with _bars() as bars:
+        results = process_videos(
+            pipeline, listed, arguments.output, arguments.member or "all", arguments.sampling, settings,
+            suffix=suffix, everyone_but=arguments.everyone_but, box=arguments.box,
+            at=arguments.at, phrase=arguments.phrase, fresh=arguments.fresh, overwrite=arguments.overwrite, told=told,
+            progress=lambda path, stage, done, total: bars(f"{shown_path(path)}: {stage}", done, total),
+        )  # fmt: skip
+    if arguments.json:
+        print_json([result.record() for result in results])
+    else:
+        print(f"{'video':<40} {'state':<6} {'frames':>7} {'seconds':>8}  seen, or why not")
+        for result in results:
+            report = result.report or {}
+            name = result.source if len(result.source) <= 40 else f"...{result.source[-37:]}"
+            said = result.reason or ", ".join(result.seen) or "nobody of those asked for"
+            length = f"{report.get('frames', 0):>7} {report.get('seconds', 0):>8.1f}"
+            print(f"{name:<40} {result.state:<6} {length}  {said}")
+    say(f"results in {arguments.output}")
+    return _status_of(results)
+
+
+def _status_of(results: Sequence[VideoResult]) -> int:
+    """The exit status of several videos."""
+    if all(result.state == "failed" for result in results):
+        return FAILED
+    if any(result.state == "failed" for result in results):
+        return PASSED_OVER
+    if not any(result.seen for result in results):
+        say("none of the people asked for was seen in any video")
+        return NOT_THERE
+    return PASSED_OVER if any(result.reason for result in results) else DONE
 
 
 def _analyse(arguments: argparse.Namespace) -> int:
@@ -203,8 +308,11 @@ def _tracks(arguments: argparse.Namespace) -> int:
     from ..video.analysis import read_analysis
     from ..video.review import filmstrips, listed
 
+    handing_over = editing.is_asked(arguments)
     pipeline = pipeline_of(arguments)
     found = read_analysis(pipeline.find_analysis(arguments.video))
+    if handing_over:
+        return editing.hand_over(arguments, pipeline, found, _bars)
     rows = listed(found, pipeline.track_names(found))
     if arguments.review:
         rows = sorted((row for row in rows if row["look_at"]), key=lambda row: row["look_at"])
@@ -280,7 +388,7 @@ def _click(arguments: argparse.Namespace) -> int:
     # What a followed box is called is nobody on file.
     name = arguments.name if "seed" in found.header else pipeline.gallery.find(arguments.name).name
     said = click(path, arguments.source, name, points, inside, arguments.at, pipeline.segmenter, arguments.seconds)
-    begin, end = (index / float(found.fps) for index in (min(said.regions), max(said.regions)))
+    begin, end = (found.seconds_at(index) for index in (min(said.regions), max(said.regions)))
     done = "added to" if said.adds else "taken out of"
     share = decode_rle(said.regions[said.frame]).mean()
     print(f"{share:.1%} of the picture is {done} the mask of {name}, {begin:.2f}-{end:.2f} s")

@@ -1,16 +1,8 @@
 """Over time: videos read and written, shots, tracks, names over whole tracks, mattes, and what is handed over."""
 
-from .files import (
-    FORMATS,
-    VIDEO_SUFFIXES,
-    Format,
-    SegmentWriter,
-    VideoInfo,
-    VideoReader,
-    format_for,
-    join_segments,
-    prefetched,
-)
+from .facts import VideoInfo
+from .files import VIDEO_SUFFIXES, VideoReader, prefetched
+from .writing import FORMATS, Format, SegmentWriter, format_for, join_segments
 
 __all__ = [
     "FORMATS",

@@ -18,31 +18,34 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-from .. import drawing
 from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
 from ..files import atomic_write
-from ..geometry import encode_rle, grown_box, mask_box, plain_box, whole_box
-from ..images import blurred, mixed, write_image
-from ..types import Face, Frame, Match, Segment, Sighting
-from .analysis import Analysis, Sample
-from .files import FORMATS, SegmentWriter, VideoInfo, VideoReader, format_for, join_segments, prefetched
+from ..geometry import encode_rle
+from ..types import Frame
+from .analysis import Analysis
+from .crops import crop_path
+from .delivery import Delivery, outputs_of, parsed_colour
+from .exr import missing
+from .facts import VideoInfo
+from .files import VideoReader, prefetched
 from .mattes import Mattes, Placed
 from .naming import TrackName
 from .review import spans_to_review
 from .runs import Pictured, Run, parts_in, runs_in, spanned
-from .scene import HeadHere, Scene, can_track, strangers_at
+from .scene import Scene, can_track
 from .tracked_mattes import TrackedMattes
+from .views import PER_PERSON, VIEWS, Views
+from .writing import format_for
 
-VIEWS = ("annotated", "overlay", "cutout", "blur-others", "blur", "crop")
 PROPAGATE = ("auto", "flow", "sam3")
+FRAMES = ("png", "exr")
 _SEGMENT_SECONDS = 10
-_FORM = 2  # of what is kept of a segment; a run of another form begins anew
+_GREEN = "#00B140"  # chroma-key green, behind a cutout in a form without transparency
+_FORM = 3  # of what is kept of a segment; a run of another form begins anew
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,11 @@ class VideoReport:
         on_screen: person -> seconds on screen.
         coverage: person -> share of their on-screen frames with a mask.
         review: spans worth a look: {"track", "from", "to", "name", "why"}.
-        files: "video", "analysis", and "masks" if asked for.
+        files: "video", "analysis", and "masks" if asked for; of one file a person, "video of NAME" each.
         note: what was wrong with the source; empty if nothing.
         remarks: what else is to be said, a sentence each.
+        sound: what became of the sound, in a word or two: "sound kept", "no sound".
+        kind: what kind of file it is, and which programs take it.
     """
 
     frames: int
@@ -68,21 +73,35 @@ class VideoReport:
     files: dict[str, str]
     note: str = ""
     remarks: tuple[str, ...] = ()
+    sound: str = "no sound"
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How to render: one of `VIEWS`; background "#RRGGBB" for a cutout without alpha; aspect (w, h) of a crop; frames
-    of temporal smoothing; whether to write masks as COCO RLE lines; propagate "flow", "sam3" (the segmenter's own
-    video tracker), or "auto" (that, if it has one); thing "" for whole people, or a word for a thing of theirs."""
+    """How to render.
+
+    Attributes:
+        view: one of `VIEWS`.
+        background: "#RRGGBB" behind a cutout; empty = transparent where the output can be, else green.
+        aspect: (width, height) of a crop, as it is seen.
+        smoothing: frames of temporal smoothing.
+        masks: also write masks as COCO RLE lines?
+        propagate: "flow", "sam3" (the segmenter's own video tracker), or "auto" (that, if it has one).
+        thing: "" for whole people, or a word for a thing of theirs.
+        per_person: a file, or a folder of pictures, for each person alone?
+        frames: what a folder of pictures holds: "png", or "exr" (the source's pictures with everybody's matte).
+    """
 
     view: str = "annotated"
-    background: str = "#00B140"
+    background: str = ""
     aspect: tuple[int, int] = (9, 16)
     smoothing: int = 5
     masks: bool = False
     propagate: str = "auto"
     thing: str = ""
+    per_person: bool = False
+    frames: str = "png"
 
     @classmethod
     def of(cls, settings: RenderSettings | None, changes: Mapping[str, Any]) -> RenderSettings:
@@ -96,6 +115,29 @@ class RenderSettings:
             if name not in known:
                 raise TypeError(f"unknown keyword {name!r}; expected {', '.join(known)}")
         return replace(settings or cls(), **changes)
+
+    def check(self, output: Path) -> None:
+        """`InputError` where something is asked for that there is not, or that the output cannot hold."""
+        if self.view not in VIEWS:
+            raise InputError(f"unknown view {self.view!r}; expected {', '.join(VIEWS)}")
+        if self.propagate not in PROPAGATE:
+            raise InputError(f"unknown propagate {self.propagate!r}; expected {', '.join(PROPAGATE)}")
+        if self.per_person and self.view not in PER_PERSON:
+            raise InputError(f"one file a person is made of the views {', '.join(PER_PERSON)}; got {self.view!r}")
+        if self.background:
+            parsed_colour(self.background)
+        if self.frames not in FRAMES:
+            raise InputError(f"unknown frames {self.frames!r}; expected {', '.join(FRAMES)}")
+        if self.frames == "exr":
+            if output.suffix or self.per_person or self.view not in PER_PERSON:
+                raise InputError(
+                    "EXR frames hold the source's pictures with a layer a person; expected a folder as output, and "
+                    f"one of the views {', '.join(PER_PERSON)} (which makes no difference)"
+                )
+            if missing():
+                raise OutputError(missing())
+        if output.suffix:
+            format_for(output)
 
 
 def render(
@@ -111,10 +153,11 @@ def render(
     cancel: threading.Event | None = None,
     detector: Callable[[], ObjectDetector | None] = any_detector,
     edges: EdgeRefiner | None = None,
+    overwrite: bool = False,
 ) -> VideoReport:
     """Render a video of the people `wanted` (names); see the module.
 
-    Output named .mp4, .webm or .mov; a name without a suffix is a folder of PNG pictures.
+    Output named .mp4, .webm or .mov; a name without a suffix is a folder of pictures, PNG or EXR.
 
     Args:
         source: the video.
@@ -129,39 +172,50 @@ def render(
         cancel: set it to stop within a frame.
         detector: gives the engine that finds things by their nouns, or None; called only where it is needed.
         edges: gives the masks of key frames finer edges, half a second each; None = they stay as they are.
+        overwrite: write over pictures of the same names that are not ours?
 
     Raises:
         InputError: an unknown view, or a format that cannot hold it.
-        OutputError: the output cannot be written; finished segments are kept.
+        OutputError: there are pictures that are not ours where ours would be, or the output cannot be written; finished
+            segments are kept.
         Cancelled: `cancel` was set; finished segments are kept.
     """
     source, output = Path(source), Path(output)
-    if settings.view not in VIEWS:
-        raise InputError(f"unknown view {settings.view!r}; expected {', '.join(VIEWS)}")
-    if settings.propagate not in PROPAGATE:
-        raise InputError(f"unknown propagate {settings.propagate!r}; expected {', '.join(PROPAGATE)}")
+    settings.check(output)
     if settings.propagate == "sam3" and not can_track(segmenter):
         raise InputError(
             f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
             "--segmenter sam3-hf, or --propagate flow"
         )
     job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges)
+    job.delivery.check(overwrite)
     return job.run(progress, cancel)
 
 
 class _Job:
-    def __init__(self, source, output, analysis, names, wanted, segmenter, colour_of, settings, detector, edges):
+    def __init__(
+        self, source: Path, output: Path, analysis: Analysis, names: dict[int, TrackName], wanted: list[str],
+        segmenter: BoxSegmenter, colour_of: Callable[[str], tuple[int, int, int]], settings: RenderSettings,
+        detector: Callable[[], ObjectDetector | None], edges: EdgeRefiner | None,
+    ):  # fmt: skip
         self.source, self.output, self.analysis, self.names = source, output, analysis, names
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
-        self.pictures = output.suffix == ""
-        self.form = FORMATS[".mov"] if self.pictures else format_for(output)
+        with VideoReader(source) as reader:
+            self.info: VideoInfo = reader.info
         self.sampling = analysis.header["sampling"]
         per_segment = max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / self.sampling))
         self.starts = parts_in(analysis, per_segment * self.sampling)
-        self.crop_path = crop_path(analysis, names, wanted, settings.aspect) if settings.view == "crop" else None
-        self.size = (analysis.header["width"], analysis.header["height"])
-        if self.crop_path is not None:
-            self.size = self.crop_path.size
+        view, size = settings.view, (analysis.header["width"], analysis.header["height"])
+        self.crop = None
+        if view == "crop":
+            self.crop = crop_path(analysis, names, wanted, settings.aspect, float(self.info.pixel_aspect))
+            size = self.crop.size
+        form = format_for(output) if output.suffix else None
+        clear = view == "cutout" and not settings.background and (form is None or form.alpha)
+        form = form if form is None or clear else form.opaque()
+        outputs = outputs_of(output, source, wanted, settings.per_person)
+        self.delivery = Delivery(outputs, form, settings.frames, size, self.info, wanted, clear)
+        self.background = None if clear else parsed_colour(settings.background or _GREEN)
         self.scene = Scene(
             analysis,
             names,
@@ -173,6 +227,8 @@ class _Job:
             edges=edges,
             fading="blur" not in settings.view,
         )
+        samples = {s.index: s for s in analysis.samples}
+        self.views = Views(view, self.scene, names, samples, colour_of, segmenter.id, self.background, self.crop)
 
     def _drawn_people(self) -> list[str | int]:
         """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
@@ -198,16 +254,24 @@ class _Job:
         if todo:
             self._render_segments(work, todo, progress, cancel)
         report = self._report(work, starts)
-        self._deliver(work, starts, report)
+        if self.settings.masks:
+            with atomic_write(report.files["masks"]) as file:
+                for start in starts:
+                    file.write((work / f"{start:08d}.masks").read_bytes())
+        carried = self.delivery.deliver(work, starts, self.source)
         shutil.rmtree(work, ignore_errors=True)
-        return report
+        remarks = [*report.remarks, *self.info.remarks(), *self.delivery.remarks(), *carried.remarks]
+        if self.output.suffix == "" and self.info.has_audio:
+            remarks.append("pictures have no sound; it stays in the source")
+        return replace(report, remarks=tuple(remarks), sound=carried.said, kind=self.delivery.kind())
 
     def _cache_key(self) -> list:
         named = sorted((t, n.name) for t, n in self.names.items())
         lines = hashlib.sha256(self.analysis.path.read_bytes()).hexdigest()
         cache_key = [
             _FORM, lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
-            self.form.suffix, self.pictures, self.starts, self.scene.edges and self.scene.edges.id,
+            [o.path.name for o in self.delivery.outputs], self.source.stem, self.starts,
+            self.scene.edges and self.scene.edges.id,
         ]  # fmt: skip
         return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
 
@@ -240,7 +304,7 @@ class _Job:
                     mattes = Mattes(self.scene, samples, cancel)
                 else:
                     mattes = TrackedMattes(self.scene, samples, part, cancel)
-                self._render_segment(work, start, mattes, mine, samples, reader.info, progress, cancel)
+                self._render_segment(work, start, mattes, mine, progress, cancel)
 
     def _pictured(self, frames: Iterable[Frame]) -> Iterator[Pictured]:
         for frame in frames:
@@ -248,50 +312,41 @@ class _Job:
 
     def _render_segment(
         self, work: Path, start: int, state: Mattes, runs: Iterator[tuple[Run, list[Pictured]]],
-        samples: dict[int, Sample], info: VideoInfo, progress: Callable[[int, int], None] | None,
-        cancel: threading.Event | None,
+        progress: Callable[[int, int], None] | None, cancel: threading.Event | None,
     ) -> None:  # fmt: skip
         stem = work / f"{start:08d}"
-        stats: dict[str, list[int]] = {}
+        stats: dict[str, list[float]] = {}
         with contextlib.ExitStack() as stack:
-            if self.pictures:
-                folder = stem.with_suffix(".pictures")
-                shutil.rmtree(folder, ignore_errors=True)
-                write = None
-            else:
-                writer = stack.enter_context(
-                    SegmentWriter(stem.with_suffix(self.form.suffix), self.form, self.size, info.fps, info.time_base)
-                )
-                write = writer.write
+            write = self.delivery.open(work, start, stack)
             masks = stack.enter_context(atomic_write(stem.with_suffix(".masks")))
             # Mattes, pictures and their encoding each have a thread, so that all cores have work.
             # Each closes the one before it: a generator can only be closed by the thread that is not at work in it.
             worked = prefetched(state.runs(runs), depth=0)
-            finished = prefetched(self._finished(worked, samples), depth=2)
+            finished = prefetched(self._finished(worked), depth=2)
             stack.callback(finished.close)
-            for frame, picture, lines, counts in finished:
+            for frame, pictures, mattes, lines, counts in finished:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
-                if write is not None:
-                    write(picture, frame.pts)
-                else:
-                    write_image(folder / f"{frame.index:08d}.png", picture)
+                write(frame, pictures, mattes)
                 masks.writelines(lines)
+                lasts = self.analysis.seconds_at(frame.index + 1) - self.analysis.seconds_at(frame.index)
                 for name, (seen, covered) in counts.items():
-                    row = stats.setdefault(name, [0, 0, -1])
+                    row = stats.setdefault(name, [0, 0, -1.0, 0.0])
                     row[0] += seen
                     row[1] += covered
+                    row[3] += lasts * seen
                     if seen and not covered and row[2] < 0:
-                        row[2] = frame.index
+                        row[2] = frame.time_s
                 if progress:
                     progress(frame.index + 1, self.analysis.frames)
         with atomic_write(stem.with_suffix(".done")) as file:
             file.write(json.dumps(stats).encode())
 
     def _finished(
-        self, runs: Generator[list[Placed], None, None], samples: dict[int, Sample]
-    ) -> Iterator[tuple[Frame, np.ndarray, list[bytes], dict[str, tuple[bool, bool]]]]:
-        """(a frame, its picture, lines for the file of masks, person -> (should be seen, and has a mask)) of each."""
+        self, runs: Generator[list[Placed], None, None]
+    ) -> Iterator[tuple[Frame, list[np.ndarray], dict[Any, np.ndarray], list[bytes], dict[str, tuple[bool, bool]]]]:
+        """(a frame, its picture for each output, mattes where they are handed over themselves, lines for the file of
+        masks, person -> (should be seen, and has a mask)) of each."""
         with contextlib.closing(runs):
             for run in runs:
                 while run:
@@ -304,146 +359,49 @@ class _Job:
                         counts[name] = (name in placed.present, name in placed.present and there)
                         if self.settings.masks and there:
                             lines.append(_rle_line(placed.frame, name, solid[name]))
-                    yield placed.frame, self._picture(placed, mattes, solid, samples), lines, counts
+                    if self.settings.frames == "exr":
+                        yield placed.frame, [placed.frame.image], mattes, lines, counts
+                    else:
+                        yield placed.frame, self._pictures(placed, mattes, solid), {}, lines, counts
 
-    # ---- one picture
-
-    def _picture(
-        self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray],
-        samples: dict[int, Sample],
-    ) -> np.ndarray:  # fmt: skip
-        """The picture to be handed over; `solid` are the mattes as bool masks, made once for all who ask."""
-        view, image, heads = self.settings.view, placed.frame.image, placed.heads
-        if self.crop_path is not None:
-            return self.crop_path.cut(image, placed.frame.index)
-        if view in ("blur", "blur-others"):
-            strangers, bodies = strangers_at(self.scene, placed.frame.index, samples)
-            # While two shots are mixed nobody was looked for and mattes stand still: the bodies' boxes are covered too.
-            mixed = self.scene.is_mixed(placed.frame.index)
-            if view == "blur":
-                bare = [
-                    box for box, who in bodies if self._is_wanted(who) and (mixed or not self._is_solid(who, solid))
-                ]
-                return self._blurred(image, mattes, heads, [], bare)
-            bare = [b for b, who in bodies if not self._is_wanted(who) and (mixed or not self._is_solid(who, solid))]
-            return self._blurred(image, mattes, heads, strangers, bare)
-        if view == "cutout":
-            return self._cutout(image, mattes)
-        shown = {who: head for who, head in heads.items() if head.both or who in mattes}
-        sightings = [self._sighting(name, mattes.get(name), solid.get(name), shown.get(name)) for name in self.wanted]
-        sightings = [s for s in sightings if s.segment is not None or s.match is not None]
-        if view == "overlay":
-            return drawing.overlay(image, sightings, self.colour_of)
-        return drawing.annotate(image, sightings, self.colour_of)
-
-    def _is_wanted(self, track: int | None) -> bool:
-        return track is not None and self.scene.name_of.get(track) in self.wanted
-
-    def _is_solid(self, track: int | None, solid: Mapping[Any, np.ndarray]) -> bool:
-        """Has somebody on a track a mask?"""
-        name = None if track is None else self.scene.name_of.get(track)
-        mask = solid.get(name if name is not None else track)
-        return mask is not None and bool(mask.any())
-
-    def _sighting(
-        self, name: str, matte: np.ndarray | None, mask: np.ndarray | None, head: HeadHere | None
-    ) -> Sighting:
-        segment = None
-        if mask is not None and mask.any():
-            segment = Segment(mask, 1.0, whole_box(mask.shape), self.segmenter.id, matte)
-        match = None
-        if head is not None:
-            track = self.names[head.track]
-            match = Match(Face(head.box, 1.0), name, track.similarity, track.margin, track.runner_up, name, "face")
-        return Sighting(match, segment, None if head is None else head.track, "tracked")
-
-    def _cutout(self, image: np.ndarray, mattes: Mapping[Any, np.ndarray]) -> np.ndarray:
-        height, width = image.shape[:2]
-        alpha = np.zeros((height, width), np.uint8)
-        for name in self.wanted:
-            if mattes.get(name) is not None:
-                np.maximum(alpha, mattes[name], out=alpha)
-        result = np.zeros((height, width, 4 if self.form.alpha else 3), np.uint8)
-        if not self.form.alpha:
-            text = self.settings.background.lstrip("#")
-            # A row at a time: numpy is slow to copy three bytes for each pixel.
-            result[:] = np.tile(np.array([int(text[i : i + 2], 16) for i in (4, 2, 0)], np.uint8), (width, 1))
-        box = mask_box(alpha > 0)
-        if box is None:
-            return result
-        x0, y0, x1, y1 = (int(v) for v in box)
-        part, mask = alpha[y0:y1, x0:x1], alpha > 127
-        person = np.zeros((*part.shape, 4), np.uint8)
-        if mask.any():
-            segment = Segment(mask, 1.0, whole_box(alpha.shape), "video", alpha)
-            person = drawing.cutout(image, segment, crop=True, pad=0)
-        person[..., 3] = part  # also of those who are nowhere more than half there
-        if not self.form.alpha:
-            person = mixed(result[y0:y1, x0:x1], cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), part)
-        result[y0:y1, x0:x1] = person
-        return result
-
-    def _blurred(
-        self, image: np.ndarray, mattes: Mapping[Any, np.ndarray], heads: Mapping, strangers: Sequence[np.ndarray],
-        backs: Sequence[np.ndarray],
-    ) -> np.ndarray:  # fmt: skip
-        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Of whom no
-        more is known, the box of the body is covered, less the pixels of those who are to be seen."""
-        hide = np.zeros(image.shape[:2], np.uint8)
-        keep = np.zeros(image.shape[:2], np.uint8)
-        for who, matte in mattes.items():
-            target = hide if (who in self.wanted) == (self.settings.view == "blur") else keep
-            np.maximum(target, matte, out=target)
-        for box in backs:
-            x0, y0, x1, y1 = (round(float(v)) for v in box)
-            cv2.rectangle(hide, (x0, y0), (x1, y1), 255, -1)
-        hide *= keep <= 127
-        covered = [
-            head.box
-            for who, head in heads.items()
-            if head.track not in self.analysis.regions and (who in self.wanted) == (self.settings.view == "blur")
+    def _pictures(
+        self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray]
+    ) -> list[np.ndarray]:
+        return [
+            self.views.picture(placed, mattes, solid, self.wanted if output.who is None else [output.who])
+            for output in self.delivery.outputs
         ]
-        for box in [*covered, *strangers]:
-            x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
-            cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
-        found = mask_box(hide > 0)
-        if found is None:
-            return image
-        # The cover grows by 4 pixels and softens over 3 more; within 3 of the part's edge it is nothing, so that what
-        # lies beyond the edge makes no difference.
-        x0, y0, x1, y1 = grown_box(plain_box(found), 10, hide.shape)
-        share = cv2.GaussianBlur(cv2.dilate(hide[y0:y1, x0:x1], np.ones((9, 9), np.uint8)), (7, 7), 0)
-        result = image.copy()
-        result[y0:y1, x0:x1] = mixed(image[y0:y1, x0:x1], blurred(image, 24, (x0, y0, x1, y1)), share)
-        return result
 
     # ---- the end
 
     def _report(self, work: Path, starts: list[int]) -> VideoReport:
-        totals = {name: [0, 0] for name in self.wanted}
-        bare: dict[str, int] = {}  # name -> the first frame in which they should be seen and have no mask
+        totals = {name: [0, 0, 0.0] for name in self.wanted}  # frames on screen, of them with a mask, seconds
+        bare: dict[str, float] = {}  # name -> when they should first be seen and have no mask
         for start in starts:
             done = work / f"{start:08d}.done"
-            for name, (seen, covered, left) in json.loads(done.read_bytes()).items() if done.exists() else ():
+            for name, (seen, covered, left, lasts) in json.loads(done.read_bytes()).items() if done.exists() else ():
                 totals[name][0] += seen
                 totals[name][1] += covered
+                totals[name][2] += lasts
                 if left >= 0:
                     bare.setdefault(name, left)
-        rate = float(self.analysis.fps)
         remarks = tuple(
             f"{name}: no mask could be trusted in {totals[name][0] - totals[name][1]} of {totals[name][0]} frames on "
-            f"screen, which are left empty; the first at {left / rate:.2f} s"
+            f"screen, which are left empty; the first at {left:.2f} s"
             for name, left in bare.items()
             if self.scene.drawn and not self.settings.thing
         )
         files = {"video": str(self.output), "analysis": str(self.analysis.path)}
+        for output in self.delivery.outputs:
+            if output.who is not None:
+                files[f"video of {output.who}"] = str(output.path)
         if self.settings.masks:
             files["masks"] = f"{self.output}.masks.jsonl"
         return VideoReport(
             self.analysis.frames,
-            self.analysis.frames / rate,
-            {n: seen / rate for n, (seen, _) in totals.items()},
-            {n: covered / seen if seen else 0.0 for n, (seen, covered) in totals.items()},
+            self.analysis.seconds,
+            {n: seconds for n, (_, _, seconds) in totals.items()},
+            {n: covered / seen if seen else 0.0 for n, (seen, covered, _) in totals.items()},
             spans_to_review(self.analysis, self.names),
             files,
             self._note(),
@@ -457,94 +415,7 @@ class _Job:
         unseen = "nobody looked for people whose face is not seen, so they are not covered; analyse again with --fresh"
         return f"{self.analysis.note}; {unseen}" if self.analysis.note else unseen
 
-    def _deliver(self, work: Path, starts: list[int], report: VideoReport) -> None:
-        if self.settings.masks:
-            with atomic_write(report.files["masks"]) as file:
-                for start in starts:
-                    file.write((work / f"{start:08d}.masks").read_bytes())
-        if not self.pictures:
-            join_segments([work / f"{s:08d}{self.form.suffix}" for s in starts], self.output, self.source)
-            return
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            for start in starts:
-                for picture in sorted((work / f"{start:08d}.pictures").iterdir()):
-                    os.replace(picture, self.output / picture.name)
-        except OSError as error:
-            raise OutputError(f"{self.output}: cannot be written ({error.strerror})") from error
-
 
 def _rle_line(frame: Frame, name: str, mask: np.ndarray) -> bytes:
     row = {"frame": frame.index, "time": round(frame.time_s, 6), "person": name, **encode_rle(mask)}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-# ---- a steady crop
-
-
-@dataclass(frozen=True)
-class CropPath:
-    """A fixed-size window that follows a person: its centre for every frame, float32 (frames, 2)."""
-
-    size: tuple[int, int]
-    centres: np.ndarray
-
-    def cut(self, image: np.ndarray, index: int) -> np.ndarray:
-        """The window's picture."""
-        width, height = self.size
-        x, y = self.centres[min(index, len(self.centres) - 1)]
-        forward = np.array([[1, 0, width / 2 - x], [0, 1, height / 2 - y]], np.float32)
-        return cv2.warpAffine(image, forward, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def crop_path(
-    analysis: Analysis, names: dict[int, TrackName], wanted: Sequence[str], aspect: tuple[int, int]
-) -> CropPath:
-    """Follow one person: body-sized window, path smoothed over about a second, steady in every shot.
-
-    Args:
-        analysis: who is where and when.
-        names: who each track is.
-        wanted: the one person's display name.
-        aspect: (width, height) of the window.
-
-    Raises:
-        InputError: more people than one, or nobody is seen.
-    """
-    if len(wanted) != 1:
-        raise InputError(f"the crop view follows one person; got {len(wanted)}")
-    width, height = analysis.header["width"], analysis.header["height"]
-    points = []
-    for sample in analysis.samples:
-        for point in sample.tracks:
-            found, box = names.get(point.track), point.box
-            if found is not None and found.name == wanted[0]:
-                if point.evidence == "region":  # as if it were a person standing in it
-                    x, head = (box[0] + box[2]) / 2, (box[3] - box[1]) / 7
-                    box = (x - head / 2, box[1], x + head / 2, box[1] + head)
-                points.append((sample.index, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], sample.cut))
-                break
-    if not points:
-        raise InputError(f"{wanted[0]} is not seen in this video, so there is nobody to follow")
-    table = np.array(points, np.float64)
-    side = float(np.median(table[:, 3]))
-    tall = min(height, 9.0 * side, width * aspect[1] / aspect[0])
-    tall = max(tall, min(height, 64))
-    size = (max(2, int(tall * aspect[0] / aspect[1]) // 2 * 2), max(2, int(tall) // 2 * 2))
-    count = max(analysis.frames, 1)
-    sigma = max(1.0, 0.5 * float(analysis.fps))
-    cuts = [s.index for s in analysis.samples if s.cut]
-    centres = np.empty((count, 2), np.float32)
-    for start, stop in zip([0, *cuts], [*cuts, count], strict=True):
-        shot = table[(table[:, 0] >= start) & (table[:, 0] < stop)]
-        if not len(shot):  # not in this shot: stay where they were last, or will be first
-            before = table[table[:, 0] < start]
-            shot = before[-1:] if len(before) else table[:1]
-        frames = np.arange(start, stop)
-        # The head in the upper third.
-        for column, values in enumerate((shot[:, 1], shot[:, 2] + 0.28 * tall)):
-            path = np.interp(frames, shot[:, 0], values)
-            centres[start:stop, column] = gaussian_filter1d(path, sigma, mode="nearest")
-    centres[:, 0] = centres[:, 0].clip(size[0] / 2, width - size[0] / 2)
-    centres[:, 1] = centres[:, 1].clip(size[1] / 2, height - size[1] / 2)
-    return CropPath(size, centres)

@@ -11,11 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import write_json
+from ..errors import InputError, OutputError
+from ..files import read_json, write_json
 from .analysis import file_sha256
 
 FOLDER = ".analyses"
@@ -42,6 +43,46 @@ def analysis_path(folder: Path, source: str | os.PathLike, **decided: Any) -> Pa
     """
     others = hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"{file_sha256(Path(source))[:16]}-{others[:8]}{_SUFFIX}"
+
+
+def check_free(folder: Path, outputs: Sequence[Path], overwrite: bool = False) -> None:
+    """Refuse to write over a file that is not ours: one that was never rendered, or was changed since.
+
+    Args:
+        folder: of analyses, which knows what was rendered.
+        outputs: the files that are to be written.
+        overwrite: write over them whoever's they are.
+
+    Raises:
+        OutputError: there is one.
+    """
+    for output in outputs:
+        if overwrite or not output.exists():
+            continue
+        known = read_json(folder / f"{_key(output)}{_OUTPUT}")
+        if not known or known.get("stamp") not in (None, _stamp(output)):
+            what = "was changed since it was written" if known else "was not written by this program"
+            raise OutputError(f"{output} {what}; choose another name, or say --overwrite (overwrite=True)")
+
+
+def delivered(folder: Path, outputs: Sequence[Path]) -> None:
+    """Write down what rendered files look like, so that they are known as ours again.
+
+    Args:
+        folder: of analyses.
+        outputs: what was written, `remember`ed before.
+    """
+    for output in outputs:
+        record = folder / f"{_key(output)}{_OUTPUT}"
+        write_json(record, {**read_json(record), "stamp": _stamp(output)})
+
+
+def _stamp(output: Path) -> list[int]:
+    """Size and time of change of a file; of a folder nothing, as its pictures have a list of their own."""
+    if not output.is_file():
+        return []
+    status = output.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:

@@ -1,0 +1,302 @@
+"""A video's sound, carried into another file: every track, at its times. (Notebook section 7.)
+
+A track is copied bit by bit where the container takes its codec. Else it is encoded anew: silence where there was none
+to be heard - before a late start, in a gap - keeps every sample at its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .facts import begin_of, picture_stream
+
+logger = logging.getLogger(__name__)
+
+# Audio codecs that a container takes as they are.
+_COPIED = {
+    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
+    ".webm": {"opus", "vorbis", "libopus", "libvorbis"},
+    ".mov": {"aac", "mp3", "ac3", "alac"},
+}
+# Codecs without loss, written anew sample by sample: QuickTime counts the samples of PCM, and would close its gaps.
+_REWRITTEN = {".mov": {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le"}}
+_STEREO_AT_MOST = ("libopus",)  # FFmpeg's encoder takes few layouts of more channels
+_SLACK = 0.004  # seconds: time stamps of frames are rounded, to milliseconds by some containers
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What became of a video's sound.
+
+    Attributes:
+        tracks: how many there are in the result.
+        remarks: what was lost or changed, a sentence each.
+    """
+
+    tracks: int = 0
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """In a word or two: "sound kept" only where all of it was."""
+        if self.tracks and not any(_LOST in remark for remark in self.remarks):
+            return "sound kept" if self.tracks == 1 else f"sound kept ({self.tracks} tracks)"
+        return f"{self.tracks} sound track(s) kept, not all" if self.tracks else "no sound"
+
+
+_LOST = "is not carried over"
+
+
+class Sound:
+    """The tracks of a source, fed into an output in step with its picture.
+
+    Args:
+        stack: closes what is opened.
+        out: of PyAV, for writing; the streams are added to it.
+        source: the video.
+        suffix: of the output.
+        codec: for tracks that the container does not take as they are.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, out: Any, source: Path, suffix: str, codec: str):
+        import av
+
+        self._out = out
+        self._tracks: list[_Track] = []
+        remarks: list[str] = []
+        with av.open(str(source)) as container:
+            count = len(container.streams.audio)
+            remarks += [
+                f"a track of subtitles ({s.language or 'no language given'}) {_NOT_SOUND}"
+                for s in container.streams.subtitles
+            ]
+        for number in range(count):
+            try:
+                track = _Track(stack, out, source, number, suffix, codec)
+            except (av.error.FFmpegError, ValueError, NotImplementedError) as error:
+                remarks.append(f"sound track {number + 1} of {count} {_LOST}: {error}")
+                continue
+            self._tracks.append(track)
+            if track.remark:
+                remarks.append(f"sound track {number + 1} of {count}: {track.remark}")
+        self._remarks = remarks
+
+    @property
+    def carried(self) -> Carried:
+        """What became of the tracks; to be asked at the end."""
+        silent = [track for track in self._tracks if not track.written]
+        remarks = [*self._remarks, *(f"a sound track {_LOST}: nothing of it can be read" for _ in silent)]
+        return Carried(len(self._tracks) - len(silent), tuple(remarks))
+
+    def up_to(self, seconds: float) -> None:
+        """Write all sound up to a time of the result."""
+        while True:
+            due = [(track.next_at(), n) for n, track in enumerate(self._tracks)]
+            at, number = min(due, default=(None, 0), key=lambda entry: (entry[0] is None, entry[0], entry[1]))
+            if at is None or at > seconds:
+                return
+            self._out.mux(self._tracks[number].take())
+
+
+_NOT_SOUND = "is not carried over"
+
+
+class _Track:
+    """One track: its packets in the output's terms, in order."""
+
+    def __init__(self, stack: contextlib.ExitStack, out: Any, source: Path, number: int, suffix: str, codec: str):
+        import av
+        from av.stream import Discard
+
+        container: Any = stack.enter_context(av.open(str(source)))
+        track = container.streams.audio[number]
+        picture = picture_stream(container)
+        self._zero = 0.0
+        if picture is not None:
+            self._zero = float((picture.start_time or 0) * picture.time_base) - begin_of(container, picture)
+        for other in container.streams:
+            if other.index != track.index and other.type != "data":
+                other.discard = Discard.all  # need not be read
+        self.remark, self.written = "", False
+        self._held: tuple[float, Any] | None = None
+        self._packets: Iterator[tuple[float, Any]]
+        if track.codec_context.name in _COPIED[suffix]:
+            self._stream = out.add_stream_from_template(track)
+            self._packets = self._copied(container, track)
+        else:
+            same = track.codec_context.name in _REWRITTEN.get(suffix, ())
+            self._stream = self._encoder(out, track, track.codec_context.name if same else codec)
+            self._packets = self._encoded(container, track)
+        self._stream.metadata.update({k: v for k, v in track.metadata.items() if k in ("language", "title")})
+
+    def _encoder(self, out: Any, track: Any, codec: str) -> Any:
+        import av
+
+        rate = 48000 if codec == "libopus" else track.codec_context.sample_rate
+        layout = layout_of(track)
+        if codec in _STEREO_AT_MOST and track.layout.nb_channels > 2:
+            self.remark, layout = f"{layout} became stereo", "stereo"
+        stream = out.add_stream(codec, rate=rate)
+        stream.layout = layout
+        self._resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
+        return stream
+
+    def next_at(self) -> float | None:
+        """The time of the next packet; None at the end."""
+        if self._held is None:
+            self._held = next(self._packets, None)
+        return None if self._held is None else self._held[0]
+
+    def take(self) -> Any:
+        """The packet that was announced."""
+        assert self._held is not None
+        (_, packet), self._held = self._held, None
+        self.written = True
+        return packet
+
+    def _copied(self, container: Any, track: Any) -> Iterator[tuple[float, Any]]:
+        shift = round(self._zero / track.time_base)
+        for packet in _safe_demux(container, track):
+            if packet.dts is None:
+                continue
+            packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
+            packet.dts -= shift
+            if shift > 0 and packet.pts + (packet.duration or 0) <= 0:
+                continue  # sound from before the first picture
+            at = float(packet.dts * packet.time_base)
+            packet.stream = self._stream
+            yield at, packet
+
+    def _encoded(self, container: Any, track: Any) -> Iterator[tuple[float, Any]]:
+        import av
+
+        fifo = av.AudioFifo()
+        size = self._stream.codec_context.frame_size or 1024
+        for frame in self._at_their_times(_decoded(container, track)):
+            for part in self._resampler.resample(frame):
+                part.pts = None
+                fifo.write(part)
+            while fifo.samples >= size:
+                yield from self._coded(fifo.read(size))
+        for part in self._resampler.resample(None):
+            part.pts = None
+            fifo.write(part)
+        rest = fifo.read(0, partial=True) if fifo.samples else None
+        if rest is not None:
+            yield from self._coded(rest)
+        yield from self._coded(None)
+
+    def _coded(self, frame: Any) -> Iterator[tuple[float, Any]]:
+        for packet in self._stream.encode(frame):
+            yield float(packet.dts * packet.time_base), packet
+
+    def _at_their_times(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """The frames without their time stamps, one after the other: silence is put in where none are, and what would
+        be heard before its time, or twice, is cut."""
+        begun = 0  # samples so far
+        for frame in frames:
+            rate = frame.sample_rate
+            if frame.pts is not None:
+                ahead = round((float(frame.pts * frame.time_base) - self._zero) * rate) - begun
+                if ahead > _SLACK * rate:
+                    begun += ahead
+                    yield from _silence(frame, ahead)
+                elif ahead < -_SLACK * rate or begun == 0 > ahead:
+                    frame = _without(frame, -ahead)
+            if frame is not None:
+                begun += frame.samples
+                frame.pts = None
+                yield frame
+
+
+def layout_of(track: Any) -> str:
+    """Which channel is which, as encoders and filters want to be told, where a track does not say.
+
+    Args:
+        track: of PyAV.
+    """
+    name = track.layout.name
+    nameless = not name or name.split(" ")[-1] in ("channel", "channels")
+    return _LAYOUTS.get(track.layout.nb_channels, name) if nameless else name
+
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+def _decoded(container: Any, track: Any) -> Iterator[Any]:
+    import av
+
+    for packet in _safe_demux(container, track):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            continue
+        yield from frames
+
+
+def _silence(like: Any, samples: int) -> Iterator[Any]:
+    """Silent frames of the same kind, a second each at most."""
+    import av
+
+    while samples > 0:
+        length = min(samples, like.sample_rate)
+        frame = av.AudioFrame(like.format.name, like.layout.name, length)
+        frame.sample_rate = like.sample_rate
+        zero = b"\x80" if like.format.name.startswith("u8") else b"\0"
+        for plane in frame.planes:
+            plane.update(zero * plane.buffer_size)
+        yield frame
+        samples -= length
+
+
+def _without(frame: Any, samples: int) -> Any:
+    """A frame less its first samples; None if nothing is left."""
+    import av
+
+    if samples >= frame.samples:
+        return None
+    values = frame.to_ndarray()
+    each = 1 if frame.format.is_planar else frame.layout.nb_channels
+    rest = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(values[:, samples * each :]), format=frame.format.name, layout=frame.layout.name
+    )
+    rest.sample_rate = frame.sample_rate
+    return rest
+
+
+def _safe_demux(container: Any, track: Any) -> Iterator[Any]:
+    import av
+
+    try:
+        yield from container.demux(track)
+    except av.error.FFmpegError as error:
+        logger.warning("the sound ends early (%s)", error)
+
+
+def chapters_from(container: Any, zero: float) -> list[dict]:
+    """A container's chapters, their times counted from `zero` seconds of its own."""
+    found = []
+    for chapter in container.chapters():
+        base = Fraction(chapter["time_base"])
+        begin, end = (max(0, round(chapter[key] - zero / base)) for key in ("start", "end"))
+        if end > begin:
+            found.append({**chapter, "start": begin, "end": end})
+    return found
+
+
+def metadata_from(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What a file says about itself, less what speaks of its container."""
+    return {key: value for key, value in metadata.items() if key.lower() not in _OF_CONTAINERS}
+
+
+_OF_CONTAINERS = {
+    "major_brand", "minor_version", "compatible_brands", "encoder", "timecode", "duration", "handler_name", "vendor_id",
+}  # fmt: skip
