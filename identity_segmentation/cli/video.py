@@ -197,8 +197,8 @@ def _video(arguments: argparse.Namespace) -> int:
     else:
         print(f"{report.files['video']}: {report.frames} frames, {report.seconds:.1f} s, {report.sound}")
         for name, file in report.files.items():
-            if name.startswith("video of "):
-                print(f"  {file}")
+            if name.startswith("video of ") and file != report.files["video"]:
+                print(f"{file}: the same, of {name.removeprefix('video of ')}")
         print(f"  {advice(arguments.program, settings.view) if arguments.program else report.kind}")
         for name, seconds in report.on_screen.items():
             print(f"  {name}: {seconds:.1f} s on screen, {report.coverage[name]:.0%} of it with a mask")

@@ -108,7 +108,7 @@ class VideoTab:
         seen = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in report.on_screen.items())
         rate = report.frames / max(took, 1e-3)
         status = f"{report.frames} frames in {took:.1f} s ({rate:.1f} frames/s). On screen: {seen}"
-        said = " ".join([f"{status}.", *report.remarks, report.note])
+        said = " ".join([f"{status}. {report.kind}; {report.sound}.", *report.remarks, report.note])
         return str(output), files, str(line), rows, said.strip(), asked
 
     def stop(self, session: str) -> str:

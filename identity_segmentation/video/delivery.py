@@ -27,6 +27,7 @@ from .exr import PRIMARIES as EXR_PRIMARIES
 from .exr import Layers, write_exr
 from .facts import BT709, VideoInfo
 from .sound import Carried
+from .timecode import TimeBase, is_drop
 from .writing import Format, SegmentWriter, join_segments, padding
 
 _WIDE = (9, 11, 12)  # primaries that sRGB has not, by ITU-T H.273: BT.2020 and P3
@@ -161,7 +162,7 @@ class Delivery:
 
             def write_pictures(frame: Frame, pictures: Sequence[np.ndarray], mattes: Mapping[Any, np.ndarray]) -> None:
                 for folder, output, picture in zip(folders, self.outputs, pictures, strict=True):
-                    self._write_picture(folder / f"{output.stem}_{frame.index + 1:08d}", picture, mattes)
+                    self._write_picture(folder / f"{output.stem}_{frame.index + 1:08d}", frame.index, picture, mattes)
 
             return write_pictures
         writers = [
@@ -184,7 +185,7 @@ class Delivery:
         tail = f"_{number}" if number else ""
         return work / f"{start:08d}{tail}{'.pictures' if self.form is None else self.form.suffix}"
 
-    def _write_picture(self, stem: Path, picture: np.ndarray, mattes: Mapping[Any, np.ndarray]) -> None:
+    def _write_picture(self, stem: Path, index: int, picture: np.ndarray, mattes: Mapping[Any, np.ndarray]) -> None:
         if self.frames == "png":
             wide = self.colour.primaries in _WIDE
             profile = icc_profile(self.colour.primaries, "bt709") if wide else None
@@ -195,8 +196,18 @@ class Delivery:
         write_exr(
             stem.with_name(f"{stem.name}.exr"), picture, mine, self.layers, primaries=primaries,
             pixel_aspect=float(self.info.pixel_aspect), frame_rate=self.info.fps,
-            source=shown_path(self.info.path.name),
+            time_code=self._time_code(index), source=shown_path(self.info.path.name),
         )  # fmt: skip
+
+    def _time_code(self, index: int) -> str | None:
+        """Of a frame, counted on from the source's."""
+        if not self.info.timecode:
+            return None
+        base = TimeBase.of(self.info.fps, is_drop(self.info.timecode))
+        try:
+            return base.text(base.frame(self.info.timecode) + index)
+        except InputError:  # none that there is at this rate
+            return None
 
     def _square(self, picture: np.ndarray) -> np.ndarray:
         if not self.squared:

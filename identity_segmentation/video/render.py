@@ -58,7 +58,8 @@ class VideoReport:
         on_screen: person -> seconds on screen.
         coverage: person -> share of their on-screen frames with a mask.
         review: spans worth a look: {"track", "from", "to", "name", "why"}.
-        files: "video", "analysis", and "masks" if asked for; of one file a person, "video of NAME" each.
+        files: "video", "analysis", and "masks" if asked for; of one file a person, "video of NAME" each, and
+            "video" is the first.
         note: what was wrong with the source; empty if nothing.
         remarks: what else is to be said, a sentence each.
         sound: what became of the sound, in a word or two: "sound kept", "no sound".
@@ -391,7 +392,7 @@ class _Job:
             for name, left in bare.items()
             if self.scene.drawn and not self.settings.thing
         )
-        files = {"video": str(self.output), "analysis": str(self.analysis.path)}
+        files = {"video": str(self.delivery.outputs[0].path), "analysis": str(self.analysis.path)}
         for output in self.delivery.outputs:
             if output.who is not None:
                 files[f"video of {output.who}"] = str(output.path)
