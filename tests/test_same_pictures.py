@@ -16,10 +16,8 @@ from identity_segmentation.fonts import font_runs
 from identity_segmentation.geometry import decode_rle, encode_rle, follow_edges, whole_box
 from identity_segmentation.images import blurred, mixed
 from identity_segmentation.types import Face, Match, Segment, Sighting
-from identity_segmentation.video import render as render_module
 from identity_segmentation.video.flow import to_full
-from identity_segmentation.video.scene import HeadHere
-from identity_segmentation.video.writing import FORMATS
+from identity_segmentation.video.views import Views
 
 
 def picture(height, width, seed=0):
@@ -244,38 +242,41 @@ def test_one_picture_is_laid_over_another_by_the_matte(case):
 # ---- views of a video
 
 
-def job(view, suffix=".mp4", wanted=("Ada",)):
-    made = object.__new__(render_module._Job)
-    made.settings, made.wanted, made.form = render_module.RenderSettings(view=view), list(wanted), FORMATS[suffix]
-    made.analysis = SimpleNamespace(regions={})
-    return made
+def view_of(view, background=None):
+    return Views(view, SimpleNamespace(), {}, {}, None, "none", background)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_a_cutout_view_is_the_person_on_its_background(case, suffix):
+@pytest.mark.parametrize("background", [(64, 177, 0), None])
+def test_a_cutout_view_is_the_person_on_its_background(case, background):
     image, segment = case
     person = plain_cutout(image, segment.alpha)
     person[..., 3] = segment.alpha
-    if suffix == ".mp4":
+    if background is not None:
         share = segment.alpha[..., None].astype(np.float32) / 255
         person = (person[..., :3] * share + np.array([64, 177, 0], np.float32) * (1 - share)).round()
-    assert (job("cutout", suffix)._cutout(image, {"Ada": segment.alpha}) == person).all()
+    cutouts = view_of("cutout", background)
+    placed = SimpleNamespace(frame=SimpleNamespace(image=image), heads={})
+
+    def cut(mattes, wanted):
+        return cutouts.picture(placed, mattes, {}, wanted)
+
+    assert (cut({"Ada": segment.alpha}, ["Ada"]) == person).all()
     both = {"Ada": segment.alpha, "Bo": np.roll(segment.alpha, 9, axis=1)}
     union = np.maximum(*both.values())
-    expected = job("cutout", suffix)._cutout(image, {"Ada": union})
-    assert (job("cutout", suffix, ["Ada", "Bo", "Cy"])._cutout(image, both) == expected).all()
+    assert (cut(both, ["Ada", "Bo", "Cy"]) == cut({"Ada": union}, ["Ada"])).all()
+    assert (view_of("matte").picture(placed, both, {}, ["Ada", "Bo", "Cy"]) == union).all()
 
 
-@pytest.mark.parametrize("heads", [{}, {"Ada": HeadHere(1, np.array([-4.0, 3.0, 30.5, 41.2]), True, True)}])
+@pytest.mark.parametrize("heads", [[], [np.array([-4.0, 3.0, 30.5, 41.2])]])
 def test_a_blurred_view_is_the_plain_mixture_with_all_of_it_blurred(case, heads):
     image, segment = case
     hide = segment.alpha.copy()
-    for box in (head.box for head in heads.values()):
+    for box in heads:
         middle, (w, h) = (int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)), box[2:] - box[:2]
         cv2.ellipse(hide, middle, (int(0.75 * w), int(0.85 * h)), 0, 0, 360, 255, -1)
     share = cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
     expected = (blurred(image, 24) * share + image * (1 - share)).round()
-    assert (job("blur")._blurred(image, {"Ada": segment.alpha}, heads, [], []) == expected).all()
+    assert (view_of("blur")._blurred(image, {"Ada": segment.alpha}, heads, [], ["Ada"]) == expected).all()
     if not heads:  # a body of which no more is known, less those who are to be seen
         box, others = np.array([-3.2, 20.4, 50.1, 70.7]), np.zeros_like(hide)
         cv2.rectangle(others, (-3, 20), (50, 71), 255, -1)
@@ -283,7 +284,7 @@ def test_a_blurred_view_is_the_plain_mixture_with_all_of_it_blurred(case, heads)
         covered = cv2.GaussianBlur(cv2.dilate(others, np.ones((9, 9), np.uint8)), (7, 7), 0)
         share = covered[..., None].astype(np.float32) / 255
         expected = (blurred(image, 24) * share + image * (1 - share)).round()
-        assert (job("blur-others")._blurred(image, {"Ada": segment.alpha}, heads, [], [box]) == expected).all()
+        assert (view_of("blur-others")._blurred(image, {"Ada": segment.alpha}, heads, [box], ["Ada"]) == expected).all()
 
 
 # ---- edges
