@@ -65,6 +65,7 @@ def to_frame(image: np.ndarray, pix_fmt: str, colour: Colour) -> Any:
         colour: how to write it.
     """
     import av
+    from av.video.reformatter import Interpolation
 
     layout = "gray" if image.ndim == 2 else "bgra" if image.shape[2] == 4 else "bgr24"
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=layout)
@@ -72,6 +73,8 @@ def to_frame(image: np.ndarray, pix_fmt: str, colour: Colour) -> Any:
         format=pix_fmt,
         dst_colorspace=_SWSCALE.get(colour.matrix, 1),
         dst_color_range=FULL_RANGE if colour.full else _LIMITED,
+        # Else swscale cuts fractions off, which tints greys, and saturated colours overflow in 4:2:2 of 10 bits.
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
     )
     frame.colorspace, frame.color_range = colour.matrix, FULL_RANGE if colour.full else _LIMITED
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer

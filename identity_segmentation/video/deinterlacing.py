@@ -44,7 +44,8 @@ def _graph(frame: Any, time_base: Fraction) -> Any:
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=time_base)
     bwdif = graph.add("bwdif", mode="send_frame", parity="auto", deint="interlaced")
-    return graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
 
 
 def _in_form(frame: Any, form: tuple[int, int, str]) -> Any:

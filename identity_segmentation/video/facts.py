@@ -155,7 +155,8 @@ def described(path: Path, container: Any, stream: Any, frame: Any, interlaced: b
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
     frames = stream.frames or (round(seconds * float(rate)) if seconds else 0)
-    timecode = stream.metadata.get("timecode") or container.metadata.get("timecode") or ""
+    said = [*stream.metadata.items(), *container.metadata.items()]
+    timecode = next((value for key, value in said if key.lower() == "timecode"), "")  # Matroska's is in capitals
     return VideoInfo(
         path, width, height, Fraction(rate), Fraction(stream.time_base), frames, seconds, rotation,
         bool(container.streams.audio), colour, aspect, begin_of(container, stream), timecode,

@@ -81,13 +81,12 @@ class VideoReader:
     def _decode(self) -> Generator[Any, None, None]:
         import av
 
-        # Packets of every stream are looked at: how far the file reaches is told by its sound as well.
-        streams = [self._stream, *self._container.streams.audio]
+        # Packets of every stream are looked at: how far the file reaches is told by its sound and subtitles as well.
         try:
-            for packet in self._container.demux(streams):
+            for packet in self._container.demux():
                 if packet.pts is not None and packet.time_base:
                     self._until = max(self._until, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream_index != self._stream.index:
+                if packet.stream.index != self._stream.index:  # the packet that ends a stream has no number of its own
                     continue
                 try:
                     frames = packet.decode()

@@ -14,6 +14,7 @@ _SAME_GREY = 20  # grey levels within which two pictures show the same thing
 _REACH = 2.0  # pixels of a matte within which an edge is moved onto the picture's
 _FILTER_RADIUS = 2  # pixels of the shrunk picture that the filter works in
 _SIDE = 480  # pixels; finer flow costs more than it gives
+_LEAST = 32  # pixels; OpenCV's DIS crashes on pictures that are wide and lower than that
 
 
 @lru_cache(maxsize=8)
@@ -36,9 +37,9 @@ class Flow:
         self._dis, self._guided = (cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST) for _ in range(2))
 
     def small(self, image_bgr: np.ndarray) -> np.ndarray:
-        """The picture at working size: uint8 (h, w, 3), its longer side `side` at most."""
+        """The picture at working size: uint8 (h, w, 3), its longer side `side` at most; neither is under 32 pixels."""
         factor = min(1.0, self.side / max(image_bgr.shape[:2]))
-        size = (max(16, round(image_bgr.shape[1] * factor)), max(16, round(image_bgr.shape[0] * factor)))
+        size = (max(_LEAST, round(image_bgr.shape[1] * factor)), max(_LEAST, round(image_bgr.shape[0] * factor)))
         return cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA)
 
     def grey(self, image_bgr: np.ndarray) -> np.ndarray:

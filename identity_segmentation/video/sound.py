@@ -39,15 +39,17 @@ class Carried:
     Attributes:
         tracks: how many there are in the result.
         remarks: what was lost or changed, a sentence each.
+        lost: how many of the source's are not in the result.
     """
 
     tracks: int = 0
     remarks: tuple[str, ...] = ()
+    lost: int = 0
 
     @property
     def said(self) -> str:
         """In a word or two: "sound kept" only where all of it was."""
-        if self.tracks and not any(_LOST in remark for remark in self.remarks):
+        if self.tracks and not self.lost:
             return "sound kept" if self.tracks == 1 else f"sound kept ({self.tracks} tracks)"
         return f"{self.tracks} sound track(s) kept, not all" if self.tracks else "no sound"
 
@@ -75,7 +77,7 @@ class Sound:
         with av.open(str(source)) as container:
             count = len(container.streams.audio)
             remarks += [
-                f"a track of subtitles ({s.language or 'no language given'}) {_NOT_SOUND}"
+                f"a track of subtitles ({s.language or 'no language given'}) {_LOST}"
                 for s in container.streams.subtitles
             ]
         for number in range(count):
@@ -87,14 +89,15 @@ class Sound:
             self._tracks.append(track)
             if track.remark:
                 remarks.append(f"sound track {number + 1} of {count}: {track.remark}")
-        self._remarks = remarks
+        self._remarks, self._count = remarks, count
 
     @property
     def carried(self) -> Carried:
         """What became of the tracks; to be asked at the end."""
         silent = [track for track in self._tracks if not track.written]
         remarks = [*self._remarks, *(f"a sound track {_LOST}: nothing of it can be read" for _ in silent)]
-        return Carried(len(self._tracks) - len(silent), tuple(remarks))
+        kept = len(self._tracks) - len(silent)
+        return Carried(kept, tuple(remarks), self._count - kept)
 
     def up_to(self, seconds: float) -> None:
         """Write all sound up to a time of the result."""
@@ -104,9 +107,6 @@ class Sound:
             if at is None or at > seconds:
                 return
             self._out.mux(self._tracks[number].take())
-
-
-_NOT_SOUND = "is not carried over"
 
 
 class _Track:
@@ -126,14 +126,19 @@ class _Track:
             if other.index != track.index and other.type != "data":
                 other.discard = Discard.all  # need not be read
         self.remark, self.written = "", False
+        self._samples = 0  # given to the encoder so far
         self._held: tuple[float, Any] | None = None
         self._packets: Iterator[tuple[float, Any]]
-        if track.codec_context.name in _COPIED[suffix]:
+        if track.codec_context is None:
+            raise ValueError("its codec is not known here")
+        # A codec, not its decoder: that of mp3 is called "mp3float".
+        name = track.codec_context.codec.canonical_name
+        if name in _COPIED[suffix]:
             self._stream = out.add_stream_from_template(track)
             self._packets = self._copied(container, track)
         else:
-            same = track.codec_context.name in _REWRITTEN.get(suffix, ())
-            self._stream = self._encoder(out, track, track.codec_context.name if same else codec)
+            same = name in _REWRITTEN.get(suffix, ())
+            self._stream = self._encoder(out, track, name if same else codec)
             self._packets = self._encoded(container, track)
         self._stream.metadata.update({k: v for k, v in track.metadata.items() if k in ("language", "title")})
 
@@ -195,6 +200,10 @@ class _Track:
         yield from self._coded(None)
 
     def _coded(self, frame: Any) -> Iterator[tuple[float, Any]]:
+        if frame is not None:
+            # PyAV's queue counts in the time base of what it was given, which silence does not have.
+            frame.pts, frame.time_base = self._samples, Fraction(1, frame.sample_rate)
+            self._samples += frame.samples
         for packet in self._stream.encode(frame):
             yield float(packet.dts * packet.time_base), packet
 

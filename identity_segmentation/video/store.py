@@ -86,14 +86,16 @@ def _stamp(output: Path) -> list[int]:
 
 
 def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
-    """Write down which analysis an output was rendered from, and link to it beside the output for scripts to read.
+    """Write down which analysis an output is rendered from, and link to it beside the output for scripts to read.
+
+    What lies there now is written down too: should the render be stopped, it is not taken for its result.
 
     Args:
         folder: of analyses.
         output: of a render.
         analysis: its file.
     """
-    content = {"output": str(Path(output).resolve()), "analysis": analysis.name}
+    content = {"output": str(Path(output).resolve()), "analysis": analysis.name, "stamp": _stamp(Path(output))}
     write_json(folder / f"{_key(output)}{_OUTPUT}", content)
     link = Path(output).with_name(f"{Path(output).name}{_SUFFIX}")
     if link.exists() and not link.is_symlink():

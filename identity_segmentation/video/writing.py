@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -254,9 +255,20 @@ def video_stream(out: Any, template: Any, form: Format, info: VideoInfo | None) 
     if info is not None and form.container in ("mov", "mp4"):
         if info.pixel_aspect != 1:
             video.codec_context.sample_aspect_ratio = info.pixel_aspect
-        if info.timecode:
+        if _can_count(info):
+            video.codec_context.framerate = info.fps  # FFmpeg refuses a time code where it knows no frame rate
             video.metadata["timecode"] = info.timecode
     return video
+
+
+_TIMECODE = re.compile(r"\d{1,2}:\d{2}:\d{2}([:;.])\d{2,3}")
+
+
+def _can_count(info: VideoInfo) -> bool:
+    """Has a source a time code that FFmpeg takes? Any other would bring the whole output down. Numbers are dropped at
+    multiples of 30 frames a second only (SMPTE ST 12-1)."""
+    said = _TIMECODE.fullmatch(info.timecode)
+    return said is not None and round(info.fps) > 0 and (said[1] == ":" or round(info.fps) % 30 == 0)
 
 
 def _describe(out: Any, source: Path) -> None:
