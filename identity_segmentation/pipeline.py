@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .files import check_writable
 from .geometry import box_mask, face_to_body_bbox, mask_box, united
 from .images import read_image
 from .looks import Look, render_member, status_of
+from .masks.heads import HeadSearch
 from .masks.humans import find_humans
 from .masks.instances import every
 from .masks.possession import thing_of
@@ -38,8 +39,10 @@ from .video.analysing import analyse, bring_names_up_to_date, check_gallery, pat
 from .video.analysis import Analysis, check_sampling
 from .video.box_following import follow_box
 from .video.corrections import writing
+from .video.covering import COVERING
 from .video.delivery import outputs_of
 from .video.files import VideoReader
+from .video.headwatch import Heads, watch
 from .video.looking import Lookers
 from .video.naming import TrackName
 from .video.render import RenderSettings, VideoReport, render
@@ -414,7 +417,7 @@ class IdentityAwareSegmentation:
             fresh: put an earlier analysis aside, corrections by hand included.
             overwrite: write over a file at `output_path` that this did not make, too.
             analyses: folder of analyses; empty = the settings', or `.analyses` beside the output.
-            progress: called with ("analyse" | "render", frames done, frames in all).
+            progress: called with ("analyse" | "look for heads" | "render", frames done, frames in all).
             cancel: set it to stop within a frame; what is finished is kept.
             look: fields of `RenderSettings` one by one, laid over `settings`: view="overlay", masks=True ...
 
@@ -438,13 +441,17 @@ class IdentityAwareSegmentation:
             step("analyse", done, total)
 
         colour_of: Callable[[str], tuple[int, int, int]] = self.colour_of if box is None else _label_colour
-        wanted = self._people(target_member, everyone_but) if box is None else [_label(target_member, everyone_but)]
+        people = self if settings.view != "anonymise" else self._knowing_somebody()
+        if settings.view == "anonymise":
+            wanted: list[str] = []
+        else:
+            wanted = self._people(target_member, everyone_but) if box is None else [_label(target_member, everyone_but)]
         check_writable(output.parent)
         VideoReader(source).close()  # says what is wrong with it
         made = [o.path for o in outputs_of(output, source, wanted, settings.per_person)] if output.suffix else []
         store.check_free(folder, made, overwrite)
         if box is None:
-            found = self.analyse_video(source, frame_sampling, folder, fresh=fresh, progress=looked, cancel=cancel)
+            found = people.analyse_video(source, frame_sampling, folder, fresh=fresh, progress=looked, cancel=cancel)
         else:
             path = store.analysis_path(folder, source, sampling=frame_sampling, box=list(box), at=at, label=wanted[0])
             found = follow_box(
@@ -452,13 +459,44 @@ class IdentityAwareSegmentation:
             )  # fmt: skip
         for path in dict.fromkeys([output, *made]):
             store.remember(folder, path, found.path)
+        heads = None
+        if settings.view in COVERING:
+            heads = self._heads(source, found, settings, partial(step, "look for heads"), cancel)
         report = render(
-            source, output, found, self.track_names(found), wanted, self.segmenter, colour_of, settings,
+            source, output, found, people.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
-            self._fine_edges if self.edges == "fine" else None, overwrite,
+            self._fine_edges if self.edges == "fine" else None, overwrite, heads,
         )  # fmt: skip
         store.delivered(folder, made)
         return replace(report, remarks=(*report.remarks, *filter(None, [found.remark])))
+
+    def _knowing_somebody(self) -> IdentityAwareSegmentation:
+        """This pipeline, or, where nobody is on file, one that knows so: it covers people without knowing them."""
+        try:
+            return self if self.gallery.people else self._knowing(Gallery.empty(self.face_engine))
+        except GalleryError:
+            return self._knowing(Gallery.empty(self.face_engine))
+
+    def _knowing(self, gallery: Gallery, threshold: float | None = None) -> IdentityAwareSegmentation:
+        return IdentityAwareSegmentation(
+            self.face_engine, self.segmenter, gallery, self.threshold if threshold is None else threshold, self.margin,
+            self.settings, None,
+            self.detector_or_none() or self._detector, self.edges,
+        )  # fmt: skip
+
+    def head_search(self) -> HeadSearch:
+        """What looks for heads in a picture, to cover them."""
+        return HeadSearch(self.face_engine, self.detector_or_none(), head_finder_or_none())
+
+    def _heads(
+        self, source: Path, found: Analysis, settings: RenderSettings, looked: Callable[[int, int], None],
+        cancel: threading.Event | None,
+    ) -> Heads:  # fmt: skip
+        """Every head of a video that is to be covered; none where a thing is, or what is in a box."""
+        if settings.thing or ("seed" in found.header and settings.view == "blur"):
+            return Heads("none", (), 0)
+        path = store.beside_analysis(found.path, ".heads.jsonl")
+        return watch(source, self.head_search(), found, path, settings.margin, looked, cancel)
 
     def analyse_video(
         self,
@@ -527,10 +565,7 @@ class IdentityAwareSegmentation:
         return self.gallery.find(name).colour_bgr
 
     def _with_threshold(self, threshold: float) -> IdentityAwareSegmentation:
-        return IdentityAwareSegmentation(
-            self.face_engine, self.segmenter, self.gallery, threshold, self.margin, self.settings, None,
-            self.detector_or_none() or self._detector, self.edges,
-        )  # fmt: skip
+        return self._knowing(self.gallery, threshold)
 
     def status_of(self, look: Look, name: str) -> Status:
         """How the search for one person in a picture ended."""

@@ -52,7 +52,7 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     verb.add_argument("--phrase", metavar="TEXT", help="a thing of somebody's instead: \"Wonyoung's shirt\"")
     verb.add_argument("--at", type=float, default=0.0, metavar="SECONDS", help="when the box was drawn (default: 0)")
-    views = ("annotated", "overlay", "cutout", "matte", "blur-others", "blur", "crop")
+    views = ("annotated", "overlay", "cutout", "matte", "blur-others", "blur", "anonymise", "crop")
     verb.add_argument("--view", choices=views, default="annotated", help="what to make (default: annotated)")
     verb.add_argument("--sampling", type=int, default=5, metavar="N", help="look at every N-th frame (default: 5)")
     verb.add_argument(
@@ -62,6 +62,19 @@ def add(verbs: Verbs) -> None:
         help="behind a cutout (default: transparent; green where the file cannot be)",
     )
     verb.add_argument("--aspect", default="9:16", metavar="W:H", help="of the crop view (default: 9:16)")
+    verb.add_argument(
+        "--way", choices=("blur", "mosaic", "solid", "ellipse"), default="blur",
+        help="how blur, blur-others and anonymise cover people (default: blur)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--cover", choices=("heads", "bodies"), help="what they cover (default: bodies; of anonymise: heads)"
+    )
+    verb.add_argument(
+        "--cover-margin", type=float, default=0.5, metavar="SECONDS",
+        help="how long a head is covered before and after it is seen (default: 0.5)",
+    )  # fmt: skip
+    verb.add_argument("--mute", action="store_true", help="without the sound")
+    verb.add_argument("--voice", choices=("low", "high"), help="voices that are not known again: lower or higher")
     verb.add_argument(
         "--smoothing", type=int, default=5, metavar="N", help="frames of smoothing; 1 = none (default: 5)"
     )
@@ -173,7 +186,9 @@ def _video(arguments: argparse.Namespace) -> int:
         raise InputError(f"expected --aspect as W:H (9:16), got {arguments.aspect!r}") from None
     settings = RenderSettings(
         arguments.view, arguments.background, (wide, tall), arguments.smoothing, arguments.masks, arguments.propagate,
-        per_person=arguments.per_person, frames=arguments.frames,
+        per_person=arguments.per_person, frames=arguments.frames, way=arguments.way,
+        bodies=None if arguments.cover is None else arguments.cover == "bodies", margin=arguments.cover_margin,
+        voice="mute" if arguments.mute else arguments.voice or "",
     )  # fmt: skip
     if _is_several(arguments.sources):
         return _videos(arguments, pipeline, settings)
@@ -207,7 +222,7 @@ def _video(arguments: argparse.Namespace) -> int:
     for remark in (*report.remarks, report.note):
         if remark:
             say(remark)
-    if not any(report.on_screen.values()):
+    if report.on_screen and not any(report.on_screen.values()):
         say("none of the people asked for was seen")
         return NOT_THERE
     return PASSED_OVER if report.note else DONE

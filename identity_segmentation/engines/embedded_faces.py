@@ -53,6 +53,8 @@ class EmbeddedFaces:
     outlier = 0.42
     strangers = ((0.40, 6.0), (0.45, 2.0), (0.48, 0.8), (0.50, 0.5), (0.52, 0.2), (0.55, 0.03))
     small = ()
+    faint = 0.25
+    sure = 0.5
 
     def __init__(self, threads: int | None = None):
         threads = threads or min(4, os.cpu_count() or 1)
@@ -74,6 +76,29 @@ class EmbeddedFaces:
     ) -> list[Face]:
         """See `FaceFollower.next_faces`."""
         return self._faces(_lit(as_image(image_bgr)), expected, embed)
+
+    def candidates(self, image_bgr: np.ndarray, least: float, large: bool = True) -> list[Face]:
+        """See `FaceScout.candidates`. Both corners of the mouth are its middle: the net gives no more.
+
+        The mesh net, which knows no profiles, has a say only about what the net for large faces alone saw.
+        """
+        image_bgr = _lit(as_image(image_bgr))
+        found = [
+            (box, keys, float(score), True) for box, keys, score in zip(*self._full(image_bgr, least), strict=True)
+        ]
+        near = zip(*self._short(image_bgr, least), strict=True) if large else ()
+        found += [(box, keys, float(score), False) for box, keys, score in near]
+        boxes, scores = np.array([row[0] for row in found]).reshape(-1, 4), np.array([row[2] for row in found])
+        # What the full-range net saw comes first: its keypoints are those of profiles too.
+        first = scores + np.array([row[3] for row in found], bool)
+        faces = []
+        for i in suppress_duplicates(boxes, first, contained=False):
+            box, keys, score, far = found[i]
+            if min(box[2] - box[0], box[3] - box[1]) >= 2 and (
+                far or self._fit_mesh(image_bgr, box, keys)[1] >= _MESH_LEAST
+            ):
+                faces.append(Face(box, min(score, 1.0), None, keys[[0, 1, 2, 3, 3]]))
+        return sorted(faces, key=lambda face: -face.score)
 
     def _faces(
         self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None, embed: Callable[[Face], bool]

@@ -120,6 +120,9 @@ class InsightFaceEngine:
         EngineUnavailable: package or pack missing or damaged.
     """
 
+    faint = 0.25
+    sure = 0.5
+
     def __init__(
         self,
         pack: str = "buffalo_l",
@@ -184,6 +187,13 @@ class InsightFaceEngine:
         """See `FaceFollower.next_faces`."""
         return self._faces(as_image(image_bgr), expected, embed)
 
+    def candidates(self, image_bgr: np.ndarray, least: float, large: bool = True) -> list[Face]:
+        """See `FaceScout.candidates`."""
+        boxes, points, scores = self._run(as_image(image_bgr), 0, 0, least)
+        return [
+            Face(boxes[k], scores[k], None, points[k]) for k in suppress_duplicates(boxes, scores, 0.4, contained=False)
+        ]
+
     def _faces(
         self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] | None, embed: Callable[[Face], bool]
     ) -> list[Face]:
@@ -223,13 +233,13 @@ class InsightFaceEngine:
             found = [self._run(canvas, -pad, -pad)]
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
-    def _run(self, image_bgr: np.ndarray, x: float, y: float):
+    def _run(self, image_bgr: np.ndarray, x: float, y: float, least_score: float = _LEAST):
         height, width = image_bgr.shape[:2]
         least = -(-max(height, width) // 20)
         if min(height, width) < least:  # SCRFD scales a thin strip down to nothing
             below, beside = max(0, least - height), max(0, least - width)
             image_bgr = np.pad(image_bgr, ((0, below), (0, beside), (0, 0)))
-        rows, points = self._detector.detect(image_bgr)
+        rows, points = self._detector.detect(image_bgr, det_thresh=least_score)
         if points is None:
             raise EngineUnavailable(
                 f"{self.id}: the detector gives no landmarks; use a pack whose detector does (det_*.onnx, *_bnkps.onnx)"

@@ -75,6 +75,29 @@ class FaceFollower(Protocol):
 
 
 @runtime_checkable
+class FaceScout(Protocol):
+    """A face engine's look for recall: faces that it is not sure of too, strong profiles among them.
+
+    Attributes:
+        faint: score from which a candidate is worth hearing, 0..1; most below `sure` are no faces.
+        sure: score from which one look is enough, 0..1.
+    """
+
+    faint: float
+    sure: float
+
+    def candidates(self, image_bgr: np.ndarray, least: float, large: bool = True) -> list[Face]:
+        """What one look at the whole picture, without tiles, takes for faces; none is described.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            least: score from which a candidate counts, 0..1.
+            large: look for faces that fill the picture too.
+        """
+        ...
+
+
+@runtime_checkable
 class ObjectDetector(Protocol):
     """Finds things of the kinds it knows, as boxes.
 

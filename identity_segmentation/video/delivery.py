@@ -217,13 +217,17 @@ class Delivery:
 
     # ---- the end
 
-    def deliver(self, work: Path, starts: Sequence[int], source: Path) -> Carried:
+    def deliver(
+        self, work: Path, starts: Sequence[int], source: Path, voice: str = "", described: bool = True
+    ) -> Carried:
         """Put everything in its place.
 
         Args:
             work: the folder of segments.
             starts: the first frames of all segments.
             source: the video, whose sound is taken.
+            voice: what becomes of that; see `sound.Sound`.
+            described: is what the source says about itself taken over? It may name who is covered, and where.
 
         Returns:
             What became of the sound.
@@ -234,7 +238,7 @@ class Delivery:
             if self.form is None:
                 self._place(output, parts, source)
             else:
-                carried = join_segments(parts, output.path, source, self.info, self.form)
+                carried = join_segments(parts, output.path, source, self.info, self.form, voice, described)
         return carried
 
     def _place(self, output: Output, parts: Sequence[Path], source: Path) -> None:

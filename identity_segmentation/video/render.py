@@ -20,32 +20,39 @@ from typing import Any
 
 import numpy as np
 
+from ..covers import check_way
 from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
-from ..files import atomic_write
+from ..files import as_json, atomic_write
 from ..geometry import encode_rle
 from ..types import Frame
-from .analysis import Analysis
+from .analysis import Analysis, rounded
+from .cover_corrections import corrected_at, corrections_key
+from .covering import COVERING, Covered, Covering
 from .crops import crop_path
 from .delivery import Delivery, outputs_of, parsed_colour
 from .exr import missing
 from .facts import VideoInfo
 from .files import VideoReader, prefetched
+from .headwatch import MARGIN_S, Heads
 from .mattes import Mattes, Placed
 from .naming import TrackName
+from .recovering import bounds, keys_of, note, recover
 from .review import spans_to_review
 from .runs import Pictured, Run, parts_in, runs_in, spanned
 from .scene import Scene, can_track
+from .sound import VOICES
 from .tracked_mattes import TrackedMattes
 from .views import PER_PERSON, VIEWS, Views
 from .writing import format_for
 
 PROPAGATE = ("auto", "flow", "sam3")
 FRAMES = ("png", "exr")
+_LONGEST_MARGIN = 10
 _SEGMENT_SECONDS = 10
 _GREEN = "#00B140"  # chroma-key green, behind a cutout in a form without transparency
-_FORM = 3  # of what is kept of a segment; a run of another form begins anew
+_FORM = 4  # of what is kept of a segment; a run of another form begins anew
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,10 @@ class RenderSettings:
         masks: also write masks as COCO RLE lines?
         propagate: "flow", "sam3" (the segmenter's own video tracker), or "auto" (that, if it has one).
         thing: "" for whole people, or a word for a thing of theirs.
+        way: how people are covered; one of `covers.WAYS`.
+        bodies: are whole bodies covered, or heads alone? None = bodies in the views "blur" and "blur-others".
+        margin: seconds that a head is covered before it is first seen, and after it was last seen.
+        voice: what becomes of the sound: "" as it is, "mute", "low" or "high".
         per_person: a file, or a folder of pictures, for each person alone?
         frames: what a folder of pictures holds: "png", or "exr" (the source's pictures with everybody's matte).
     """
@@ -103,6 +114,15 @@ class RenderSettings:
     thing: str = ""
     per_person: bool = False
     frames: str = "png"
+    way: str = "blur"
+    bodies: bool | None = None
+    margin: float = MARGIN_S
+    voice: str = ""
+
+    @property
+    def covers_bodies(self) -> bool:
+        """Are whole bodies covered?"""
+        return self.view != "anonymise" if self.bodies is None else self.bodies
 
     @classmethod
     def of(cls, settings: RenderSettings | None, changes: Mapping[str, Any]) -> RenderSettings:
@@ -125,6 +145,11 @@ class RenderSettings:
             raise InputError(f"unknown propagate {self.propagate!r}; expected {', '.join(PROPAGATE)}")
         if self.per_person and self.view not in PER_PERSON:
             raise InputError(f"one file a person is made of the views {', '.join(PER_PERSON)}; got {self.view!r}")
+        check_way(self.way)
+        if not 0 <= self.margin <= _LONGEST_MARGIN:
+            raise InputError(f"expected a margin of 0 to {_LONGEST_MARGIN} seconds, got {self.margin}")
+        if self.voice not in VOICES:
+            raise InputError(f"unknown voice {self.voice!r}; expected {', '.join(filter(None, VOICES))}, or nothing")
         if self.background:
             parsed_colour(self.background)
         if self.frames not in FRAMES:
@@ -155,6 +180,7 @@ def render(
     detector: Callable[[], ObjectDetector | None] = any_detector,
     edges: EdgeRefiner | None = None,
     overwrite: bool = False,
+    heads: Heads | None = None,
 ) -> VideoReport:
     """Render a video of the people `wanted` (names); see the module.
 
@@ -174,6 +200,7 @@ def render(
         detector: gives the engine that finds things by their nouns, or None; called only where it is needed.
         edges: gives the masks of key frames finer edges, half a second each; None = they stay as they are.
         overwrite: write over pictures of the same names that are not ours?
+        heads: every head of the video; needed by the views that cover people (`headwatch.watch`).
 
     Raises:
         InputError: an unknown view, or a format that cannot hold it.
@@ -183,12 +210,14 @@ def render(
     """
     source, output = Path(source), Path(output)
     settings.check(output)
+    if (settings.view in COVERING) != (heads is not None):
+        raise InputError(f"the views {', '.join(COVERING)} need the heads of the video, and no others do")
     if settings.propagate == "sam3" and not can_track(segmenter):
         raise InputError(
             f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
             "--segmenter sam3-hf, or --propagate flow"
         )
-    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges)
+    job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges, heads)
     job.delivery.check(overwrite)
     return job.run(progress, cancel)
 
@@ -197,7 +226,7 @@ class _Job:
     def __init__(
         self, source: Path, output: Path, analysis: Analysis, names: dict[int, TrackName], wanted: list[str],
         segmenter: BoxSegmenter, colour_of: Callable[[str], tuple[int, int, int]], settings: RenderSettings,
-        detector: Callable[[], ObjectDetector | None], edges: EdgeRefiner | None,
+        detector: Callable[[], ObjectDetector | None], edges: EdgeRefiner | None, heads: Heads | None,
     ):  # fmt: skip
         self.source, self.output, self.analysis, self.names = source, output, analysis, names
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
@@ -226,16 +255,30 @@ class _Job:
             settings.thing,
             detector,
             edges=edges,
-            fading="blur" not in settings.view,
+            fading=view not in COVERING,
         )
         samples = {s.index: s for s in analysis.samples}
-        self.views = Views(view, self.scene, names, samples, colour_of, segmenter.id, self.background, self.crop)
+        self.views = Views(view, names, colour_of, segmenter.id, self.background, self.crop)
+        self.covering: Covering | None = None
+        if heads is not None:
+            self.covering = Covering(
+                view,
+                settings.way,
+                settings.covers_bodies,
+                self.scene,
+                samples,
+                wanted,
+                heads,
+                extra=corrected_at(output),
+            )
 
     def _drawn_people(self) -> list[str | int]:
         """Whom to segment: names - or, for blur-others, everybody else, nameless tracks by number."""
         if self.settings.view == "crop" and not self.settings.masks:
             return []
-        if self.settings.view != "blur-others":
+        if self.settings.view == "anonymise":
+            return sorted(self.names) if self.settings.covers_bodies else []
+        if self.settings.view != "blur-others" or not self.settings.covers_bodies:
             return list(self.wanted)
         others = {t.name or track for track, t in self.names.items() if t.name not in self.wanted}
         return [*self.wanted, *sorted(others, key=str)]
@@ -251,6 +294,14 @@ class _Job:
         with atomic_write(work / "cache_key.json") as file:
             file.write(json.dumps(cache_key).encode())
         starts = self.starts
+        segments = bounds(starts, self.analysis.frames)
+        keys: list[str] = []
+        question = [*cache_key[:-1], cache_key[-1] and cache_key[-1][:-1]]
+        if self.covering is not None:
+            seconds = self.analysis.seconds_at
+            keys = keys_of(self.output, [(seconds(begin), seconds(end)) for begin, end in segments])
+            if not any(work.glob("*.done")) and not self.settings.masks:
+                recover(work, self.delivery, Path(f"{self.output}.covers.jsonl"), question, segments, keys)
         todo = [s for s in starts if not (work / f"{s:08d}.done").exists()]
         if todo:
             self._render_segments(work, todo, progress, cancel)
@@ -259,9 +310,13 @@ class _Job:
             with atomic_write(report.files["masks"]) as file:
                 for start in starts:
                     file.write((work / f"{start:08d}.masks").read_bytes())
-        carried = self.delivery.deliver(work, starts, self.source)
+        carried = self.delivery.deliver(work, starts, self.source, self.settings.voice, self.covering is None)
+        if self.covering is not None:
+            self._write_covers(report.files["covers"], work, note(self.delivery, question, segments, keys, work))
         shutil.rmtree(work, ignore_errors=True)
         remarks = [*report.remarks, *self.info.remarks(), *self.delivery.remarks(), *carried.remarks]
+        if self.covering is not None and not self.covering.heads.chains:
+            remarks.append("no head was found in it, so none is covered")
         if self.output.suffix == "" and self.info.has_audio:
             remarks.append("pictures have no sound; it stays in the source")
         return replace(report, remarks=tuple(remarks), sound=carried.said, kind=self.delivery.kind())
@@ -273,6 +328,7 @@ class _Job:
             _FORM, lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
             [o.path.name for o in self.delivery.outputs], self.source.stem, self.starts,
             self.scene.edges and self.scene.edges.id,
+            self.covering and [self.covering.heads.finder, self.covering.heads.looked, corrections_key(self.output)],
         ]  # fmt: skip
         return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
 
@@ -320,18 +376,21 @@ class _Job:
         with contextlib.ExitStack() as stack:
             write = self.delivery.open(work, start, stack)
             masks = stack.enter_context(atomic_write(stem.with_suffix(".masks")))
+            covers = stack.enter_context(atomic_write(stem.with_suffix(".covers")))
             # Mattes, pictures and their encoding each have a thread, so that all cores have work.
             # Each closes the one before it: a generator can only be closed by the thread that is not at work in it.
             worked = prefetched(state.runs(runs), depth=0)
             finished = prefetched(self._finished(worked), depth=2)
             stack.callback(finished.close)
-            for frame, pictures, mattes, lines, counts in finished:
+            for done in finished:
                 if cancel is not None and cancel.is_set():
                     raise Cancelled
-                write(frame, pictures, mattes)
-                masks.writelines(lines)
+                frame = done.frame
+                write(frame, done.pictures, done.mattes)
+                masks.writelines(done.lines)
+                covers.writelines(done.covers)
                 lasts = self.analysis.seconds_at(frame.index + 1) - self.analysis.seconds_at(frame.index)
-                for name, (seen, covered) in counts.items():
+                for name, (seen, covered) in done.counts.items():
                     row = stats.setdefault(name, [0, 0, -1.0, 0.0])
                     row[0] += seen
                     row[1] += covered
@@ -343,11 +402,7 @@ class _Job:
         with atomic_write(stem.with_suffix(".done")) as file:
             file.write(json.dumps(stats).encode())
 
-    def _finished(
-        self, runs: Generator[list[Placed], None, None]
-    ) -> Iterator[tuple[Frame, list[np.ndarray], dict[Any, np.ndarray], list[bytes], dict[str, tuple[bool, bool]]]]:
-        """(a frame, its picture for each output, mattes where they are handed over themselves, lines for the file of
-        masks, person -> (should be seen, and has a mask)) of each."""
+    def _finished(self, runs: Generator[list[Placed], None, None]) -> Iterator[_Finished]:
         with contextlib.closing(runs):
             for run in runs:
                 while run:
@@ -360,10 +415,16 @@ class _Job:
                         counts[name] = (name in placed.present, name in placed.present and there)
                         if self.settings.masks and there:
                             lines.append(_rle_line(placed.frame, name, solid[name]))
-                    if self.settings.frames == "exr":
-                        yield placed.frame, [placed.frame.image], mattes, lines, counts
+                    if self.covering is not None:
+                        picture, covered = self.covering.picture(placed, mattes, solid)
+                        yield _Finished(
+                            placed.frame, [picture], {}, lines, counts, [_covers_line(placed.frame, covered)]
+                        )
+                    elif self.settings.frames == "exr":
+                        yield _Finished(placed.frame, [placed.frame.image], mattes, lines, counts, [])
                     else:
-                        yield placed.frame, self._pictures(placed, mattes, solid), {}, lines, counts
+                        pictures = self._pictures(placed, mattes, solid)
+                        yield _Finished(placed.frame, pictures, {}, lines, counts, [])
 
     def _pictures(
         self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray]
@@ -398,6 +459,8 @@ class _Job:
                 files[f"video of {output.who}"] = str(output.path)
         if self.settings.masks:
             files["masks"] = f"{self.output}.masks.jsonl"
+        if self.covering is not None:
+            files["covers"] = f"{self.output}.covers.jsonl"
         return VideoReport(
             self.analysis.frames,
             self.analysis.seconds,
@@ -409,12 +472,57 @@ class _Job:
             remarks,
         )
 
+    def _write_covers(self, path: str, work: Path, known: dict[str, Any]) -> None:
+        """Write down what was covered, where and when, for whoever looks at the result again (`audit`)."""
+        assert self.covering is not None
+        heads = self.covering.heads
+        asked = self.settings
+        header = {
+            "kind": "header", "version": 1, "finder": heads.finder, "way": asked.way, "view": asked.view,
+            "kept": self.wanted if asked.view == "blur-others" else [], "heads": len(heads.chains),
+            "looked": heads.looked, "margin": asked.margin, "bodies": asked.covers_bodies,
+        }  # fmt: skip
+        with atomic_write(path) as file:
+            file.write(as_json(header | known) + b"\n")
+            for start in self.starts:
+                file.write((work / f"{start:08d}.covers").read_bytes())
+
     def _note(self) -> str:
         """What is to be said of the source, and of what this view could not do."""
         if self.settings.view != "blur-others" or self.analysis.header.get("detector"):
             return self.analysis.note
         unseen = "nobody looked for people whose face is not seen, so they are not covered; analyse again with --fresh"
         return f"{self.analysis.note}; {unseen}" if self.analysis.note else unseen
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A frame, ready to be written.
+
+    Attributes:
+        frame: itself.
+        pictures: what it became, for each output.
+        mattes: who -> matte, where they are handed over themselves.
+        lines: for the file of masks.
+        counts: person -> (should be seen, and has a mask).
+        covers: lines that say what was covered.
+    """
+
+    frame: Frame
+    pictures: list[np.ndarray]
+    mattes: dict[Any, np.ndarray]
+    lines: list[bytes]
+    counts: dict[str, tuple[bool, bool]]
+    covers: list[bytes]
+
+
+def _covers_line(frame: Frame, covered: Covered) -> bytes:
+    row = {
+        "i": frame.index, "t": round(frame.time_s, 6),
+        "covered": [[*rounded(box), number] for box, number in covered.boxes],
+        "kept": [[*rounded(box), name] for box, name in covered.kept],
+    }  # fmt: skip
+    return as_json(row) + b"\n"
 
 
 def _rle_line(frame: Frame, name: str, mask: np.ndarray) -> bytes:

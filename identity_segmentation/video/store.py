@@ -85,6 +85,16 @@ def _stamp(output: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def beside_analysis(analysis: Path, ending: str) -> Path:
+    """A file that belongs to an analysis.
+
+    Args:
+        analysis: its file.
+        ending: of the name, ".heads.jsonl".
+    """
+    return analysis.with_name(analysis.name.removesuffix(_SUFFIX) + ending)
+
+
 def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
     """Write down which analysis an output is rendered from, and link to it beside the output for scripts to read.
 

@@ -9,27 +9,24 @@ import cv2
 import numpy as np
 
 from .. import drawing
-from ..geometry import grown_box, mask_box, plain_box, whole_box
-from ..images import blurred, mixed
+from ..geometry import mask_box, whole_box
+from ..images import mixed
 from ..types import Face, Match, Segment, Sighting
-from .analysis import Sample
 from .crops import CropPath
 from .mattes import Placed
 from .naming import TrackName
-from .scene import HeadHere, Scene, strangers_at
+from .scene import HeadHere
 
-VIEWS = ("annotated", "overlay", "cutout", "matte", "blur-others", "blur", "crop")
+VIEWS = ("annotated", "overlay", "cutout", "matte", "blur-others", "blur", "anonymise", "crop")
 PER_PERSON = ("annotated", "overlay", "cutout", "matte")  # views that may be made for each person alone
 
 
 class Views:
-    """Draws the pictures of one view.
+    """Draws the pictures of one view; those that cover people are drawn by `covering.Covering`.
 
     Args:
         view: one of `VIEWS`.
-        scene: who is where.
         names: who each track is.
-        samples: index of a frame that was looked at -> what was seen.
         colour_of: a display name -> (b, g, r).
         segmenter: the id of what drew the mattes.
         background: (b, g, r) behind a cutout; None = it is transparent.
@@ -37,12 +34,12 @@ class Views:
     """
 
     def __init__(
-        self, view: str, scene: Scene, names: Mapping[int, TrackName], samples: dict[int, Sample],
-        colour_of: Callable[[str], tuple[int, int, int]], segmenter: str,
+        self, view: str, names: Mapping[int, TrackName], colour_of: Callable[[str], tuple[int, int, int]],
+        segmenter: str,
         background: tuple[int, int, int] | None = None, crop: CropPath | None = None,
     ):  # fmt: skip
-        self.view, self.scene, self.names, self.samples = view, scene, names, samples
-        self.colour_of, self.segmenter, self.background, self.crop = colour_of, segmenter, background, crop
+        self.view, self.names, self.colour_of, self.segmenter = view, names, colour_of, segmenter
+        self.background, self.crop = background, crop
 
     def picture(
         self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray], wanted: Sequence[str]
@@ -58,8 +55,6 @@ class Views:
         view, image, heads = self.view, placed.frame.image, placed.heads
         if self.crop is not None:
             return self.crop.cut(image, placed.frame.index)
-        if view in ("blur", "blur-others"):
-            return self._covered(placed, mattes, solid, wanted)
         if view == "cutout":
             return self._cutout(image, united_matte(mattes, wanted, image.shape))
         if view == "matte":
@@ -102,61 +97,6 @@ class Views:
         if self.background is not None:
             person = mixed(result[y0:y1, x0:x1], cv2.cvtColor(person, cv2.COLOR_BGRA2BGR), part)
         result[y0:y1, x0:x1] = person
-        return result
-
-    # ---- covering
-
-    def _covered(
-        self, placed: Placed, mattes: Mapping[Any, np.ndarray], solid: Mapping[Any, np.ndarray], wanted: Sequence[str]
-    ) -> np.ndarray:
-        def is_wanted(track: int | None) -> bool:
-            return track is not None and self.scene.name_of.get(track) in wanted
-
-        strangers, bodies = strangers_at(self.scene, placed.frame.index, self.samples)
-        # While two shots are mixed nobody was looked for and mattes stand still: the bodies' boxes are covered too.
-        between = self.scene.is_mixed(placed.frame.index)
-        hidden = self.view == "blur"
-        bare = [b for b, who in bodies if is_wanted(who) == hidden and (between or not self._is_solid(who, solid))]
-        heads = [
-            head.box
-            for who, head in placed.heads.items()
-            if head.track not in self.scene.analysis.regions and (who in wanted) == hidden
-        ]
-        return self._blurred(placed.frame.image, mattes, [*heads, *([] if hidden else strangers)], bare, wanted)
-
-    def _is_solid(self, track: int | None, solid: Mapping[Any, np.ndarray]) -> bool:
-        """Has somebody on a track a mask?"""
-        name = None if track is None else self.scene.name_of.get(track)
-        mask = solid.get(name if name is not None else track)
-        return mask is not None and bool(mask.any())
-
-    def _blurred(
-        self, image: np.ndarray, mattes: Mapping[Any, np.ndarray], heads: Sequence[np.ndarray],
-        bodies: Sequence[np.ndarray], wanted: Sequence[str],
-    ) -> np.ndarray:  # fmt: skip
-        """Faces must not show through a soft matte: heads are covered whole, whatever the masks say. Of whom no
-        more is known, the box of the body is covered, less the pixels of those who are to be seen."""
-        hide = np.zeros(image.shape[:2], np.uint8)
-        keep = np.zeros(image.shape[:2], np.uint8)
-        for who, matte in mattes.items():
-            target = hide if (who in wanted) == (self.view == "blur") else keep
-            np.maximum(target, matte, out=target)
-        for box in bodies:
-            x0, y0, x1, y1 = (round(float(v)) for v in box)
-            cv2.rectangle(hide, (x0, y0), (x1, y1), 255, -1)
-        hide *= keep <= 127
-        for box in heads:
-            x, y, w, h = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
-            cv2.ellipse(hide, (int(x), int(y)), (max(1, int(0.75 * w)), max(1, int(0.85 * h))), 0, 0, 360, 255, -1)
-        found = mask_box(hide > 0)
-        if found is None:
-            return image
-        # The cover grows by 4 pixels and softens over 3 more; within 3 of the part's edge it is nothing, so that what
-        # lies beyond the edge makes no difference.
-        x0, y0, x1, y1 = grown_box(plain_box(found), 10, hide.shape)
-        share = cv2.GaussianBlur(cv2.dilate(hide[y0:y1, x0:x1], np.ones((9, 9), np.uint8)), (7, 7), 0)
-        result = image.copy()
-        result[y0:y1, x0:x1] = mixed(image[y0:y1, x0:x1], blurred(image, 24, (x0, y0, x1, y1)), share)
         return result
 
 

@@ -173,7 +173,7 @@ def _by_size(size: tuple[int, int]) -> Colour:
 
 def join_segments(
     segments: Sequence[Path], output: Path, source: Path | None = None, info: VideoInfo | None = None,
-    form: Format | None = None,
+    form: Format | None = None, voice: str = "", described: bool = True,
 ) -> Carried:  # fmt: skip
     """Join segments of one encoder setting into the final file without re-encoding, with the source's sound.
 
@@ -187,6 +187,8 @@ def join_segments(
         source: the video whose sound is taken; None = no sound.
         info: of the source; None = it has no time code and begins with its picture.
         form: how the segments were encoded; None = as the output's name says.
+        voice: what becomes of the sound; see `sound.Sound`.
+        described: are chapters and what the source says about itself taken over?
 
     Returns:
         What became of the sound.
@@ -206,8 +208,8 @@ def join_segments(
             out: Any = stack.enter_context(av.open(str(partial), "w", format=form.container, container_options=options))
             first: Any = stack.enter_context(av.open(str(segments[0])))
             video = video_stream(out, first.streams.video[0], form, info)
-            sound = None if source is None else Sound(stack, out, source, form.suffix, form.audio)
-            if source is not None:
+            sound = None if source is None else Sound(stack, out, source, form.suffix, form.audio, voice)
+            if source is not None and described:
                 _describe(out, source)
             late = 0 if info is None else info.begins
             for segment in segments:
