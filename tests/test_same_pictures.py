@@ -243,7 +243,7 @@ def test_one_picture_is_laid_over_another_by_the_matte(case):
 
 
 def view_of(view, background=None):
-    return Views(view, SimpleNamespace(), {}, {}, None, "none", background)
+    return Views(view, {}, None, "none", background)
 
 
 @pytest.mark.parametrize("background", [(64, 177, 0), None])
@@ -265,26 +265,6 @@ def test_a_cutout_view_is_the_person_on_its_background(case, background):
     union = np.maximum(*both.values())
     assert (cut(both, ["Ada", "Bo", "Cy"]) == cut({"Ada": union}, ["Ada"])).all()
     assert (view_of("matte").picture(placed, both, {}, ["Ada", "Bo", "Cy"]) == union).all()
-
-
-@pytest.mark.parametrize("heads", [[], [np.array([-4.0, 3.0, 30.5, 41.2])]])
-def test_a_blurred_view_is_the_plain_mixture_with_all_of_it_blurred(case, heads):
-    image, segment = case
-    hide = segment.alpha.copy()
-    for box in heads:
-        middle, (w, h) = (int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2)), box[2:] - box[:2]
-        cv2.ellipse(hide, middle, (int(0.75 * w), int(0.85 * h)), 0, 0, 360, 255, -1)
-    share = cv2.GaussianBlur(cv2.dilate(hide, np.ones((9, 9), np.uint8)), (7, 7), 0)[..., None].astype(np.float32) / 255
-    expected = (blurred(image, 24) * share + image * (1 - share)).round()
-    assert (view_of("blur")._blurred(image, {"Ada": segment.alpha}, heads, [], ["Ada"]) == expected).all()
-    if not heads:  # a body of which no more is known, less those who are to be seen
-        box, others = np.array([-3.2, 20.4, 50.1, 70.7]), np.zeros_like(hide)
-        cv2.rectangle(others, (-3, 20), (50, 71), 255, -1)
-        others[segment.mask] = 0
-        covered = cv2.GaussianBlur(cv2.dilate(others, np.ones((9, 9), np.uint8)), (7, 7), 0)
-        share = covered[..., None].astype(np.float32) / 255
-        expected = (blurred(image, 24) * share + image * (1 - share)).round()
-        assert (view_of("blur-others")._blurred(image, {"Ada": segment.alpha}, heads, [box], ["Ada"]) == expected).all()
 
 
 # ---- edges

@@ -283,7 +283,7 @@ class _Job:
         others = {t.name or track for track, t in self.names.items() if t.name not in self.wanted}
         return [*self.wanted, *sorted(others, key=str)]
 
-    def run(self, progress, cancel) -> VideoReport:
+    def run(self, progress: Callable[[int, int], None] | None, cancel: threading.Event | None) -> VideoReport:
         work = self.output.with_name(f".{self.output.name}.work")
         cache_key = self._cache_key()
         with contextlib.suppress(OSError, ValueError):
