@@ -1,10 +1,11 @@
 """What goes in comes out: times, sound, what a file says of itself; what lies where afterwards; files that are odd."""
 
-from __future__ import sys
+from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
