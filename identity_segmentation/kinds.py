@@ -43,7 +43,7 @@ _OTHERS = (
 )  # fmt: skip
 # Files that this package writes or reads beside pictures, and those that systems hide.
 _NOT_NAMED = re.compile(
-    r"members\.toml|manifest\.jsonl|job\.json|(.*_)?result\.json|.*\.(analysis|masks|tracks)\.jsonl|clip_\d+\.json"
+    r"members\.toml|manifest\.jsonl|job\.json|(.*_)?result\.json|.*\.(analysis|masks|tracks|covers|corrections)\.jsonl|.*\.audit\.json|clip_\d+\.json"
     r"|thumbs\.db|ehthumbs\.db|desktop\.ini",
     re.IGNORECASE,
 )

@@ -244,7 +244,7 @@ def test_what_was_said_after_a_second_look_is_covered_too(people, three, tmp_pat
     path, frames = three
     out = tmp_path / "out.mp4"
     said = {"kind": "cover", "box": [100, 180, 160, 230], "from": 0.2, "to": 0.6, "file": None, "path": []}
-    (tmp_path / "out.mp4.corrections.jsonl").write_text(json.dumps(said) + "\nno line\n")
+    (tmp_path / "out.mp4.corrections.jsonl").write_text(json.dumps(said) + "\n")
     people.process_video(path, out, "Ada", view="blur")
     changed = [i for i, (a, b) in enumerate(zip(frames, pictures(out), strict=True)) if not bare(a, b, 130, 205)]
     assert changed == [i for i in range(30) if 0.2 <= i / 25 <= 0.6]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import IdentitySegmentationError
-from . import clips, label, people, pictures, privacy, setup, video
+from . import audit, clips, label, people, pictures, privacy, setup, video
 from .console import FAILED, INTERRUPTED, Verbs, shared_options
 
 _EXAMPLES = """examples:
@@ -62,6 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"idseg {__version__}")
     verbs = Verbs(parser, shared_options())
-    for group in (people, pictures, privacy, video, clips, label, setup):
+    for group in (people, pictures, privacy, video, audit, clips, label, setup):
         group.add(verbs)
     return parser

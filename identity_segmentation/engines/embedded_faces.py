@@ -55,6 +55,7 @@ class EmbeddedFaces:
     small = ()
     faint = 0.25
     sure = 0.5
+    smallest = 0.05
 
     def __init__(self, threads: int | None = None):
         threads = threads or min(4, os.cpu_count() or 1)

@@ -63,6 +63,7 @@ _ARCFACE_112 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 _SMALL = 0.05  # of the picture's longer side, across a head: the whole picture shows it the detector
+_INPUT, _HALF_INPUT = 640, 320  # side of what the detector sees, in pixels; a small picture needs no more
 _LEAST = 0.5  # SCRFD's default detection threshold
 
 
@@ -122,6 +123,7 @@ class InsightFaceEngine:
 
     faint = 0.25
     sure = 0.5
+    smallest = 0.02
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class InsightFaceEngine:
                 f"{_how_to_get(folder.name, root)}"
             )
         (self._detector, _), (self._recogniser, recogniser_file) = models["detection"], models["recognition"]
-        self._detector.prepare(0, input_size=(640, 640), det_thresh=_LEAST)
+        self._detector.prepare(0, input_size=(_INPUT, _INPUT), det_thresh=_LEAST)
         self.id = f"insightface/{folder.name}"
         self.model_hash = fingerprint(recogniser_file)
         self._input = int(self._recogniser.input_size[0])
@@ -189,7 +191,8 @@ class InsightFaceEngine:
 
     def candidates(self, image_bgr: np.ndarray, least: float, large: bool = True) -> list[Face]:
         """See `FaceScout.candidates`."""
-        boxes, points, scores = self._run(as_image(image_bgr), 0, 0, least)
+        side = _HALF_INPUT if max(as_image(image_bgr).shape[:2]) <= _HALF_INPUT else _INPUT
+        boxes, points, scores = self._run(image_bgr, 0, 0, least, side)
         return [
             Face(boxes[k], scores[k], None, points[k]) for k in suppress_duplicates(boxes, scores, 0.4, contained=False)
         ]
@@ -233,13 +236,13 @@ class InsightFaceEngine:
             found = [self._run(canvas, -pad, -pad)]
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
-    def _run(self, image_bgr: np.ndarray, x: float, y: float, least_score: float = _LEAST):
+    def _run(self, image_bgr: np.ndarray, x: float, y: float, least_score: float = _LEAST, side: int = _INPUT):
         height, width = image_bgr.shape[:2]
         least = -(-max(height, width) // 20)
         if min(height, width) < least:  # SCRFD scales a thin strip down to nothing
             below, beside = max(0, least - height), max(0, least - width)
             image_bgr = np.pad(image_bgr, ((0, below), (0, beside), (0, 0)))
-        rows, points = self._detector.detect(image_bgr, det_thresh=least_score)
+        rows, points = self._detector.detect(image_bgr, input_size=(side, side), det_thresh=least_score)
         if points is None:
             raise EngineUnavailable(
                 f"{self.id}: the detector gives no landmarks; use a pack whose detector does (det_*.onnx, *_bnkps.onnx)"

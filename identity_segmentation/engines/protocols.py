@@ -81,10 +81,12 @@ class FaceScout(Protocol):
     Attributes:
         faint: score from which a candidate is worth hearing, 0..1; most below `sure` are no faces.
         sure: score from which one look is enough, 0..1.
+        smallest: a face that is found for certain, in longer sides of what is looked at.
     """
 
     faint: float
     sure: float
+    smallest: float
 
     def candidates(self, image_bgr: np.ndarray, least: float, large: bool = True) -> list[Face]:
         """What one look at the whole picture, without tiles, takes for faces; none is described.

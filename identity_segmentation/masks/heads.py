@@ -11,7 +11,7 @@ Figures: docs/figures.md, printed by benchmarks/privacy.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,11 +36,14 @@ _CUT = 0.01  # share of the picture within which a body's box touches a border
 
 _BODY_LEAST = 0.2  # score of a body from which the pose net is asked where its head is
 _BODY_SURE = 0.4  # ... and from which its head is reckoned where the pose net sees nobody
-_CLEAR_FACE = 0.5  # score of a face from which its body need not be asked for another
+_CLEAR_FACE = 0.6  # score of a face from which its body need not be asked for another
 _SAME = 0.35  # IoU from which two boxes are one head's
+_GIANT = 2.5  # sides of a small face from which one around it is none,
+_SMALL_SURE, _LARGE_SURE = 0.5, 0.8  # ... unless the small one is not sure, or the large one is
 _TILED = 600  # longer side in pixels from which tiles show more than the whole picture does
-_TILE, _STEP = 0.5, 0.4  # side of a tile and its distance from the next, in shorter sides of the picture
-_FINE = 320  # side in pixels of the finest tiles: a head of a twentieth of it is found
+_TILE, _STEP = 0.5, 0.8  # side of a tile in shorter sides of the picture; distance from the next, in its own sides
+_SMALLEST = 16  # pixels across a face that the finest tiles are for
+_USUAL_SMALLEST = 0.02  # of an engine that does not say: those look at tiles themselves
 _BEYOND = (0.66, 0.33)  # sides of the squares that are looked at across the left and right border, in heights
 _AT_BORDER = 0.6  # distance of a face's middle from that border, in sides of the face: others are seen whole
 _BODY_TILE = 640  # side in pixels of the tiles in which bodies are looked for
@@ -137,6 +140,10 @@ class HeadSearch:
         self._engine, self._detector, self._heads, self._thorough = face_engine, detector, heads, thorough
 
     @property
+    def _smallest(self) -> float:
+        return self._engine.smallest if isinstance(self._engine, FaceScout) else _USUAL_SMALLEST
+
+    @property
     def id(self) -> str:
         """What finds, for cache keys: engines and the version of the rules."""
         parts = [self._engine.id, *(part.id for part in (self._detector, self._heads) if part is not None)]
@@ -153,8 +160,10 @@ class HeadSearch:
         shape = image_bgr.shape[:2]
         whole = (0, 0, shape[1], shape[0])
         looks = [_Look(whole, large=True), _Look(whole, mirrored=True, large=True)]
-        tiles = _tiles(shape, self._thorough)
-        looks += [_Look(tile) for tile in tiles] + _beyond(shape, _BEYOND)
+        tiles = _tiles(shape, self._smallest, self._thorough)
+        looks += [_Look(tile) for tile in tiles] + _beyond(
+            shape, _BEYOND if self._smallest * max(shape) > _SMALLEST else _BEYOND[:1]
+        )
         bodies = self._bodies(image_bgr, tiles)
         return self._joined(image_bgr, looks, bodies, expected)
 
@@ -168,7 +177,7 @@ class HeadSearch:
         image_bgr = as_image(image_bgr)
         shape = image_bgr.shape[:2]
         looks = [_Look((0, 0, shape[1], shape[0]), large=True)]
-        if max(shape) >= _TILED:
+        if max(shape) >= _TILED and self._smallest * max(shape) > _SMALLEST:
             looks += [_Look(tile) for tile in two_tiles(*shape)]
         looks += _beyond(shape, _BEYOND[:1])
         bodies = self._bodies(image_bgr, None)
@@ -182,7 +191,7 @@ class HeadSearch:
         expected: Sequence[np.ndarray],
     ) -> list[FoundHead]:
         faces = self._faces(image_bgr, looks)
-        found = [_by_face(face) for face, votes in faces if self._believed(face, votes, bodies)]
+        found = [_by_face(face) for face, votes in _without_giants(faces) if self._believed(face, votes, bodies)]
         missing = [box for box in expected if not _taken(box, found)]
         close = self._faces(image_bgr, [_Look(_around(box, image_bgr.shape), large=True) for box in missing])
         found += [_by_face(face) for face, _ in close if _taken(head_of_face(face), missing, 0.15)]
@@ -246,7 +255,7 @@ class HeadSearch:
             head = None if self._heads is None else self._heads.head(image_bgr, body)
             if head is not None:
                 yield FoundHead(_head_on_pose(head), score, "pose", body=body)
-            elif score >= _BODY_SURE and not fitting:
+            elif score >= _BODY_SURE and (mine or not fitting):
                 yield FoundHead(expected, score, "body", body=body)
 
 
@@ -304,17 +313,24 @@ def _head_on_pose(box: np.ndarray) -> np.ndarray:
     return (np.tile((box[:2] + box[2:]) / 2, 2) + np.array(_ON_POSE) * side).astype(np.float32)
 
 
-def _tiles(shape: Sequence[int], thorough: bool) -> list[tuple[int, int, int, int]]:
-    """Parts of a picture to look at again, xyxy: two, a grid, and in large pictures a finer one."""
+def _tiles(shape: Sequence[int], smallest: float, thorough: bool) -> list[tuple[int, int, int, int]]:
+    """Parts of a picture to look at again, xyxy.
+
+    A detector that sees only large faces in a picture gets two parts, a grid, and in large pictures a finer one. One
+    that sees small faces too gets the one grid that shows it the smallest.
+    """
     height, width = shape[:2]
-    if max(height, width) < _TILED:
+    fine = int(_SMALLEST / smallest)
+    if max(height, width) < _TILED or 1.2 * fine >= max(height, width):
         return []
-    tiles = two_tiles(height, width)
-    sizes = [max(_FINE, int(_TILE * min(height, width)))]
-    if thorough and sizes[0] > 1.4 * _FINE:
-        sizes.append(_FINE)
+    coarse = max(fine, int(_TILE * min(height, width)))
+    few = fine > _TILED
+    tiles = [] if few else two_tiles(height, width)
+    sizes = [fine] if few else [coarse]
+    if thorough and not few and coarse > 1.4 * fine:
+        sizes.append(fine)
     for size in sizes:
-        xs, ys = (_starts(side, size, int(size * _STEP / _TILE)) for side in (width, height))
+        xs, ys = (_starts(side, size, int(size * _STEP)) for side in (width, height))
         tiles += [(x, y, min(width, x + size), min(height, y + size)) for y in ys for x in xs]
     return tiles
 
@@ -323,7 +339,7 @@ def _body_tiles(shape: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Further parts of a large picture to look for bodies in, xyxy."""
     height, width = shape[:2]
     size = _BODY_TILE
-    if max(height, width) < 2 * size:
+    if max(height, width) < 4 * size:
         return []
     xs, ys = (_starts(side, size, int(0.7 * size)) for side in (width, height))
     return [(x, y, min(width, x + size), min(height, y + size)) for y in ys for x in xs]
@@ -385,12 +401,32 @@ def _voted(seen: Sequence[tuple[Face, int]]) -> list[tuple[Face, int]]:
     return faces
 
 
+def _without_giants(faces: Sequence[tuple[Face, int]]) -> list[tuple[Face, int]]:
+    """The same faces, less large ones that are not sure and hold a small one that is: whole people look like a face."""
+
+    def holds(face: Face, other: Face) -> bool:
+        x, y = other.centre
+        inside = face.box[0] < x < face.box[2] and face.box[1] < y < face.box[3]
+        return bool(inside and other.score > _SMALL_SURE and _GIANT * other.side < face.side)
+
+    return [
+        (face, votes)
+        for face, votes in faces
+        if face.score > _LARGE_SURE or not any(holds(face, other) for other, _ in faces)
+    ]
+
+
 def _merged(found: Sequence[FoundHead]) -> list[FoundHead]:
     """One of every head: faces before the rest, then the best. Two faces behind each other stay two."""
     kept: list[FoundHead] = []
     for head in sorted(found, key=lambda head: (head.face is None, -head.score)):
-        if not any(_is_same(head, other) for other in kept):
+        same = next((i for i, other in enumerate(kept) if _is_same(head, other)), None)
+        if same is None:
             kept.append(head)
+        elif head.by == "body" and kept[same].face is not None and kept[same].score < _CLEAR_FACE:
+            # A cheek is seen of a head that is turned away: its middle is where the body's is.
+            low, high = np.minimum(head.box[:2], kept[same].box[:2]), np.maximum(head.box[2:], kept[same].box[2:])
+            kept[same] = replace(kept[same], box=np.concatenate([low, high]), body=head.body)
     return kept
 
 
@@ -398,7 +434,9 @@ def _is_same(head: FoundHead, other: FoundHead) -> bool:
     """Is a head one that is known already? Where no face says how large it is, a middle in the other's box will do."""
     if float(box_iou(head.box, other.box)[0, 0]) > _SAME:
         return True
-    return head.face is None and _apart(head.box, other.box) < 0.35
+    if head.face is not None:
+        return False
+    return _apart(head.box, other.box) < 0.35 or (head.by == "body" and _share(other.box, head.box) > 0.4)
 
 
 def _apart(box: np.ndarray, other: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from ..video.corrections import correct
 from ..video.render import VIEWS
 from ..video.spans import on_screen
 from ..video.store import find
+from . import audit
 from .page import ENGINE, EXAMPLES, PRIVATE, PROGRESS, Page, People, Words, minutes, safely, shown_image
 
 Told = Callable[[int, int | None, str], None]  # (frames done, frames in all or None, what is said)
@@ -199,6 +200,7 @@ def build(tab: VideoTab, words: Words, people: People, demo: gr.Blocks) -> tuple
                     really = gr.Dropdown([*people, ("-", "-")], label=words("is_really"), elem_id="video_really")
                     again = gr.Button(words("correct"), elem_id="video_correct")
         outputs = [result, files, line, review, status, job]
+        audit.build(audit.AuditPart(page, tab.jobs, tab.render), words, job, outputs)
 
         def process(source, members, view, sampling, formats, request: gr.Request, bar=PROGRESS):
             return tab.video(

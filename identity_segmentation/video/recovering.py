@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import as_json, atomic_write
-from .cover_corrections import corrections_key
+from .cover_corrections import corrections_key, corrections_of
 from .delivery import Delivery
 from .writing import SAME_BYTES, video_stream
 
@@ -30,7 +30,8 @@ def keys_of(output: Path, spans: Sequence[tuple[float, float]]) -> list[str]:
         output: the video.
         spans: (begin, end) of the segments, in seconds.
     """
-    return [corrections_key(output, begin, end) for begin, end in spans]
+    said = corrections_of(output)
+    return [corrections_key(said, begin, end) for begin, end in spans]
 
 
 def recover(

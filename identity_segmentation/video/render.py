@@ -28,7 +28,7 @@ from ..files import as_json, atomic_write
 from ..geometry import encode_rle
 from ..types import Frame
 from .analysis import Analysis, rounded
-from .cover_corrections import corrected_at, corrections_key
+from .cover_corrections import corrected_at, corrections_key, corrections_of
 from .covering import COVERING, Covered, Covering
 from .crops import crop_path
 from .delivery import Delivery, outputs_of, parsed_colour
@@ -269,7 +269,7 @@ class _Job:
                 samples,
                 wanted,
                 heads,
-                extra=corrected_at(output),
+                extra=corrected_at(corrections_of(output)),
             )
 
     def _drawn_people(self) -> list[str | int]:
@@ -328,7 +328,7 @@ class _Job:
             _FORM, lines, named, self.wanted, vars(self.settings), self.segmenter.id, self.segmenter.describe(),
             [o.path.name for o in self.delivery.outputs], self.source.stem, self.starts,
             self.scene.edges and self.scene.edges.id,
-            self.covering and [self.covering.heads.finder, self.covering.heads.looked, corrections_key(self.output)],
+            self.covering and [self.covering.heads.finder, self.covering.heads.looked, _said_by_hand(self.output)],
         ]  # fmt: skip
         return json.loads(json.dumps(cache_key))  # as it reads back: JSON has no tuples
 
@@ -514,6 +514,10 @@ class _Finished:
     lines: list[bytes]
     counts: dict[str, tuple[bool, bool]]
     covers: list[bytes]
+
+
+def _said_by_hand(output: Path) -> str:
+    return corrections_key(corrections_of(output), 0.0, float("inf"))
 
 
 def _covers_line(frame: Frame, covered: Covered) -> bytes:
