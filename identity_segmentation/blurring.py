@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from . import __version__, covers
-from .covers import Cover, check_way, covered_all, head_shape
+from .covers import Cover, check_way, covered_all, head_core, head_shape
 from .errors import ImageError, InputError
 from .files import numbered, read_bytes, read_json, safe_filename, shown_path, source_name, write_json
 from .geometry import box_iou, grown_box, mask_box
@@ -40,6 +40,9 @@ RECORDS = ".blurred"  # the folder, beside the results, that says which picture 
 # A face is somebody else's for sure where it is this much less similar than the engine's floor, which is the least that
 # anything is ever named by: no own face of 112 photos of 18 people came that low (docs/privacy.md).
 _CLEARLY = 0.12
+# One that earns somebody else's name by itself is theirs from this much below the level of whoever is to be covered,
+# and by this lead over them: twice the lead that a name needs.
+_BELOW = 0.10
 # A face that is smaller (pixels), or turned further away (`Face.facing`), proves nothing: a profile is not like itself.
 _PROVES_SIDE, _PROVES_FACING = 40, 0.45
 _FACE_OF_HEAD = (0.25, 1.3)  # sides of a face in sides of its head
@@ -150,11 +153,17 @@ def blur_photo(
         heads = _decided(image_bgr, found, faces, pipeline, settings)
     else:
         heads = [HeadSeen(head.box, head.by, True, "everybody") for head in found]
-    places = [_head_cover(head.box, image_bgr.shape) for head in heads if head.covered]
+    spared = [head_core(head.box, image_bgr.shape) for head in heads if not head.covered and head.match is not None]
+    places = []
+    for seen, head in zip(heads, found, strict=True):
+        if seen.covered:
+            cover = _head_cover(head.box, image_bgr.shape)
+            # Whose face was seen is covered whole. What may be a head must not hide the face of one who is to be seen.
+            places.append(cover if head.face is not None or seen.match is not None else _less(cover, spared))
     bodies: list[Cover] = []
     if settings.body:
         assert pipeline is not None
-        bodies = _body_covers(image_bgr, found, heads, pipeline)
+        bodies = [_less(cover, spared) for cover in _body_covers(image_bgr, found, heads, pipeline)]
     if not places and not bodies:
         return BlurredPhoto(image_bgr, tuple(heads))
     return BlurredPhoto(covered_all(image_bgr, [*bodies, *places], settings.way), tuple(heads), len(bodies))
@@ -232,8 +241,15 @@ def _is_apart(match: Match, asked: set[str], pipeline: IdentityAwareSegmentation
         return False
     scores = gallery.similarity(face.embedding[None])[0]
     rule = NamingRule.of_engine(engine, gallery, pipeline.threshold, pipeline.margin)
-    least = min(rule.floor, float(rule.levels.min())) - _CLEARLY - rule.relief(face.side)
-    return all(float(scores[i]) < least for i, person in enumerate(gallery.people) if person.name in asked)
+    relief = rule.relief(face.side)
+    theirs = [i for i, person in enumerate(gallery.people) if person.name in asked]
+    if all(scores[i] < min(rule.floor, float(rule.levels[i])) - _CLEARLY - relief for i in theirs):
+        return True
+    if match.name is None or match.name in asked or match.basis != "face":
+        return False
+    return all(
+        scores[i] < float(rule.levels[i]) - _BELOW - relief and match.similarity - scores[i] >= _BELOW for i in theirs
+    )
 
 
 def _within_others(
@@ -271,6 +287,18 @@ def _centre_in(point: tuple[float, float], box: np.ndarray) -> bool:
 def _head_cover(box: np.ndarray, shape: Sequence[int]) -> Cover:
     hide, place = head_shape(box, shape)
     return Cover(hide, place, float(max(box[2] - box[0], box[3] - box[1])))
+
+
+def _less(cover: Cover, spared: Sequence[tuple[np.ndarray, tuple[int, int, int, int]]]) -> Cover:
+    """A cover less the heads of those who are to be seen."""
+    hide = cover.hide.copy()
+    for part, box in spared:
+        x0, y0 = max(box[0], cover.box[0]), max(box[1], cover.box[1])
+        x1, y1 = min(box[2], cover.box[2]), min(box[3], cover.box[3])
+        if x1 > x0 and y1 > y0:
+            here = hide[y0 - cover.box[1] : y1 - cover.box[1], x0 - cover.box[0] : x1 - cover.box[0]]
+            np.minimum(here, 255 - part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]], out=here)
+    return Cover(hide, cover.box, cover.size)
 
 
 def _body_covers(

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from .errors import InputError
+from .images import mixed
 
 WAYS = ("blur", "mosaic", "solid", "ellipse")
 VERSION = 1  # of how covers look, for cache keys
@@ -31,8 +32,9 @@ _SOLID = (64, 64, 64)  # (b, g, r): the same for everybody, so that it tells not
 
 # Half-axes of a head's ellipse, in halves of the head's box. An outline of hair, ears and chin is squarer than an
 # ellipse: |x|^3 + |y|^3 = 1 needs 1.12. A box that is out by 8 % of its side at either end needs 1.16 times that.
-_WHOLLY = 1.30
-_RIM = 1.42  # where the soft rim, which lies wholly outside that, ends
+_WHOLLY = 1.31
+_RIM = 1.43  # where the soft rim, which lies wholly outside that, ends
+_CORE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +117,35 @@ def head_shape(box: Sequence[float] | np.ndarray, shape: Sequence[int]) -> tuple
     Raises:
         InputError: a box without an area.
     """
+    return _ellipse(box, shape, _WHOLLY, _RIM)
+
+
+def head_core(box: Sequence[float] | np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """As `head_shape`, but the ellipse within the box: what is hardly anybody else's.
+
+    Args:
+        box: xyxy pixels of the whole head.
+        shape: (H, W, ...) of the picture.
+    """
+    return _ellipse(box, shape, _CORE, 1.0)
+
+
+def _ellipse(
+    box: Sequence[float] | np.ndarray, shape: Sequence[int], wholly: float, rim: float
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """An ellipse of half-axes `wholly` in halves of a box, that falls off to nothing at `rim`."""
     left, top, right, bottom = (float(value) for value in box)
     if not (right > left and bottom > top and np.isfinite([left, top, right, bottom]).all()):
         raise InputError(f"expected the box of a head as (x0, y0, x1, y1) with x1 > x0 and y1 > y0, got {list(box)}")
     x, y, across, down = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
-    x0, x1 = (int(np.clip(v, 0, shape[1])) for v in (np.floor(x - _RIM * across), np.ceil(x + _RIM * across)))
-    y0, y1 = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y - _RIM * down), np.ceil(y + _RIM * down)))
+    x0, x1 = (int(np.clip(v, 0, shape[1])) for v in (np.floor(x - rim * across), np.ceil(x + rim * across)))
+    y0, y1 = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y - rim * down), np.ceil(y + rim * down)))
     if x1 <= x0 or y1 <= y0:
         return np.zeros((0, 0), np.uint8), (0, 0, 0, 0)
     columns = ((np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - x)) / np.float32(across)) ** 2
     rows = ((np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - y)) / np.float32(down)) ** 2
-    slope = 255 / (_RIM**2 - _WHOLLY**2)
-    within = np.float32(_RIM**2 * slope) - columns[None] * np.float32(slope) - rows[:, None] * np.float32(slope)
+    slope = 255 / (rim**2 - wholly**2)
+    within = np.float32(rim**2 * slope) - columns[None] * np.float32(slope) - rows[:, None] * np.float32(slope)
     return np.clip(within, 0, 255).astype(np.uint8), (x0, y0, x1, y1)
 
 
@@ -168,10 +187,7 @@ def _lay(image: np.ndarray, cover: Cover, way: str) -> None:
         above[:] = colour
     else:
         above = _in_cells(image, place, cell_of(cover.size, way), smooth=way == "blur")
-    # (a * h + b * (255 - h)) / 255 in whole numbers: the same bytes on every machine, and 255 leaves nothing of b.
-    share = cv2.merge([hide] * 3).astype(np.uint16)
-    mixed = above * share + part * (255 - share)
-    part[:] = ((mixed + 127) // 255).astype(np.uint8)
+    part[:] = mixed(part, above, hide)
 
 
 def _surroundings(

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from .errors import ImageError
 from .images import OwnLimit, formats_for
 
-_EXIF_IFD, _GPS_IFD, _THUMBNAIL_IFD = 0x8769, 0x8825, 1
+_EXIF_IFD, _GPS_IFD, _THUMBNAIL_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.IFD1
 _ORIENTATION, _COLOUR_SPACE, _WIDTH, _HEIGHT, _MAKER_NOTE, _INTEROPERABILITY = (
     0x0112, 0xA001, 0xA002, 0xA003, 0x927C, 0xA005,
 )  # fmt: skip
@@ -119,7 +119,7 @@ def _exif(picture: Any, upright: bool, strip: bool, removed: list[str]) -> bytes
         old = picture.getexif()
         if not len(old):
             return b""
-        if old.get_ifd(_THUMBNAIL_IFD):
+        if picture.format != "TIFF" and old.get_ifd(_THUMBNAIL_IFD):  # there it is the next page
             removed.append("EXIF thumbnail")
         inner, place = dict(old.get_ifd(_EXIF_IFD)), dict(old.get_ifd(_GPS_IFD))
         new = Image.Exif()
@@ -129,7 +129,7 @@ def _exif(picture: Any, upright: bool, strip: bool, removed: list[str]) -> bytes
             kept: dict = {}
         else:
             for tag in _DESCRIPTIVE & set(old):
-                new[tag] = old[tag]
+                new[tag] = _any_script(old[tag])
             if place:
                 new[_GPS_IFD] = place
             kept = _without_previews(inner, removed)
@@ -142,7 +142,9 @@ def _exif(picture: Any, upright: bool, strip: bool, removed: list[str]) -> bytes
         else:
             if old.get(_ORIENTATION, 1) != 1:
                 new[_ORIENTATION] = old[_ORIENTATION]
-            kept |= {tag: inner[tag] for tag in (_COLOUR_SPACE, _INTEROPERABILITY) if tag in inner}
+            kept |= {tag: inner[tag] for tag in (_COLOUR_SPACE,) if tag in inner}
+            if _INTEROPERABILITY in inner:
+                kept[_INTEROPERABILITY] = dict(old.get_ifd(_INTEROPERABILITY))
         if kept:
             new[_EXIF_IFD] = kept
         return new.tobytes().removeprefix(_EXIF_HEAD) if len(new) else b""
@@ -157,8 +159,13 @@ def _without_previews(inner: dict, removed: list[str]) -> dict:
         if isinstance(value, bytes) and (_JPEG_START in value or len(value) > _MOST_NOTE):
             removed.append("maker note with a preview" if tag == _MAKER_NOTE else "EXIF entry with a picture")
             continue
-        kept[tag] = value
+        kept[tag] = _any_script(value)
     return kept
+
+
+def _any_script(value: Any) -> Any:
+    """A text as its own bytes where it is more than ASCII, which Pillow reads as Latin-1 and would write as "?"."""
+    return value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
 
 
 def _xmp(picture: Any, data: bytes, removed: list[str]) -> bytes:
