@@ -2,11 +2,11 @@
 
     python benchmarks/privacy.py [--data DIR] [--deface COMMAND] [--parts heads ingredients speed]
 
-A head is bare where less than 3/4 of its ellipse is covered; a found head covers the ellipse that `covers.head_shape`
-draws. A ghost is what is covered further than a head from every labelled head, as a share of the picture. "With a
-face": labelled face, turned or partial, but no back. Between full looks, every second frame is looked at quickly,
-knowing the heads of the frame before. `deface` (PyPI, MIT) is run as a command with its defaults; its boxes, which hold
-the ellipses that it blurs, are what it covers.
+A head is bare where less than 3/4 of its ellipse is covered; "half" counts those of which 1/2 is, as covers of faces
+alone leave the hair. A found head covers the ellipse that `covers.head_shape` draws. A ghost is what is covered further
+than a head from every labelled head, as a share of the picture. "With a face": labelled face, turned or partial, but no
+back. Between full looks, every second frame is looked at quickly, knowing the heads of the frame before. `deface`
+(PyPI, MIT) is run as a command with its defaults; its boxes, which hold the ellipses that it blurs, are what it covers.
 
 Clips: every 6th frame of a sitcom, all heads labelled by eye (benchmarks/labels/friends_heads.json); every 12th of
 three dancers and of two children, labelled by their faces; a crowd made of pedestrians' pictures, whose heads of 20
@@ -170,6 +170,7 @@ class Tally:
 
     total: int = 0
     bare: int = 0
+    half: int = 0
     faces: int = 0
     frames: int = 0
     ghosts: float = 0.0
@@ -180,7 +181,9 @@ class Tally:
             pixels = ellipse(row[:4], covered.shape)
             near[ellipse(row[:4], covered.shape, 2.0)] = True
             self.total += 1
-            if len(pixels[0]) and covered[pixels].mean() < COVERED:
+            share = float(covered[pixels].mean()) if len(pixels[0]) else 1.0
+            self.half += share >= 0.5
+            if share < COVERED:
                 self.bare += 1
                 self.faces += row[4] != "back"
         self.frames += 1
@@ -188,7 +191,8 @@ class Tally:
 
     def cells(self) -> tuple[str, ...]:
         recall = f"{100 * (1 - self.bare / max(1, self.total)):.1f} %"
-        return recall, str(self.bare), str(self.faces), f"{100 * self.ghosts / max(1, self.frames):.1f} %"
+        half = f"{100 * self.half / max(1, self.total):.1f} %"
+        return recall, half, str(self.bare), str(self.faces), f"{100 * self.ghosts / max(1, self.frames):.1f} %"
 
 
 def defaced(images: Sequence[np.ndarray], command: str) -> list[np.ndarray]:
@@ -234,7 +238,7 @@ def part_heads(data: Path, command: str | None, engines: dict[str, HeadSearch]) 
                 theirs.add(covered, shot.rows)
             lines.append((clip, "deface", theirs.total, *theirs.cells()))
         print(f"{clip} done", file=sys.stderr)
-    print(table(("clip", "finder", "heads", "covered", "bare", "with a face", "ghosts"), lines))
+    print(table(("clip", "finder", "heads", "covered", "half", "bare", "with a face", "ghosts"), lines))
 
 
 def part_ingredients(data: Path, search: HeadSearch, only_faces: HeadSearch, coarse: HeadSearch) -> None:
@@ -260,7 +264,7 @@ def part_ingredients(data: Path, search: HeadSearch, only_faces: HeadSearch, coa
     heads._tiles, heads._beyond = tiles, lambda shape, shares: []
     measure("nothing beyond the border", search)
     heads._beyond = beyond
-    print(table(("without", "clip", "covered", "bare", "with a face", "ghosts", "a picture"), lines))
+    print(table(("without", "clip", "covered", "half", "bare", "with a face", "ghosts", "a picture"), lines))
 
 
 def five_people(data: Path, count: int) -> list[np.ndarray]:

@@ -384,10 +384,12 @@ class _Judge:
     def _bareness(self, seen: _Seen, box: np.ndarray, least: float) -> float | None:
         """Grey levels of detail at a place that is bare; None where it is covered, or has nothing to be seen."""
         value = detail(seen.image, box)
-        if seen.source is not None and detail(seen.source, box) >= BARE_FACE:
-            alike = unchanged(seen.image, seen.source, box)
-            if alike >= SAME or alike < OTHER:
-                return max(value, least) if alike >= SAME else None
+        if seen.source is not None:
+            before, alike = detail(seen.source, box), unchanged(seen.image, seen.source, box)
+            if alike >= SAME and before >= _STIRRED:
+                return max(value, least)
+            if alike < OTHER and before >= 2 * BARE:  # of faint detail a codec leaves too little to be compared
+                return None
         return value if value >= least else None
 
     def _is_covered(self, seen: _Seen, head: _Bare, expected: Sequence[Expected]) -> bool:
@@ -401,7 +403,8 @@ class _Judge:
             side = float((cover[2:] - cover[:2]).max())
             right, down = (float(v) for v in (middle - (cover[:2] + cover[2:]) / 2) / side)
             below = by_body and abs(right) < _CHEST[0] and -0.5 < down < _CHEST[1]
-            here = head.detail < _OUTLINE * BARE and _same(head.box, cover)
+            within = bool((cover[:2] < middle).all() and (middle < cover[2:]).all())
+            here = head.detail < _OUTLINE * BARE and (within or _same(head.box, cover))
             if (below or here) and self._bareness(seen, cover, BARE) is None:
                 return True
         return False

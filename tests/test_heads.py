@@ -46,6 +46,14 @@ def ghosts(found: list[FoundHead], labels, shape) -> float:
     return float((covered & ~near).mean())
 
 
+def far_away(picture: np.ndarray) -> np.ndarray:
+    """1920x1080, with a group's picture so small in it that its faces are some 25 pixels wide."""
+    large = np.full((1080, 1920, 3), 96, np.uint8)
+    small = cv2.resize(picture, None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA)
+    large[700 : 700 + small.shape[0], 1500 : 1500 + small.shape[1]] = small
+    return large
+
+
 @pytest.fixture(scope="module")
 def search(embedded_faces, embedded_objects):
     from identity_segmentation.engines.embedded_heads import BodyHeads
@@ -77,6 +85,17 @@ def test_the_quick_look_covers_every_head_that_was_there_in_the_frame_before(sea
     assert missed == []
 
 
+def test_three_people_do_not_make_the_face_of_a_giant(search, data):
+    labels = json.loads((LABELS.parent / "dance_identity.json").read_text())
+    with VideoReader(data / "videos/dance_3people.mp4") as reader:
+        images = {frame.index: frame.image for frame in reader.frames(0, 12)}
+    for index in (24, 36, 72):
+        rows = [(*row["box"], row["view"]) for row in labels[str(index)]]
+        found = search.find(images[index])
+        assert bare(found, rows, images[index].shape) == []
+        assert max(head.box[3] - head.box[1] for head in found) < 0.5 * images[index].shape[0]
+
+
 def test_labels_cover_every_sixth_frame_with_boxes_and_kinds_that_are_known():
     labels = json.loads(LABELS.read_text())
     assert sorted(map(int, labels)) == list(range(0, 448, 6))
@@ -103,12 +122,19 @@ def test_a_face_cut_in_half_by_the_border_is_found(search, astronaut):
 
 
 def test_small_heads_in_a_large_picture_are_found_by_the_finest_tiles(search, embedded_faces, group):
-    large = np.full((1080, 1920, 3), 96, np.uint8)
-    small = cv2.resize(group, None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA)  # faces of some 25 pixels
-    large[700 : 700 + small.shape[0], 1500 : 1500 + small.shape[1]] = small
+    large = far_away(group)
     there = [head for head in search.find(large) if head.box[0] > 1480 and head.box[1] > 680]
     assert len(there) >= 6
     assert len(HeadSearch(embedded_faces, thorough=False).find(large)) < len(there)
+
+
+def test_small_heads_are_found_by_the_quick_look_where_they_are_expected(search, group):
+    large = far_away(group)
+    there = [head.box for head in search.find(large) if head.score > 0.6 and head.face is not None]
+    unexpected, expected = search.quick(large), search.quick(large, there)
+    known = np.stack([head.box for head in expected])
+    assert all(box_iou(box, known).max() > 0.3 for box in there)
+    assert len(unexpected) < len(expected)
 
 
 def test_a_picture_of_a_cat_is_hardly_covered(search, cat):
@@ -117,6 +143,13 @@ def test_a_picture_of_a_cat_is_hardly_covered(search, cat):
 
 def test_nothing_is_found_in_an_empty_picture(search):
     assert search.find(np.full((240, 320, 3), 127, np.uint8)) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3), (17, 23)])
+def test_pictures_of_a_few_pixels_and_heads_expected_outside_are_no_trouble(search, size):
+    image = np.full((*size, 3), 90, np.uint8)
+    expected = [np.array([-500, -500, -400, -400.0]), np.array([0, 0, 2, 2.0]), np.array([900, 0, 990, 90.0])]
+    assert search.find(image, expected) == [] and search.quick(image, expected) == []
 
 
 class Mute(FakeFaces):

@@ -50,6 +50,7 @@ _BODY_TILE = 640  # side in pixels of the tiles in which bodies are looked for
 _LOOSE = 0.04  # share of such a tile's side within which a body touches its edge: it goes on beyond
 _PIECE = 0.6  # share of a box in a body that is known from which it is a piece of that
 _ONE_BODY = 0.55  # IoU from which two bodies are one
+_LEAST_LOOK = 8  # pixels across a part of the picture that is worth a look
 _ROOM = 3.0  # side of the square around an expected head, in sides of the head
 
 
@@ -160,11 +161,9 @@ class HeadSearch:
         shape = image_bgr.shape[:2]
         whole = (0, 0, shape[1], shape[0])
         looks = [_Look(whole, large=True), _Look(whole, mirrored=True, large=True)]
-        tiles = _tiles(shape, self._smallest, self._thorough)
-        looks += [_Look(tile) for tile in tiles] + _beyond(
-            shape, _BEYOND if self._smallest * max(shape) > _SMALLEST else _BEYOND[:1]
-        )
-        bodies = self._bodies(image_bgr, tiles)
+        looks += [_Look(tile) for tile in _tiles(shape, self._smallest, self._thorough)]
+        looks += _beyond(shape, _BEYOND if self._smallest * max(shape) > _SMALLEST else _BEYOND[:1])
+        bodies = self._bodies(image_bgr, closely=True)
         return self._joined(image_bgr, looks, bodies, expected)
 
     def quick(self, image_bgr: np.ndarray, expected: Sequence[np.ndarray] = ()) -> list[FoundHead]:
@@ -180,7 +179,7 @@ class HeadSearch:
         if max(shape) >= _TILED and self._smallest * max(shape) > _SMALLEST:
             looks += [_Look(tile) for tile in two_tiles(*shape)]
         looks += _beyond(shape, _BEYOND[:1])
-        bodies = self._bodies(image_bgr, None)
+        bodies = self._bodies(image_bgr, closely=False)
         return self._joined(image_bgr, looks, bodies, expected)
 
     def _joined(
@@ -193,7 +192,8 @@ class HeadSearch:
         faces = self._faces(image_bgr, looks)
         found = [_by_face(face) for face, votes in _without_giants(faces) if self._believed(face, votes, bodies)]
         missing = [box for box in expected if not _taken(box, found)]
-        close = self._faces(image_bgr, [_Look(_around(box, image_bgr.shape), large=True) for box in missing])
+        squares = [_around(box, image_bgr.shape) for box in missing]
+        close = self._faces(image_bgr, [_Look(tile, large=True) for tile in squares if _is_solid(tile)])
         found += [_by_face(face) for face, _ in close if _taken(head_of_face(face), missing, 0.15)]
         found = _merged(found)
         return _merged(found + list(self._on_bodies(image_bgr, bodies, found)))
@@ -220,15 +220,13 @@ class HeadSearch:
             return True
         return any(_fits(face, body) for body, _ in bodies)
 
-    def _bodies(
-        self, image_bgr: np.ndarray, tiles: Sequence[tuple[int, int, int, int]] | None
-    ) -> list[tuple[np.ndarray, float]]:
-        """(box, score) of every body, best first; None = no tiles at all."""
+    def _bodies(self, image_bgr: np.ndarray, closely: bool) -> list[tuple[np.ndarray, float]]:
+        """(box, score) of every body, best first; closely = in parts of the picture too."""
         if self._detector is None:
             return []
-        found = list(self._detector.detect(image_bgr, tiles=tiles is not None, least=_BODY_LEAST))
+        found = list(self._detector.detect(image_bgr, tiles=closely, least=_BODY_LEAST))
         known = [body.box for body in found]
-        for x0, y0, x1, y1 in _body_tiles(image_bgr.shape) if tiles is not None and self._thorough else ():
+        for x0, y0, x1, y1 in _body_tiles(image_bgr.shape) if closely and self._thorough else ():
             for body in self._detector.detect(image_bgr[y0:y1, x0:x1], tiles=False, least=_BODY_LEAST):
                 box = body.box + np.array([x0, y0, x0, y0], np.float32)
                 cut = cut_by_tile(box, (x0, y0, x1, y1), image_bgr.shape, _LOOSE * (x1 - x0))
@@ -370,6 +368,11 @@ def _around(box: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int]:
     x0, x1 = (int(v) for v in np.clip((low[0], high[0]), 0, shape[1]))
     y0, y1 = (int(v) for v in np.clip((low[1], high[1]), 0, shape[0]))
     return x0, y0, x1, y1
+
+
+def _is_solid(tile: Sequence[int]) -> bool:
+    """Has a part enough pixels to be looked at?"""
+    return min(tile[2] - tile[0], tile[3] - tile[1]) >= _LEAST_LOOK
 
 
 def _moved(face: Face, x: float, y: float) -> Face:
