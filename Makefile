@@ -20,6 +20,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/masks.py
 	$(BIN)/python benchmarks/photo.py
+	$(BIN)/python benchmarks/media.py
+	$(BIN)/python benchmarks/privacy.py
+	$(BIN)/python benchmarks/privacy_audit.py
 	$(BIN)/python benchmarks/overlaps.py
 	$(BIN)/python benchmarks/humans.py
 	$(BIN)/python benchmarks/parts.py

@@ -10,6 +10,7 @@ from test_video import ADA, BO, SeesThroughCompression, clip, make_video, people
 
 from identity_segmentation import IdentityAwareSegmentation
 from identity_segmentation.errors import Cancelled, InputError
+from identity_segmentation.masks.heads import HeadSearch
 from identity_segmentation.video.analysis import Analysis
 from identity_segmentation.video.headwatch import STEP, box_at, watch
 from identity_segmentation.video.shots import Shot
@@ -169,6 +170,12 @@ def bare(source, result, x, y):
 def rendered(pipeline, path, tmp_path, **asked):
     report = pipeline.process_video(path, tmp_path / "out.mp4", fresh=True, overwrite=True, **asked)
     return report, pictures(tmp_path / "out.mp4")
+
+
+@pytest.fixture(autouse=True)
+def faces_alone(monkeypatch):
+    """Drawn people have no bodies that a real detector would see: only their faces are looked for."""
+    monkeypatch.setattr(IdentityAwareSegmentation, "head_search", lambda pipeline: HeadSearch(pipeline.face_engine))
 
 
 @pytest.fixture
