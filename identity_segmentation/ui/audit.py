@@ -15,9 +15,9 @@ from ..audit import Audit, correct, corrections_of, look_again
 from ..audit_report import in_words, write_html
 from ..errors import InputError
 from ..files import atomic_write
+from ..video.covering import COVERING
 from .page import ENGINE, PRIVATE, PROGRESS, Page, Words, safely
 
-COVERING = ("blur", "blur-others", "anonymise")  # views in which heads are covered
 Told = Callable[[int, int | None, str], None]
 
 

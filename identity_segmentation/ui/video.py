@@ -52,12 +52,12 @@ class VideoTab:
         """
         if not source:
             raise InputError("upload a video first")
-        if not members:
+        if not members and view != "anonymise":  # that asks for nobody
             raise InputError("choose at least one member")
         if view not in VIEWS:
             raise InputError(f"unknown view {view!r}; expected {', '.join(VIEWS)}")
         asked = {
-            "source": source, "output": str(self.page.job() / "result.mp4"), "members": list(members), "view": view,
+            "source": source, "output": str(self.page.job() / "result.mp4"), "members": list(members or ()), "view": view,
             "sampling": int(sampling), "formats": list(formats or ()),
         }  # fmt: skip
         return self.render(session, asked, progress)
