@@ -57,8 +57,8 @@ class VideoTab:
         if view not in VIEWS:
             raise InputError(f"unknown view {view!r}; expected {', '.join(VIEWS)}")
         asked = {
-            "source": source, "output": str(self.page.job() / "result.mp4"), "members": list(members or ()), "view": view,
-            "sampling": int(sampling), "formats": list(formats or ()),
+            "source": source, "output": str(self.page.job() / "result.mp4"), "members": list(members or ()),
+            "view": view, "sampling": int(sampling), "formats": list(formats or ()),
         }  # fmt: skip
         return self.render(session, asked, progress)
 
