@@ -456,12 +456,15 @@ def test_browser_mistakes_are_told_in_a_sentence(tab, example, tmp_path):
 
 
 def drawn(found, name: str) -> list[int]:
-    """(width, height) of the photo that the browser has drawn in a place for photos."""
-    found.wait_for_function(
-        f"() => {{ const i = document.querySelector('#{name} img'); return i && i.complete && i.naturalWidth > 0 }}",
-        timeout=30_000,
-    )
-    return found.locator(f"#{name} img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]")
+    """(width, height) of the photo that the browser has drawn in a place for photos, once it stays: the page shows the
+    browser's own copy first, and then the server's."""
+    still = f"""() => {{
+        const i = document.querySelector('#{name} img');
+        const now = i && i.complete && i.naturalWidth > 0 ? i.src : null;
+        if (now === null || now !== window.drawnBefore) {{ window.drawnBefore = now; window.drawnSince = Date.now(); }}
+        return now !== null && Date.now() - window.drawnSince > 700 && [i.naturalWidth, i.naturalHeight];
+    }}"""
+    return found.wait_for_function(still, timeout=30_000, polling=100).json_value()
 
 
 @pytest.mark.parametrize("kind", ["IMG 사진.HEIC", "scan.tif"])
