@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..files import shown_path
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -146,3 +149,28 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """For a program, on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def photos_in(sources: Sequence[str | os.PathLike]) -> list[Path]:
+    """The pictures, and those in the folders, whose other files are named on stderr.
+
+    Args:
+        sources: pictures and folders.
+
+    Raises:
+        InputError: a folder without pictures.
+    """
+    from ..kinds import left_out, look_through
+
+    photos = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            photos.append(source)
+            continue
+        found, others = look_through(source)
+        if others:
+            say(f"{shown_path(source)}: {left_out(others)}")
+        if not found:
+            raise InputError(f"no pictures in {shown_path(source)}")
+        photos += found
+    return photos

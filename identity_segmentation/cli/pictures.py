@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ImageError, InputError
+from ..errors import ImageError
 from ..files import shown_path
-from .console import Verbs, pipeline_of, print_json, say
+from .console import Verbs, photos_in, pipeline_of, print_json, say
 
 if TYPE_CHECKING:
     from ..pipeline import IdentityAwareSegmentation
@@ -51,7 +49,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     out = check_writable(arguments.out) if arguments.out else None
     taken: set[str] = set()
     records, skipped = [], 0
-    for path in _photos(arguments.images):
+    for path in photos_in(arguments.images):
         try:
             image = read_image(path, pipeline.settings.max_pixels)
         except ImageError as error:
@@ -84,28 +82,6 @@ def _identify(arguments: argparse.Namespace) -> int:
     if not len(gallery):
         say("the gallery is empty, so everyone is unknown")
     return 4 if skipped else 0
-
-
-def _photos(sources: Sequence[str | os.PathLike]) -> list[Path]:
-    """The pictures, and those in the folders, whose other files are named on stderr.
-
-    Raises:
-        InputError: a folder without pictures.
-    """
-    from ..kinds import left_out, look_through
-
-    photos = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            photos.append(source)
-            continue
-        found, others = look_through(source)
-        if others:
-            say(f"{shown_path(source)}: {left_out(others)}")
-        if not found:
-            raise InputError(f"no pictures in {source}")
-        photos += found
-    return photos
 
 
 def _describe(match) -> str:
@@ -147,7 +123,7 @@ def _segment_phrase(arguments, pipeline, source: Path, out: Path) -> int:
 
     taken: set[str] = set()
     records, failed = [], 0
-    for path in _photos([source]):
+    for path in photos_in([source]):
         try:
             target = results_folder(out, path, taken)
             records.append(phrase_to_files(pipeline, path, target, arguments.name, arguments.crop))
@@ -172,7 +148,7 @@ def _segment_folder(
 
     from ..results import segment_folder
 
-    total = len(_photos([source]))
+    total = len(photos_in([source]))
     records, failed, kept = [], 0, 0
     steps = segment_folder(pipeline, source, out, names, arguments.crop)
     for path, found, outcome in tqdm(steps, total=total, unit="picture", file=sys.stderr, disable=None):

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..covers import WAYS
-from ..errors import InputError
 from ..files import shown_path
-from .console import DONE, NOT_THERE, PASSED_OVER, Verbs, pipeline_of, print_json, say
+from .console import DONE, NOT_THERE, PASSED_OVER, Verbs, photos_in, pipeline_of, print_json, say
 
 if TYPE_CHECKING:
     from ..masks.heads import HeadSearch
@@ -47,7 +46,7 @@ def _blur(arguments: argparse.Namespace) -> int:
     settings = BlurSettings(
         tuple(arguments.member or ()), tuple(arguments.keep or ()), arguments.way, arguments.body, arguments.strip
     )
-    photos = _photos(arguments.photos)
+    photos = list(dict.fromkeys(photos_in(arguments.photos)))
     pipeline = pipeline_of(arguments)
     if settings.by_name:
         _ = pipeline.gallery  # what is wrong with it is said before any work
@@ -81,23 +80,6 @@ def head_search(pipeline: IdentityAwareSegmentation) -> HeadSearch:
     from ..masks.heads import HeadSearch
 
     return HeadSearch(pipeline.face_engine, pipeline.detector_or_none(), head_finder_or_none())
-
-
-def _photos(sources: Sequence[str]) -> list[Path]:
-    from ..kinds import left_out, look_through
-
-    photos: list[Path] = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            photos.append(source)
-            continue
-        found, others = look_through(source)
-        if others:
-            say(f"{shown_path(source)}: {left_out(others)}")
-        if not found:
-            raise InputError(f"no pictures in {shown_path(source)}")
-        photos += found
-    return list(dict.fromkeys(photos))
 
 
 def _described(record: dict) -> str:

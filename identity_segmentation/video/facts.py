@@ -107,11 +107,6 @@ class VideoInfo:
     timecode: str = ""
     interlaced: bool = False
 
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(width, height) in square pixels: the height stays, as players do it."""
-        return max(1, round(self.width * self.pixel_aspect)), self.height
-
     def remarks(self) -> list[str]:
         """What is to be said of how pictures are handed out, a sentence each."""
         said = []
@@ -170,3 +165,16 @@ def begin_of(container: Any, stream: Any) -> float:
     sounds = [float(s.start_time * s.time_base) for s in container.streams.audio if s.start_time is not None]
     late = first - min(sounds, default=first)
     return late if late > _PRIMING else 0.0
+
+
+def zero_of(container: Any) -> float:
+    """Where in a container's time, in seconds, a result made of it begins: at its first picture, or at the first sound
+    where the picture is late.
+
+    Args:
+        container: of PyAV, opened for reading.
+    """
+    picture = picture_stream(container)
+    if picture is None:
+        return 0.0
+    return float((picture.start_time or 0) * picture.time_base) - begin_of(container, picture)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -71,6 +73,11 @@ class Chain:
     first: int = 0
     last: int = 0
 
+    @cached_property
+    def frames(self) -> list[int]:
+        """The frames of `at` in order, once it was followed to its end."""
+        return sorted(self.at)
+
     @property
     def side(self) -> float:
         """Pixels of the longer side, where the head is largest."""
@@ -122,11 +129,10 @@ def box_at(chain: Chain, index: int) -> Box | None:
     """
     if index in chain.at:
         return chain.at[index]
-    keys = sorted(chain.at)
-    place = int(np.searchsorted(keys, index))
-    if place == 0 or place == len(keys):
+    place = bisect_left(chain.frames, index)
+    if place == 0 or place == len(chain.frames):
         return None
-    before, after = keys[place - 1], keys[place]
+    before, after = chain.frames[place - 1], chain.frames[place]
     share = (index - before) / (after - before)
     return (1 - share) * chain.at[before] + share * chain.at[after]
 
@@ -224,7 +230,7 @@ class _Following:
 
     def expected(self, index: int) -> list[Box]:
         """Where heads should be: where they were, and where the analysis has some."""
-        boxes = [chain.at[max(chain.at)] for chain in self.open]
+        boxes = [chain.at[self.past[-1][0]] for chain in self.open]
         sample = self.samples.get(index - index % self.sampling)
         if sample is not None:
             boxes += [np.array(point.box, np.float32) for point in sample.tracks]
@@ -240,7 +246,7 @@ class _Following:
             self.shot = shot
             self.past.clear()
         # Everybody is carried on first: that is where they are looked for, and where they are if nobody is found.
-        carried = {chain.number: self._moved(chain.at[max(chain.at)], small) for chain in self.open}
+        carried = {chain.number: self._moved(chain.at[self.past[-1][0]], small) for chain in self.open}
         left = list(found)
         for chain in sorted(self.open, key=lambda one: -one.last):
             place = carried[chain.number]

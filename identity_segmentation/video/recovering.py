@@ -10,6 +10,7 @@ from typing import Any
 from ..files import as_json, atomic_write
 from .cover_corrections import corrections_key, corrections_of
 from .delivery import Delivery
+from .store import stamp_of
 from .writing import SAME_BYTES, video_stream
 
 
@@ -53,7 +54,7 @@ def recover(
         return []
     try:
         header, *rows = (json.loads(line) for line in covers.read_text("utf-8").splitlines())
-        if header["question"] != list(question) or header["stamp"] != _stamp(output) or len(rows) != segments[-1][1]:
+        if header["question"] != list(question) or header["stamp"] != stamp_of(output) or len(rows) != segments[-1][1]:
             return []
         before, stats = header["segments"], header["stats"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -85,14 +86,7 @@ def note(delivery: Delivery, question: Sequence[Any], segments: Sequence[tuple[i
     """
     stats = {str(start): json.loads((work / f"{start:08d}.done").read_bytes()) for start, _ in segments}
     said = {str(start): key for (start, _), key in zip(segments, keys, strict=True)}
-    return {"question": list(question), "stamp": _stamp(delivery.outputs[0].path), "segments": said, "stats": stats}
-
-
-def _stamp(output: Path) -> list[int]:
-    if not output.is_file():
-        return []
-    status = output.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return {"question": list(question), "stamp": stamp_of(delivery.outputs[0].path), "segments": said, "stats": stats}
 
 
 def _cut(output: Path, work: Path, delivery: Delivery, segments: Sequence[tuple[int, int]]) -> None:

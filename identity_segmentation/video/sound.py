@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .facts import begin_of, picture_stream
+from .facts import zero_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,10 +141,7 @@ class _Track:
 
         container: Any = stack.enter_context(av.open(str(source)))
         track = container.streams.audio[number]
-        picture = picture_stream(container)
-        self._zero = 0.0
-        if picture is not None:
-            self._zero = float((picture.start_time or 0) * picture.time_base) - begin_of(container, picture)
+        self._zero = zero_of(container)
         for other in container.streams:
             if other.index != track.index and other.type != "data":
                 other.discard = Discard.all  # need not be read

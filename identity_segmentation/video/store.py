@@ -60,7 +60,7 @@ def check_free(folder: Path, outputs: Sequence[Path], overwrite: bool = False) -
         if overwrite or not output.exists():
             continue
         known = read_json(folder / f"{_key(output)}{_OUTPUT}")
-        if not known or known.get("stamp") not in (None, _stamp(output)):
+        if not known or known.get("stamp") not in (None, stamp_of(output)):
             what = "was changed since it was written" if known else "was not written by this program"
             raise OutputError(f"{output} {what}; choose another name, or say --overwrite (overwrite=True)")
 
@@ -74,11 +74,15 @@ def delivered(folder: Path, outputs: Sequence[Path]) -> None:
     """
     for output in outputs:
         record = folder / f"{_key(output)}{_OUTPUT}"
-        write_json(record, {**read_json(record), "stamp": _stamp(output)})
+        write_json(record, {**read_json(record), "stamp": stamp_of(output)})
 
 
-def _stamp(output: Path) -> list[int]:
-    """Size and time of change of a file; of a folder nothing, as its pictures have a list of their own."""
+def stamp_of(output: Path) -> list[int]:
+    """Size and time of change of a file; of a folder nothing, as its pictures have a list of their own.
+
+    Args:
+        output: of a render.
+    """
     if not output.is_file():
         return []
     status = output.stat()
@@ -105,7 +109,7 @@ def remember(folder: Path, output: str | os.PathLike, analysis: Path) -> None:
         output: of a render.
         analysis: its file.
     """
-    content = {"output": str(Path(output).resolve()), "analysis": analysis.name, "stamp": _stamp(Path(output))}
+    content = {"output": str(Path(output).resolve()), "analysis": analysis.name, "stamp": stamp_of(Path(output))}
     write_json(folder / f"{_key(output)}{_OUTPUT}", content)
     link = Path(output).with_name(f"{Path(output).name}{_SUFFIX}")
     if link.exists() and not link.is_symlink():

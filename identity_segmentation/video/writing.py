@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from .colour import tag, to_frame
-from .facts import UNKNOWN, Colour, VideoInfo, begin_of, matrix_by_size, picture_stream
+from .facts import UNKNOWN, Colour, VideoInfo, matrix_by_size, zero_of
 from .sound import Carried, Sound, chapters_from, metadata_from
 
 
@@ -281,9 +281,6 @@ def _describe(out: Any, source: Path) -> None:
 
     with av.open(str(source)) as container:
         out.metadata.update(metadata_from(container.metadata))
-        picture = picture_stream(container)
-        if picture is not None:
-            zero = float((picture.start_time or 0) * picture.time_base) - begin_of(container, picture)
-            chapters = chapters_from(container, zero)
-            if chapters:
-                out.set_chapters(chapters)
+        chapters = chapters_from(container, zero_of(container))
+        if chapters:
+            out.set_chapters(chapters)
