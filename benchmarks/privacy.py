@@ -1,6 +1,6 @@
 """Heads that a cover would miss, and covers on nothing: our search beside `deface`, on the same frames in one run.
 
-    python benchmarks/privacy.py [--data DIR] [--deface COMMAND] [--parts heads ingredients speed]
+    python benchmarks/privacy.py [--data DIR] [--deface COMMAND] [--parts heads ingredients speed followed]
 
 A head is bare where less than 3/4 of its ellipse is covered; "half" counts those of which 1/2 is, as covers of faces
 alone leave the hair. A found head covers the ellipse that `covers.head_shape` draws. A ghost is what is covered further
@@ -35,8 +35,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import ROOT, parser, require, table
 
+from identity_segmentation import IdentityAwareSegmentation
+from identity_segmentation.covers import head_shape
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.embedded_heads import BodyHeads
+from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.embedded_objects import EmbeddedObjects
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
 from identity_segmentation.images import read_image
@@ -49,6 +52,8 @@ COVERED = 0.75  # share of a head's ellipse
 SMALLEST = 20  # pixels of a head in the crowd
 
 Row = tuple[float, float, float, float, str]  # xyxy pixels of a head, and what is seen of it
+
+LABELS = ROOT / "benchmarks/labels/friends_heads.json"
 
 
 @dataclass
@@ -310,11 +315,49 @@ def part_speed(data: Path, command: str | None, engines: dict[str, HeadSearch], 
     print(table(("finder", "frames/s"), lines))
 
 
+def part_followed(data: Path) -> None:
+    """The whole way of a video: labelled heads that are bare after following, and faces that should stay open."""
+    clip, rows = data / "identity/friends/friends.mp4", []
+    labels = {int(i): row for i, row in json.loads(LABELS.read_text()).items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        people = IdentityAwareSegmentation(EmbeddedFaces(), EmbeddedMasks(), gallery=Path(scratch) / "g")
+        people.build_gallery(data / "identity/friends/refs")
+        out, kept = Path(scratch) / "out.mp4", Path(scratch) / "kept.mp4"
+        people.process_video(clip, out, view="anonymise")
+        bare, count = 0, 0
+        for line in _record(out):
+            shape = (360, 640)
+            hidden = np.zeros(shape, bool)
+            for *box, _ in line["covered"]:
+                hide, (x0, y0, x1, y1) = head_shape(box, shape)
+                hidden[y0:y1, x0:x1] |= hide > 127
+            for *box, _ in labels.get(line["i"], ()):
+                inside = hidden[ellipse(box, shape)]
+                count, bare = count + 1, bare + (inside.size > 0 and inside.mean() < 0.75)
+        rows.append(("labelled heads, of them bare", count, bare))
+        people.process_video(clip, kept, ["Rachel", "Ross"], view="blur-others")
+        shares = []
+        with VideoReader(clip) as before, VideoReader(kept) as after:
+            for line, one, other in zip(_record(kept), before, after, strict=True):
+                for *box, _ in line["kept"]:
+                    x0, y0, x1, y1 = (max(0, int(v)) for v in box)
+                    changed = np.abs(one.image[y0:y1, x0:x1].astype(int) - other.image[y0:y1, x0:x1]).max(-1) > 40
+                    shares += [changed.mean()] if changed.size else []
+        over = sum(share > 0.01 for share in shares)
+        rows.append(("kept faces, of them changed by more than 40 levels in over 1 %", len(shares), over))
+    print("\n### Followed over time: the sitcom, all its frames\n")
+    print(table(("what", "in all", "wrong"), rows))
+
+
+def _record(output: Path) -> list[dict]:
+    return [json.loads(line) for line in Path(f"{output}.covers.jsonl").read_text("utf-8").splitlines()[1:]]
+
+
 def main() -> None:
     options = parser(__doc__.split("\n")[0])
     options.add_argument("--deface", default="deface", help="the command to compare with")
     options.add_argument("--engines", nargs="+", default=["embedded", "insightface"], help="finders of faces")
-    options.add_argument("--parts", nargs="+", default=["heads", "ingredients", "speed"])
+    options.add_argument("--parts", nargs="+", default=["heads", "ingredients", "speed", "followed"])
     given = options.parse_args()
     data = require(given.data)
     command = shutil.which(given.deface)
@@ -333,6 +376,8 @@ def main() -> None:
         part_ingredients(data, search, HeadSearch(faces), coarse)
     if "speed" in given.parts:
         part_speed(data, command, engines)
+    if "followed" in given.parts:
+        part_followed(data)
 
 
 if __name__ == "__main__":
