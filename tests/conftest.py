@@ -12,6 +12,8 @@ from fakes import FakeFaces, FakeMasks
 
 from identity_segmentation.files import package_folder
 
+pytest_plugins = ["page_fixtures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("IDSEG_DATA") or ROOT.parent / "shared" / "data")
 

@@ -16,7 +16,6 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ..labels.canvas import Canvas
 from ..labels.export import FORMATS
 from ..labels.job import LabelJob
 from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id, hex_of_id
-from .page import ENGINE, PHOTO_FILES, PRIVATE, PROGRESS, Words, minutes, safely
+from .page import ENGINE, PHOTO_FILES, PRIVATE, PROGRESS, Words, minutes, safely, served, widget
 
 logger = logging.getLogger(__name__)
 _MOST_SESSIONS, _MOST_CANVASES = 32, 3  # kept at hand; others are opened again when they are asked for
@@ -263,8 +262,8 @@ class LabelPage:
         canvas = self._canvas(session, where)
         width, height = canvas.size
         return common | {
-            "width": width, "height": height, "image": _served(session.canvases[where][1]),
-            "overlay": _served(self._overlay(session, canvas)),
+            "width": width, "height": height, "image": served(session.canvases[where][1]),
+            "overlay": served(self._overlay(session, canvas)),
             "marks": [mark.as_json() for mark in canvas.prompts()], "correcting": canvas.correcting,
             "names": {str(i): text for i, text in canvas.job.names_of(range(1, MOST_IDS + 1)).items()},
         }  # fmt: skip
@@ -406,15 +405,6 @@ def _found(row: dict) -> str:
     return ", ".join(parts) or "-"
 
 
-def _served(path: Path | None) -> dict | None:
-    """A file for the canvas: Gradio adds its address wherever such a value turns up."""
-    return None if path is None else {"path": str(path), "meta": {"_type": "gradio.FileData"}}
-
-
-def _part(name: str) -> str:
-    return resources.files("identity_segmentation").joinpath(f"data/{name}").read_text("utf-8")
-
-
 class _Requests:
     """What Gradio calls: it gives the visitor's session, and the callbacks above do the work."""
 
@@ -504,7 +494,7 @@ class _Requests:
 class _Layout:
     """Everything that is seen on the tab."""
 
-    def __init__(self, label: LabelPage, words: Words, spoken: dict[str, dict[str, str]]):
+    def __init__(self, label: LabelPage, words: Words):
         self._words = words
         colours = [hex_of_id(i) for i in range(1, MOST_IDS + 1)]
         self.chosen = gr.State("")
@@ -524,10 +514,7 @@ class _Layout:
                 )
                 self.called = gr.Textbox(label=words("label_id_name"), elem_id="label_id_name")
         gr.Markdown(words("label_hint"))
-        self.canvas = gr.HTML(
-            html_template=_part("canvas.html"), css_template=_part("canvas.css"), js_on_load=_part("canvas.js"),
-            apply_default_css=False, elem_id="label_canvas", colours=colours, words=spoken,
-        )  # fmt: skip
+        self.canvas = widget("canvas", "label_canvas", colours=colours)
         with gr.Row():
             with gr.Column():
                 self._targets()
@@ -569,21 +556,15 @@ class _Layout:
         self.exported = gr.File(label=self._words("downloads"), interactive=False, elem_id="label_exported")
 
 
-def build(label: LabelPage, words: Words, texts: dict[str, dict[str, str]], demo: gr.Blocks) -> None:
+def build(label: LabelPage, words: Words, demo: gr.Blocks) -> None:
     """Lay out the tab, and connect what is seen with what is done.
 
     Args:
         label: the callbacks.
         words: a key of the page's words -> what Gradio shows in the visitor's language.
-        texts: language -> key -> text, for the canvas, which Gradio does not translate.
         demo: the page's blocks.
     """
-    prefix = "idseg_canvas_"
-    spoken = {
-        language: {key.removeprefix(prefix): text for key, text in entries.items() if key.startswith(prefix)}
-        for language, entries in texts.items()
-    }
-    see, do = _Layout(label, words, spoken), _Requests(label)
+    see, do = _Layout(label, words), _Requests(label)
     # Gestures go past the queue, or a stroke would wait behind a run; "once" would drop those that come fast.
     quick = {**PRIVATE, "queue": False, "show_progress": "hidden"}
     fresh = [

@@ -133,8 +133,56 @@ class Page:
 
 
 def texts() -> dict[str, dict[str, str]]:
-    """The page's words: language -> key -> text."""
-    return json.loads(resources.files("identity_segmentation").joinpath("data/ui_text.json").read_text("utf-8"))
+    """The page's words: language -> key -> text; a file for every part of the page."""
+    found: dict[str, dict[str, str]] = {}
+    folder = resources.files("identity_segmentation").joinpath("data/words")
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        for language, entries in json.loads(file.read_text("utf-8")).items():
+            found.setdefault(language, {}).update(entries)
+    return found
+
+
+def spoken(prefix: str) -> dict[str, dict[str, str]]:
+    """Language -> word -> text of the keys that begin so, for a widget's own script, which Gradio does not translate.
+
+    Args:
+        prefix: of the keys, such as "canvas"; the words are the keys without it.
+    """
+    start = f"idseg_{prefix}_"
+    return {
+        language: {key.removeprefix(start): text for key, text in entries.items() if key.startswith(start)}
+        for language, entries in texts().items()
+    }
+
+
+def widget(name: str, element: str, **given: Any) -> gr.HTML:
+    """A part of the page with its own markup, style and script: ``data/NAME.html``, ``.css`` and ``.js``.
+
+    The script runs once, when the part is mounted, with `element`, `props`, `trigger` and `watch` from Gradio;
+    ``props.words`` has the words whose keys begin with the name. Names of people and files only ever become text.
+
+    Args:
+        name: of the files, and how the keys of its words begin.
+        element: id of the element.
+        given: what the script finds in `props`; `value` is what changes.
+    """
+    data = resources.files("identity_segmentation").joinpath("data")
+    html_part, css_part, js_part = (
+        data.joinpath(f"{name}.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js")
+    )
+    return gr.HTML(
+        html_template=html_part, css_template=css_part, js_on_load=js_part, apply_default_css=False, elem_id=element,
+        words=spoken(name), **given,
+    )  # fmt: skip
+
+
+def served(path: str | os.PathLike | None) -> dict | None:
+    """A file for a widget: Gradio adds its address (`url`) wherever such a value turns up.
+
+    Args:
+        path: of a file in the page's folder.
+    """
+    return None if path is None else {"path": str(path), "meta": {"_type": "gradio.FileData"}}
 
 
 def safely(function: Callable) -> Callable:

@@ -34,7 +34,7 @@ def build(page: Page) -> gr.Blocks:
             lists = [member, called, owner, wanted]
             people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, really, tuple(stranger))
             with gr.Tab(words("tab_label"), id="label"):
-                label.build(label.LabelPage(page), words, texts(), demo)
+                label.build(label.LabelPage(page), words, demo)
             with gr.Tab(words("tab_about"), id="about"):
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")

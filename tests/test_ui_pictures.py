@@ -1,0 +1,263 @@
+"""The web page over photos: callbacks, and the page itself in a real browser."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from made_photos import heic, turned
+from page_fixtures import choose, drawn, give, picture_of, shot, shown, waits
+from PIL import Image
+
+from identity_segmentation import read_image, write_image
+from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
+
+pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
+
+from identity_segmentation.ui.people import PeopleTab
+from identity_segmentation.ui.pictures import PictureTabs
+from identity_segmentation.ui.video import VideoTab
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def test_segmenting_gives_three_pictures_and_the_evidence(page, example):
+    photo = sorted(example[1].glob("*.jpg"))[0]
+    annotated, overlay, cutout, evidence = PictureTabs(page).segment(str(photo), "ดาว", 0)
+    assert "ดาว, similarity" in evidence and "ahead of" in evidence and "embedded" in evidence
+    assert all(read_image(f).shape == read_image(photo).shape for f in (annotated, overlay))
+    picture = cv2.imdecode(np.fromfile(cutout, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture.shape[2] == 4 and 0 < (picture[..., 3] > 127).mean() < 0.5
+
+
+def test_a_threshold_is_one_requests_alone(page, example):
+    photo = str(sorted(example[1].glob("*.jpg"))[0])
+    assert "ahead of" in PictureTabs(page).segment(photo, "ดาว", 0)[3]
+    assert "not" in PictureTabs(page).segment(photo, "ดาว", 1.0)[3]
+    assert "ahead of" in PictureTabs(page).segment(photo, "ดาว", 0)[3]
+
+
+def test_requests_that_cannot_be_served_are_sentences(page, example, tmp_path):
+    photo = str(sorted(example[1].glob("*.jpg"))[0])
+    for call, reason in (
+        (lambda: PictureTabs(page).segment(None, "ดาว", 0), "upload or paste a photo"),
+        (lambda: PictureTabs(page).segment(photo, None, 0), "choose a member"),
+        (lambda: PictureTabs(page).segment(photo, "ดาว", 0, "words", "shirt"), "knows no words"),
+        (lambda: VideoTab(page).video("s", None, ["ดาว"], "overlay", 5, [], None), "upload a video"),
+        (lambda: VideoTab(page).video("s", photo, [], "overlay", 5, [], None), "at least one member"),
+        (lambda: VideoTab(page).corrected("s", None, 1, "ดาว", None), "process a video first"),
+        (lambda: PeopleTab(page).add("", [photo]), "who it is"),
+        (lambda: PeopleTab(page).add("New", []), "at least one photo"),
+        (lambda: PeopleTab(page).delete("ดาว", False), "tick the box"),
+        (lambda: PictureTabs(page).choose_face({"path": photo, "boxes": []}, (3, 3)), "no face at that place"),
+    ):
+        with pytest.raises((InputError, EngineUnavailable), match=reason):
+            call()
+    with pytest.raises(UnknownPerson):
+        PictureTabs(page).segment(photo, "nobody", 0)
+
+
+def test_a_preview_is_made_for_what_browsers_cannot_show_and_for_nothing_else(page, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 64, 3), np.uint8)
+    for name, kind, wanted in (
+        ("a.jpg", "JPEG", False), ("a.PNG", "PNG", False), ("a.avif", "AVIF", False), ("a.tif", "TIFF", True),
+        ("a", "JPEG", True), ("a.MPO", "JPEG", True), ("wrong.jpg", "TIFF", True),
+    ):  # fmt: skip
+        Image.fromarray(pixels).save(tmp_path / name, kind)
+        made = page.preview(str(tmp_path / name))
+        assert (made is not None) == wanted, name
+        if made:
+            assert Path(made).parent == tmp_path and read_image(made).shape == (40, 64, 3)
+    picture, exif = turned(pixels, 6)
+    picture.save(tmp_path / "turned.tif", exif=exif)
+    assert read_image(page.preview(str(tmp_path / "turned.tif"))).shape == (40, 64, 3)
+    assert page.preview(None) is None
+    (tmp_path / "bad.tif").write_text("words")
+    with pytest.raises(InputError, match=r"^bad\.tif is not a picture this can read"):
+        page.preview(str(tmp_path / "bad.tif"))
+
+
+def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
+    from PIL import Image
+
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    with pytest.raises(InputError, match="pixels"):
+        PictureTabs(page).segment(str(tmp_path / "bomb.png"), "ดาว", 0)
+
+
+def test_browser_a_member_with_a_thai_name_is_cut_out(tab, example, tmp_path):
+    found = tab("Segment member")
+    photo = sorted(example[1].glob("*.jpg"))[0]
+    shown(found, "segment_photo", photo)
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    waits(found, "segment_evidence", "ดาว, similarity")
+    shown(found, "segment_cutout")
+    cutout = picture_of(found, "segment_cutout", tmp_path)
+    assert cutout.shape[2] == 4 and 0.01 < (cutout[..., 3] > 127).mean() < 0.5
+    shot(found, "segment")
+
+
+def test_browser_an_example_is_one_click_away(tab):
+    found = tab("Segment member")
+    found.locator("button.gallery-item").first.click()
+    shown(found, "segment_photo")
+
+
+def test_browser_mistakes_are_told_in_a_sentence(tab, example, tmp_path):
+    found = tab("Segment member")
+    found.locator("#segment_go").click()
+    found.get_by_text("upload or paste a photo first").wait_for(timeout=20_000)
+    grey = write_image(tmp_path / "grey 회색.png", np.full((300, 400, 3), 90, np.uint8))
+    shown(found, "segment_photo", grey)
+    found.locator("#segment_go").click()
+    assert "no face" in waits(found, "segment_evidence", "no face")
+    (tmp_path / "text.png").write_text("this is no picture")
+    found.reload()
+    found.locator("#segment_go").wait_for(timeout=60_000)
+    give(found, "segment_photo", tmp_path / "text.png")
+    found.wait_for_timeout(1500)
+    found.locator("#segment_go").click()
+    found.locator(".toast-body.error").first.wait_for(timeout=20_000)
+    assert "Traceback" not in found.content()
+
+
+@pytest.mark.parametrize("kind", ["IMG 사진.HEIC", "scan.tif"])
+def test_browser_photos_that_it_cannot_draw_are_shown_as_copies_and_used_as_they_are(tab, example, tmp_path, kind):
+    photo = read_image(sorted(example[1].glob("*.jpg"))[0])
+    photo = np.ascontiguousarray(photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2])
+    path = tmp_path / kind
+    if kind.endswith("HEIC"):
+        heic(path, np.ascontiguousarray(photo[:, :, ::-1]))
+    else:
+        Image.fromarray(photo[:, :, ::-1]).save(path)
+    found = tab("Segment member")
+    give(found, "segment_photo", path)
+    width, height = drawn(found, "segment_photo")
+    assert (width, height) == (photo.shape[1], photo.shape[0])
+    source = found.locator("#segment_photo img").first.get_attribute("src")
+    assert source.endswith(".preview.jpg")
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    waits(found, "segment_evidence", "ดาว, similarity")
+    shown(found, "segment_cutout")
+    cutout = picture_of(found, "segment_cutout", tmp_path)
+    inside = cutout[..., 3] > 250
+    apart = np.abs(cutout[..., :3].astype(int) - read_image(path))[inside]
+    assert inside.any() and apart.max() == 0, "of the photo's own pixels, not of the copy's"
+    shot(found, f"segment_{path.suffix[1:].lower()}")
+
+
+def test_browser_after_an_example_a_heic_photo_is_still_read(tab, example, tmp_path):
+    photo = read_image(sorted(example[1].glob("*.jpg"))[0])
+    path = heic(
+        tmp_path / "a.heic", np.ascontiguousarray(photo[: photo.shape[0] // 2 * 2, : photo.shape[1] // 2 * 2, ::-1])
+    )
+    found = tab("Segment member")
+    found.locator("button.gallery-item").first.click()
+    shown(found, "segment_photo")
+    found.locator("#segment_photo button[aria-label='Remove Image']").click()
+    give(found, "segment_photo", path)
+    drawn(found, "segment_photo")
+    choose(found, "segment_member", "ดาว")
+    found.locator("#segment_go").click()
+    assert "similarity" in waits(found, "segment_evidence", "ดาว, similarity")
+
+
+@pytest.mark.parametrize("name", ["DSC1.MPO", "photo"])
+def test_browser_photos_of_no_known_type_can_be_dropped_and_chosen(tab, example, name):
+    data = sorted(example[1].glob("*.jpg"))[0].read_bytes()
+    size = list(read_image(sorted(example[1].glob("*.jpg"))[0]).shape[1::-1])
+    found = tab("Segment member")
+    found.locator("#segment_photo input[type=file]").first.evaluate(
+        """(input, [name, bytes]) => {
+            const all = new DataTransfer();
+            all.items.add(new File([new Uint8Array(bytes)], name));
+            input.files = all.files;
+            input.dispatchEvent(new Event("change", { bubbles: true }));
+        }""",
+        [name, list(data)],
+    )
+    assert drawn(found, "segment_photo") == size
+    found.reload()
+    found.locator("#segment_go").wait_for(timeout=60_000)
+    found.wait_for_timeout(500)
+    found.locator("#segment_photo button.upload-container").evaluate(
+        """(place, [name, bytes]) => {
+            const all = new DataTransfer();
+            all.items.add(new File([new Uint8Array(bytes)], name));
+            place.dispatchEvent(new DragEvent("drop", { dataTransfer: all, bubbles: true, cancelable: true }));
+        }""",
+        [name, list(data)],
+    )
+    assert drawn(found, "segment_photo") == size
+
+
+def test_browser_a_broken_photo_is_said_to_be_one_when_it_is_given(tab, tmp_path):
+    (tmp_path / "text.jpg").write_text("this is no picture")
+    heif = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
+    (tmp_path / "torn.heic").write_bytes(heif)
+    for name, reason in (
+        ("text.jpg", "text.jpg is not a picture this can read (it is text)"),
+        ("torn.heic", "torn.heic is"),
+    ):
+        found = tab("Segment member")
+        give(found, "segment_photo", tmp_path / name)
+        found.get_by_text(reason).first.wait_for(timeout=20_000)
+        assert "Traceback" not in found.content() and str(tmp_path) not in found.content()
+        found.locator("#segment_go").click()
+        found.get_by_text(reason).nth(1).wait_for(timeout=20_000)
+
+
+def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, served, example):
+    found = tab("Identify all")
+    recomposed = next(p for p in example[1].glob("*.jpg") if "recomposed" in p.name)
+    shown(found, "identify_photo", recomposed)
+    found.locator("#identify_go").click()
+    shown(found, "identify_annotated")
+    table = found.locator("#identify_table")
+    table.get_by_text("Eileen").locator("visible=true").first.wait_for(timeout=20_000)
+    for text in ("하나", "Nora", "unknown"):
+        assert table.get_by_text(text, exact=True).count() >= 1
+    image = found.locator("#identify_annotated img").first
+    box, size = image.bounding_box(), read_image(recomposed).shape
+    faces = served[1].face_engine.faces(read_image(recomposed), embed=False)
+    stranger = max(faces, key=lambda f: f.side)
+    x, y = stranger.centre
+    found.mouse.click(box["x"] + box["width"] * x / size[1], box["y"] + box["height"] * y / size[0])
+    shown(found, "identify_face")
+    name = found.locator("#identify_name input")
+    name.fill(HOSTILE)
+    name.press("Enter")
+    found.locator("#identify_add").click()
+    cell = found.locator("#identify_verdict").get_by_text("used", exact=True).locator("visible=true")
+    cell.first.wait_for(timeout=30_000)
+    found.get_by_role("tab", name="People").click()
+    found.locator("#people_table").get_by_text(HOSTILE).locator("visible=true").first.wait_for(timeout=20_000)
+    shot(found, "people")
+    assert HOSTILE in served[1].gallery.names
+    choose(found, "people_person", HOSTILE)
+    found.locator("#people_delete").click()
+    found.get_by_text("tick the box").wait_for(timeout=20_000)
+    found.locator("#people_sure input").check()
+    found.locator("#people_delete").click()
+    deadline = time.time() + 20
+    while HOSTILE in served[1].gallery.names and time.time() < deadline:
+        found.wait_for_timeout(100)
+    assert HOSTILE not in served[1].gallery.names
+
+
+def test_browser_somebodys_thing_is_found(tab, example):
+    found = tab("Possession")
+    shown(found, "possession_photo", sorted(example[1].glob("*.jpg"))[0])
+    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나의 상의")
+    found.locator("#possession_go").click()
+    assert "하나's top" in waits(found, "possession_status", "top")
+    shown(found, "possession_overlay")
+    shot(found, "possession")
+    found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나's guitar")
+    found.locator("#possession_go").click()
+    found.get_by_text("does not know").wait_for(timeout=20_000)
