@@ -70,13 +70,21 @@ def served(example, embedded_faces, embedded_masks, tmp_path_factory):
     )
     people.build_gallery(example[0])
     before = os.environ.get("GRADIO_TEMP_DIR")
-    demo = launch(Page(people, folder / "web", example[1]), port=free_port())
+    page = Page(people, folder / "web", example[1])
+    demo = launch(page, port=free_port())
+    people.served_page = page
     yield demo.local_url, people
     demo.close()
     if before is None:
         os.environ.pop("GRADIO_TEMP_DIR", None)
     else:
         os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@pytest.fixture(scope="module")
+def served_page(served):
+    """The page behind the address."""
+    return served[1].served_page
 
 
 def free_port() -> int:

@@ -16,6 +16,7 @@ import time
 import uuid
 from abc import ABCMeta
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..files import read_bytes
 from ..images import decode_image, shrink_to, write_image
 from ..kinds import HEAD, PHOTO_SUFFIXES, photo_kind
 from ..pipeline import IdentityAwareSegmentation
+from .jobs import Jobs
 
 try:
     import gradio as gr
@@ -52,6 +54,23 @@ People = list[tuple[str, str]]  # (what a list shows, name) of everyone on file
 Words = Callable[[str], str]  # key of a text -> what Gradio shows in the browser's language
 
 
+@dataclass(frozen=True)
+class Opener:
+    """How a job that has ended is shown.
+
+    Attributes:
+        kind: of the jobs.
+        tab: id of the tab that shows them.
+        show: (session, job) -> what the outputs show, in their order; a failed job's reason is shown there too.
+        outputs: Gradio components.
+    """
+
+    kind: str
+    tab: str
+    show: Callable[[str, dict[str, Any]], Any]
+    outputs: list[Any]
+
+
 class Page:
     """One pipeline and the folder of its results, shared by everyone who has the page open.
 
@@ -66,6 +85,8 @@ class Page:
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.folder.chmod(0o700)  # people's pictures, and exported galleries
+        self.jobs = Jobs(self.folder, self.job)
+        self.openers: list[Opener] = []
 
     def people(self) -> list[tuple[str, str]]:
         """(what the list shows - name and aliases, so that typing any of them finds it -, name)."""
@@ -73,6 +94,10 @@ class Page:
             return [(" · ".join([p.name, *p.aliases]), p.name) for p in self.pipeline.gallery.people]
         except GalleryError:
             return []
+
+    def opener(self, kind: str, tab: str, show: Callable[[str, dict[str, Any]], Any], outputs: list[Any]) -> None:
+        """Say how jobs of a kind are shown when they have ended; see `Opener`."""
+        self.openers.append(Opener(kind, tab, show, outputs))
 
     def job(self) -> Path:
         """A new folder for results; those older than a day go."""
@@ -89,9 +114,10 @@ class Page:
     def sweep(self) -> None:
         """Delete uploads and results older than a day, of earlier servers too."""
         kept = list(self.analyses.iterdir()) if self.analyses.is_dir() else []
+        running = self.jobs.running()
         for old in [*(path for path in self.folder.iterdir() if path != self.analyses), *kept]:
             with contextlib.suppress(OSError):
-                if time.time() - old.stat().st_mtime > DAY:
+                if old not in running and time.time() - old.stat().st_mtime > DAY:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def picture(self, path: str | None) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import gradio as gr
 
 from .. import doctor
@@ -9,7 +12,7 @@ from ..errors import EngineUnavailable
 from ..pipeline import IdentityAwareSegmentation
 from . import label, video
 from . import people as people_tab
-from .page import DAY, PRIVATE, Page, safely, texts
+from .page import DAY, PRIVATE, Opener, Page, safely, texts, widget
 from .pictures import PictureTabs, build_identify, build_possession, build_segment
 
 
@@ -22,11 +25,13 @@ def build(page: Page) -> gr.Blocks:
         return translations(f"idseg_{key}")
 
     people = page.people()
+    page.openers = []
     pictures = PictureTabs(page)
     with gr.Blocks(title="Identity-aware segmentation", analytics_enabled=False, delete_cache=(3600, DAY)) as demo:
         gr.Markdown("# Identity-aware segmentation")
         gr.Markdown(words("intro"))
-        with gr.Tabs():
+        jobs = widget("jobs", "jobs", value={"jobs": []})
+        with gr.Tabs() as tabs:
             member = build_segment(pictures, words, people)
             called, *stranger = build_identify(pictures, words, people)
             owner = build_possession(pictures, words, people)
@@ -39,8 +44,47 @@ def build(page: Page) -> gr.Blocks:
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
                 refresh.click(safely(lambda: _about(page.pipeline)), None, [about], **PRIVATE)
+        _connect_jobs(page, jobs, tabs, demo)
     demo.translations = translations
     return demo
+
+
+def _connect_jobs(page: Page, jobs: gr.HTML, tabs: gr.Tabs, demo: gr.Blocks) -> None:
+    """The list of jobs, and how each kind is shown when it has ended."""
+    quick = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+
+    def now(request: gr.Request) -> dict:
+        found = page.jobs.of(request.session_hash or "")
+        kept = ("id", "kind", "title", "state", "stage", "stages", "doing", "done", "total", "left", "said", "made")
+        return {"jobs": [{key: job[key] for key in kept} for job in found]}
+
+    def hello(event: gr.EventData, request: gr.Request) -> dict:
+        page.jobs.hello(request.session_hash or "", event.owner)
+        return now(request)
+
+    def cancel(event: gr.EventData, request: gr.Request) -> dict:
+        page.jobs.cancel(request.session_hash or "", event.id)
+        return now(request)
+
+    def bye(request: gr.Request) -> None:
+        page.jobs.bye(request.session_hash or "")
+
+    jobs.hello(safely(hello), None, jobs, **quick)
+    jobs.poll(safely(now), None, jobs, **quick)
+    jobs.cancel(safely(cancel), None, jobs, **quick)
+    for opener in page.openers:
+        getattr(jobs, f"show_{opener.kind}")(safely(_showing(page, opener)), None, [tabs, *opener.outputs], **PRIVATE)
+    demo.unload(bye)
+
+
+def _showing(page: Page, opener: Opener) -> Callable:
+    def show(event: gr.EventData, request: gr.Request) -> list[Any]:
+        session = request.session_hash or ""
+        found = opener.show(session, page.jobs.get(session, event.id))
+        moved = gr.Tabs(selected=opener.tab) if event.move else gr.skip()
+        return [moved, *(found if isinstance(found, (list, tuple)) else [found])]
+
+    return show
 
 
 def _about(pipeline: IdentityAwareSegmentation) -> str:
