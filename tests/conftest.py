@@ -16,6 +16,8 @@ pytest_plugins = ["page_fixtures"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("IDSEG_DATA") or ROOT.parent / "shared" / "data")
+# SAM 3's tests run where this says: "cpu", or "cuda" on a machine that has one.
+DEVICE = os.environ.get("IDSEG_TEST_DEVICE") or "cpu"
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +121,17 @@ def torch():
     pytest.importorskip("transformers", reason="SAM 3's tests need transformers: scripts/setup.sh --dev")
     _torchvision.ensure()
     found.set_num_threads(1)
+    # float32 is meant to the last digit: on a GPU convolutions would be rounded to 10 bits.
+    found.backends.cudnn.allow_tf32 = False
     return found
+
+
+@pytest.fixture(scope="session")
+def device(torch) -> str:
+    """Where SAM 3's models of these tests are: $IDSEG_TEST_DEVICE, or the CPU."""
+    if DEVICE != "cpu" and not torch.cuda.is_available():
+        pytest.fail(f"IDSEG_TEST_DEVICE is {DEVICE}, but torch {torch.__version__} sees no GPU")
+    return DEVICE
 
 
 @pytest.fixture(scope="session")
@@ -130,35 +142,27 @@ def tiny_folder(torch, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sam3_hf(tiny_folder):
+def sam3_hf(tiny_folder, device):
     from identity_segmentation.engines.sam3_hf import Sam3HF
 
-    return Sam3HF(str(tiny_folder), device="cpu")
+    return Sam3HF(str(tiny_folder), device=device, dtype="float32")
 
 
 @pytest.fixture(scope="session")
-def official_parts(torch, tmp_path_factory):
+def official_parts(torch, device, tmp_path_factory):
     """(checkpoint, vocabulary) of Meta's package."""
     if importlib.util.find_spec("sam3") is None:  # importing it would need triton
         pytest.skip("these tests need Meta's package: scripts/setup.sh --dev")
     import tiny_official
 
     folder = tmp_path_factory.mktemp("official")
-    return tiny_official.checkpoint(folder), tiny_official.vocabulary(folder)
+    return tiny_official.checkpoint(folder, device), tiny_official.vocabulary(folder)
 
 
 @pytest.fixture
-def sam3_official(official_parts, torch, monkeypatch):
-    """Meta's package through our adapter, with its GPU played by the CPU."""
+def sam3_official(official_parts, torch, device, monkeypatch):
+    """Meta's package through our adapter; without a GPU to test on, the CPU plays it."""
     import tiny_official
 
-    from identity_segmentation.engines import _sam3
-    from identity_segmentation.engines.sam3_official import Sam3Official
-
-    monkeypatch.setattr(_sam3, "require", lambda *packages: None)
-    monkeypatch.setattr(_sam3, "pick_device", lambda device: "cuda")
-    monkeypatch.setattr(Sam3Official, "_precise", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
-    with tiny_official.on_cpu():
-        engine = Sam3Official(str(official_parts[0]), vocabulary=str(official_parts[1]))
-        engine.device = "cpu"
+    with tiny_official.engine(*official_parts, device, monkeypatch) as engine:
         yield engine

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,6 +39,13 @@ def seed() -> np.ndarray:
     return mask
 
 
+def rgb_on(device: str, image_bgr: np.ndarray):
+    """(3, H, W), so that the library resizes it on that device."""
+    import torch
+
+    return torch.from_numpy(image_bgr[:, :, ::-1].transpose(2, 0, 1).copy()).to(device)
+
+
 def alike(a: Segment, b: Segment) -> bool:
     return (a.mask == b.mask).all() and a.score == pytest.approx(b.score, abs=1e-5)
 
@@ -45,21 +53,21 @@ def alike(a: Segment, b: Segment) -> bool:
 # ---- transformers
 
 
-def test_it_has_all_three_abilities(sam3_hf):
+def test_it_has_all_three_abilities(sam3_hf, device):
     assert (
         isinstance(sam3_hf, BoxSegmenter) and isinstance(sam3_hf, TextSegmenter) and isinstance(sam3_hf, VideoTracker)
     )
-    assert sam3_hf.can_track and "on cpu in float32" in sam3_hf.describe()
+    assert sam3_hf.can_track and f"on {device} in float32" in sam3_hf.describe()
 
 
 def test_a_box_gives_what_the_librarys_own_tracker_gives_with_its_memory_token_put_back(
-    sam3_hf, tiny_folder, picture, torch
+    sam3_hf, tiny_folder, picture, torch, device
 ):
     from transformers import Sam3TrackerModel, Sam3TrackerProcessor
 
-    library = Sam3TrackerModel.from_pretrained(tiny_folder).eval()
+    library = Sam3TrackerModel.from_pretrained(tiny_folder).eval().to(device)
     processor = Sam3TrackerProcessor.from_pretrained(tiny_folder)
-    given = processor(images=picture[:, :, ::-1].copy(), input_boxes=[BOXES], return_tensors="pt")
+    given = processor(images=rgb_on(device, picture), input_boxes=[BOXES], return_tensors="pt").to(device)
     with torch.inference_mode():
         maps = list(library.get_image_features(given.pixel_values, return_dict=True).fpn_hidden_states[:3])
         maps[-1] = maps[-1] + library.no_memory_embedding
@@ -68,20 +76,20 @@ def test_a_box_gives_what_the_librarys_own_tracker_gives_with_its_memory_token_p
         out = library(image_embeddings=maps, input_boxes=given.input_boxes, multimask_output=False)
     encoded = sam3_hf.encode(picture)
     ours, scores = sam3_hf._ask(encoded, np.array(BOXES, np.float32), np.zeros((2, 0, 2)), np.zeros((2, 0), bool))
-    assert np.allclose(ours, out.pred_masks[0, :, 0].numpy(), atol=2e-4)
-    assert np.allclose(scores, out.iou_scores[0, :, 0].numpy(), atol=1e-5)
-    wholes = processor.post_process_masks(out.pred_masks, given["original_sizes"])[0][:, 0].numpy()
+    assert np.allclose(ours, out.pred_masks[0, :, 0].cpu().numpy(), atol=2e-4)
+    assert np.allclose(scores, out.iou_scores[0, :, 0].cpu().numpy(), atol=1e-5)
+    wholes = processor.post_process_masks(out.pred_masks, given["original_sizes"])[0][:, 0].cpu().numpy()
     for segment, whole in zip(sam3_hf.by_box(encoded, BOXES), wholes, strict=True):
         # specks and holes aside, and one pixel of rounding along the edge
         assert np.count_nonzero(segment.mask ^ whole) < 0.03 * whole.size
 
 
-def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_folder, picture, torch):
+def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_folder, picture, torch, device):
     from transformers import Sam3Model, Sam3Processor
 
-    library = Sam3Model.from_pretrained(tiny_folder).eval()
+    library = Sam3Model.from_pretrained(tiny_folder).eval().to(device)
     processor = Sam3Processor.from_pretrained(tiny_folder)
-    given = processor(images=picture[:, :, ::-1].copy(), text="shirt", return_tensors="pt")
+    given = processor(images=rgb_on(device, picture), text="shirt", return_tensors="pt").to(device)
     with torch.inference_mode():
         out = library(**{k: v for k, v in given.items() if k != "original_sizes"})
     (theirs,) = processor.post_process_instance_segmentation(out, 0.0, 0.5, [(120, 160)])
@@ -89,8 +97,8 @@ def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_fol
     assert 0 < len(ours) <= len(theirs["scores"])
     assert [s.score for s in ours] == sorted((s.score for s in ours), reverse=True)
     for segment in ours:
-        nearest = int(np.abs(theirs["scores"].numpy() - segment.score).argmin())
-        theirs_mask = theirs["masks"][nearest].numpy() > 0
+        nearest = int(np.abs(theirs["scores"].cpu().numpy() - segment.score).argmin())
+        theirs_mask = theirs["masks"][nearest].cpu().numpy() > 0
         assert segment.score == pytest.approx(float(theirs["scores"][nearest]), abs=1e-4)
         assert np.count_nonzero(segment.mask ^ theirs_mask) < 0.05 * theirs_mask.size
     for i, a in enumerate(ours):
@@ -274,10 +282,10 @@ class Asked:
 
     def _of_transformers(self, prompt):
         scale = np.array([160, 120], np.float32) / self.engine._size
-        boxes = prompt["input_boxes"][0].numpy()
+        boxes = prompt["input_boxes"][0].cpu().numpy()
         if "input_points" not in prompt:
             return boxes, np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), int)
-        return boxes, prompt["input_points"][0].numpy() * scale, prompt["input_labels"][0].numpy()
+        return boxes, prompt["input_points"][0].cpu().numpy() * scale, prompt["input_labels"][0].cpu().numpy()
 
     def _of_meta(self, prompt):
         boxes = np.asarray(prompt["box"]).reshape(-1, 4)
@@ -400,6 +408,58 @@ def test_phrases_are_followed_through_a_video_in_one_pass(sam3_hf, frames):
             assert phrase in ("shirt", "person") and segment.area and owner.setdefault(number, phrase) == phrase
 
 
+def test_objects_of_a_phrase_are_drawn_from_their_small_masks_and_on_the_models_device(sam3_hf, picture, monkeypatch):
+    drawn = []
+    real = _sam3.to_segment
+    monkeypatch.setattr(_sam3, "to_segment", lambda *given: drawn.append((given[0].shape, given[5])) or real(*given))
+    large = np.repeat(np.repeat(picture, 6, 0), 6, 1)
+    (row,) = sam3_hf.follow_words([large], ["shirt"], 0.0)
+    assert row and set(drawn) == {((32, 32), sam3_hf.device)}
+    for _, _, segment in row:
+        assert segment.mask.shape == large.shape[:2]
+        assert len(np.unique(segment.alpha)) > 5, "a soft edge"
+    held = np.sum([segment.mask for _, _, segment in row], 0)
+    assert np.count_nonzero(held > 1) < 0.02 * held.size, "a pixel is of one object of a phrase"
+
+
+# ---- 16 bits
+
+
+@pytest.fixture(scope="module", params=["bfloat16", "float16"])
+def sixteen_bits(request, torch, tiny_folder, device):
+    """Either 16-bit form, which `auto` takes on a GPU; a CPU can do it too, though it is refused there as slow."""
+    from identity_segmentation.engines.sam3_hf import Sam3HF
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sam3, "pick_dtype", lambda *_: getattr(torch, request.param))
+        return Sam3HF(str(tiny_folder), device=device)
+
+
+def test_in_sixteen_bits_boxes_points_and_words_are_close_to_float32(sixteen_bits, sam3_hf, picture):
+    found = []
+    for engine in (sixteen_bits, sam3_hf):
+        encoded = engine.encode_batch([picture, picture[:60].copy()], 2)[0]
+        assert engine.by_text(encoded, "shirt", 0.0)
+        logits, scores = engine._ask(encoded, np.array(PEOPLE, np.float32), np.zeros((4, 0, 2)), np.zeros((4, 0), bool))
+        assert logits.dtype == scores.dtype == np.float32
+        found.append(logits)
+        segments = engine.by_box(encoded, PEOPLE, FACES)
+        segments.append(engine.by_points(encoded, [[40, 40], [80, 80]], [True, False]))
+        assert all(s.mask.shape == s.alpha.shape == (120, 160) and 0 <= s.score <= 1 for s in segments)
+    assert np.abs(found[0] - found[1]).max() < 0.25 * found[1].std()
+
+
+def test_in_sixteen_bits_people_phrases_and_examples_are_followed(sixteen_bits, frames, seed):
+    from identity_segmentation.types import Exemplar
+
+    found = followed(sixteen_bits, frames[:4], {1: {"a": seed, "b": ~seed}})
+    assert sorted(found) == [0, 1, 2, 3] and all(set(f) == {"a", "b"} for f in found.values())
+    assert (found[1]["a"].mask == seed).mean() > 0.9
+    assert any(sixteen_bits.follow_words(frames[:2], ["shirt"], 0.0))
+    learned = sixteen_bits.learn([Exemplar(frames[0], {1: seed}), Exemplar(frames[1], {1: seed})])
+    assert set(learned.label(frames[2])) == {1}
+
+
 # ---- checkpoints
 
 
@@ -490,10 +550,18 @@ def test_devices_and_dtypes_that_cannot_be_are_refused(torch, monkeypatch):
         _sam3.pick_dtype("float16", "cpu")
     with pytest.raises(InputError, match="unknown dtype"):
         _sam3.pick_dtype("int4", "cpu")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert _sam3.pick_dtype("auto", "cuda") == torch.bfloat16
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert _sam3.pick_dtype("auto", "cuda") == torch.float16
+
+
+@pytest.mark.parametrize(("capability", "name"), [((9, 0), "bfloat16"), ((8, 6), "bfloat16"), ((7, 5), "float16")])
+def test_a_gpu_that_only_emulates_bfloat16_is_given_float16(torch, monkeypatch, capability, name):
+    gpu = SimpleNamespace(major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: gpu)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda *_: True)  # emulated, it can be made
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert _sam3.pick_dtype("auto", "cuda") == getattr(torch, name)
 
 
 def _refusal(kind, status):
@@ -572,7 +640,7 @@ def test_auto_on_a_cpu_leaves_cached_weights_alone_but_a_name_takes_them(tiny_fo
 
 
 def test_metas_package_without_a_gpu_or_triton_names_what_is_missing(monkeypatch):
-    with pytest.raises(EngineUnavailable, match=r"needs .*|NVIDIA|sam3-hf"):
+    with pytest.raises(EngineUnavailable, match=r"needs .*|NVIDIA|sam3-hf|not in the cache"):
         segmenter("sam3", Settings())
 
 
@@ -594,17 +662,56 @@ def test_metas_package_gives_boxes_words_and_batches(sam3_official, picture):
         sam3_official.by_text(encoded, " ")
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_leaves_metas_package_alone_where_bfloat16_is_only_emulated(torch, tmp_path, monkeypatch, native):
+    monkeypatch.setattr(_sam3, "require", lambda *_: None)
+    monkeypatch.setattr(_sam3, "pick_device", lambda _: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    (tmp_path / "sam3.pt").touch()
+    from identity_segmentation.engines import sam3_official
+
+    reason = sam3_official.ready(Settings(sam3_checkpoint=str(tmp_path / "sam3.pt")))
+    assert reason == "" if native else "emulates bfloat16" in reason and "sam3-hf" in reason
+
+
+def test_building_metas_model_leaves_no_mode_of_the_process_switched_on(sam3_official, official_parts, torch):
+    def modes():
+        depth = torch.autocast_increment_nesting()
+        torch.autocast_decrement_nesting()
+        return (
+            depth, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"),
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32,
+        )  # fmt: skip
+
+    before = modes()
+    sam3_official._open(sam3_official.checkpoint, str(official_parts[1]), False)
+    assert modes() == before, "with an autocast left open torch keeps a 16-bit copy of every weight for good"
+
+
 def test_metas_package_follows_people_both_ways(sam3_official, frames, seed):
     found = followed(sam3_official, frames[:4], {1: {"a": seed}, 2: {"b": ~seed}})
     assert sorted(found) == [0, 1, 2, 3] and all(set(f) == {"a", "b"} for f in found.values())
     assert (found[1]["a"].mask == seed).mean() > 0.9
 
 
-def test_metas_modes_are_not_left_on_while_the_caller_has_the_word(sam3_official, frames, seed, torch):
+def test_metas_tracker_is_shown_frames_as_it_was_trained(sam3_official, frames, seed, monkeypatch):
+    shown = []
+    tracker = sam3_official._model.inst_interactive_predictor.model
+    real = tracker.forward_image
+    monkeypatch.setattr(tracker, "forward_image", lambda image: shown.append(image) or real(image))
+    dark, light = np.zeros_like(frames[0]), np.full_like(frames[0], 255)
+    light[:, :, 0] = 0  # no blue
+    list(sam3_official.track([dark, light], {0: {"a": seed}}))
+    first, second = shown[:2]
+    assert first.shape == (1, 3, 112, 112) and (first == -1).all()
+    assert (second[:, :2] == 1).all() and (second[:, 2] == -1).all(), "red, green, blue"
+
+
+def test_metas_modes_are_not_left_on_while_the_caller_has_the_word(sam3_official, frames, seed, torch, device):
     steps = sam3_official.track(frames[:3], {0: {"a": seed}})
     for _ in range(2):
         next(steps)
-        assert not torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+        assert not torch.is_inference_mode_enabled() and not torch.is_autocast_enabled(device)
     steps.close()
     assert not torch.is_inference_mode_enabled()
 
@@ -680,13 +787,13 @@ def soft_shapes():
 
 
 @pytest.mark.parametrize("shape", [(1080, 1920), (120, 160), (777, 1001), (3000, 500), (300, 290)])
-def test_a_mask_enlarged_on_a_device_is_the_one_enlarged_without(torch, shape, monkeypatch):
+def test_a_mask_enlarged_on_a_device_is_the_one_enlarged_without(torch, device, shape, monkeypatch):
     monkeypatch.setattr(_sam3, "_BAND", 100_000)  # in several bands of rows
     for logits in soft_shapes():
         low, near = _sam3._cleaned(logits)
         part = _sam3._at_full_size(near, low.shape, shape)
         inside, soft = _sam3._enlarged(low, shape, part)
-        on_device, soft_there = _sam3._enlarged_on("cpu", low, shape, part)
+        on_device, soft_there = _sam3._enlarged_on(device, low, shape, part)
         assert soft_there.dtype == np.uint8 and soft_there.shape == soft.shape == on_device.shape
         assert np.count_nonzero(inside ^ on_device) <= 1e-4 * inside.size
         differ = np.abs(soft.astype(int) - soft_there)
@@ -739,3 +846,23 @@ def test_metas_package_is_kept_from_enlarging_masks_itself(sam3_official, pictur
     encoded = sam3_official.encode(picture)
     assert sam3_official.by_box(encoded, BOXES)[0].mask.shape == (120, 160)
     assert asked.sizes == {(32, 32)}, "nothing is enlarged by the package"
+
+
+def test_metas_package_is_kept_from_enlarging_the_masks_of_a_phrase(sam3_official, picture, monkeypatch):
+    from sam3.model import sam3_image_processor
+
+    sizes = []
+    real = sam3_image_processor.interpolate
+    monkeypatch.setattr(
+        sam3_image_processor, "interpolate", lambda *given, **how: sizes.append(given[1]) or real(*given, **how)
+    )
+    large = np.repeat(np.repeat(picture, 6, 0), 6, 1)
+    encoded = sam3_official.encode(large)
+    found = sam3_official.by_text(encoded, "shirt", 0.0)
+    assert sizes == [(32, 32)] and found and all(s.mask.shape == (720, 960) for s in found)
+    with sam3_official._torch.inference_mode(), sam3_official._precise():
+        theirs = sam3_official._processor.set_text_prompt("shirt", encoded.state)
+    scores = theirs["scores"].float().cpu().numpy()
+    for segment in found:
+        whole = theirs["masks"][int(np.abs(scores - segment.score).argmin()), 0].cpu().numpy()
+        assert np.count_nonzero(segment.mask ^ whole) < 0.03 * whole.size

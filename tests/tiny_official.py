@@ -1,15 +1,17 @@
-"""Meta's sam3 package at tiny size on a CPU, for tests: its own code, its sizes shrunk, its "cuda" turned to "cpu".
+"""Meta's sam3 package at tiny size, for tests: its own code with its sizes shrunk, on a GPU or with a CPU in its place.
 
-The package hard-codes an NVIDIA GPU and imports triton. Here a stand-in is bound while `sam3.model.edt` is imported,
-and a torch function mode sends every tensor meant for the GPU to the CPU. What is tested with it is our adapter and its
-way of loading; what a GPU makes of it is not.
+The package hard-codes an NVIDIA GPU and imports triton. Without one a stand-in is bound while `sam3.model.edt` is
+imported, and a torch function mode sends every tensor meant for the GPU to the CPU. What is tested with that is our
+adapter and its way of loading; what a GPU makes of it is not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import importlib.machinery
+import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -48,14 +50,25 @@ def _stand_in_for_triton() -> None:
 
 
 @functools.cache
-def prepare():
-    """Import the package, shrunk; returns its model builder."""
+def package():
+    """Import the package, with or without triton; returns its model builder."""
+    if importlib.util.find_spec("triton") is not None:
+        import sam3.model_builder as builder
+
+        return builder
     _stand_in_for_triton()
-    import sam3.model.edt  # noqa: F401
+    importlib.import_module("sam3.model.edt")
     import sam3.model_builder as builder
 
     for name in ("triton", "triton.language"):
         del sys.modules[name]  # torch must not find it
+    return builder
+
+
+@functools.cache
+def prepare():
+    """Import the package, shrunk; returns its model builder."""
+    builder = package()
 
     def smaller(name: str, **sizes) -> None:
         original = getattr(builder, name)
@@ -117,14 +130,39 @@ def vocabulary(folder: Path) -> Path:
     return path
 
 
-def checkpoint(folder: Path) -> Path:
+def playing(device: str):
+    """A context in which the package's GPU is there: nothing on one, `on_cpu` elsewhere."""
+    return on_cpu() if device == "cpu" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def engine(checkpoint: Path, vocabulary: Path, device: str, monkeypatch):
+    """Our adapter of the package, on a device; `monkeypatch` is pytest's, and makes a CPU pass for a GPU."""
+    import torch
+
+    from identity_segmentation.engines import _sam3
+    from identity_segmentation.engines.sam3_official import Sam3Official
+
+    if device == "cpu":
+        monkeypatch.setattr(_sam3, "require", lambda *packages: None)
+        monkeypatch.setattr(_sam3, "pick_device", lambda device: "cuda")
+        monkeypatch.setattr(Sam3Official, "_precise", lambda self: torch.autocast("cpu", dtype=torch.bfloat16))
+    with playing(device):
+        made = Sam3Official(str(checkpoint), vocabulary=str(vocabulary))
+        made.device = device
+        yield made
+
+
+def checkpoint(folder: Path, device: str = "cpu") -> Path:
     """A random `sam3.pt` in the published layout: {"model": detector.* and tracker.*}."""
     import torch
 
+    from identity_segmentation.engines.sam3_official import _modes_put_back
+
     torch.manual_seed(0)
-    with on_cpu():
+    with playing(device), _modes_put_back(torch):
         model = prepare().build_sam3_image_model(
-            bpe_path=str(vocabulary(folder)), device="cpu", load_from_HF=False, enable_inst_interactivity=True
+            bpe_path=str(vocabulary(folder)), device=device, load_from_HF=False, enable_inst_interactivity=True
         )
     for parameter in model.parameters():  # the package leaves some of them as they were in memory
         torch.nn.init.normal_(parameter.data, std=0.05)

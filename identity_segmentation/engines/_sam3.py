@@ -86,7 +86,9 @@ def pick_dtype(dtype: str, device: str) -> Any:
     if dtype == "auto":
         if device == "cpu":
             return torch.float32
-        return torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float16
+        # A GPU before Ampere (T4, V100) has no bfloat16 units; by default torch counts its slow emulation as support.
+        native = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     if dtype not in known:
         raise InputError(f"unknown dtype {dtype!r}; expected auto, {', '.join(known)}")
     if device == "cpu" and dtype != "float32":

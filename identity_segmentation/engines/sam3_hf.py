@@ -373,11 +373,29 @@ class Sam3HF:
                 image = as_image(image)
                 with torch.inference_mode():
                     out = model(inference_session=session, frame=self._pixels([image])[0])
-                    found = processor.postprocess_outputs(session, out, original_sizes=[list(image.shape[:2])])
+                    low = next((list(mask.shape[-2:]) for mask in out.obj_id_to_mask.values()), [1, 1])
+                    found = processor.postprocess_outputs(session, out, original_sizes=[low])
                 _prune_words(session, number)
-                yield _named(found, image.shape[:2], self.id)
+                yield self._named(found, out.obj_id_to_mask, image.shape[:2])
         finally:
             model.score_threshold_detection, model.new_det_thresh = before
+
+    def _named(self, found: dict, low: Mapping[int, Any], shape: tuple[int, int]) -> list[tuple[str, int, Segment]]:
+        """The library's choice among the objects of a frame, drawn from their low-resolution logits (1, h, w).
+
+        The library would enlarge, threshold and hand over every mask at the picture's size. `to_segment` needs the
+        small one alone, and its logits give a soft edge.
+        """
+        phrase_of = {int(i): phrase for phrase, ids in found["prompt_to_obj_ids"].items() for i in ids}
+        scores, inside = found["scores"].float().tolist(), found["masks"].cpu().numpy()
+        result = []
+        for number, score, mask in zip(map(int, found["object_ids"]), scores, inside, strict=True):
+            logits = low[number].float().cpu().numpy().reshape(mask.shape)
+            logits = np.where(mask | (logits <= 0), logits, -8)  # what another object has is not this one's
+            segment = _sam3.to_segment(logits, shape, score, whole_box(shape), self.id, self.device)
+            if segment.area:
+                result.append((phrase_of.get(number, ""), number, segment))
+        return result
 
 
 class Session:
@@ -502,18 +520,6 @@ def _prune_words(session, frame: int) -> None:
     _forget_outputs(session, frame)
     if session.processed_frames and frame in session.processed_frames:
         session.processed_frames[frame] = None
-
-
-def _named(found: dict, shape, engine: str) -> list[tuple[str, int, Segment]]:
-    phrase_of = {int(i): phrase for phrase, ids in found["prompt_to_obj_ids"].items() for i in ids}
-    result = []
-    for number, score, mask in zip(found["object_ids"], found["scores"], found["masks"], strict=True):
-        logits = mask.float().cpu().numpy().reshape(mask.shape[-2:]) * 16 - 8
-        whole = whole_box(shape)
-        segment = _sam3.to_segment(logits, shape, float(score), whole, engine)
-        if segment.area:
-            result.append((phrase_of.get(int(number), ""), int(number), segment))
-    return result
 
 
 def _bytes(value) -> int:

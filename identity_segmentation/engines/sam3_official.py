@@ -11,9 +11,7 @@ import contextlib
 import gzip
 import importlib.util
 import json
-import os
-import tempfile
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +53,8 @@ def ready(settings: Settings) -> str:
             return f"{_CHECKPOINT} is not in the cache; name the engine to fetch it: --segmenter sam3"
         if _sam3.pick_device(settings.device) == "cpu":
             return "no NVIDIA GPU, which Meta's package needs; sam3-hf runs on any device"
+        if str(_sam3.pick_dtype("auto", "cuda")) != "torch.bfloat16":
+            return "this GPU only emulates bfloat16, which Meta's package needs; sam3-hf runs in float16 there"
     except EngineUnavailable as error:
         return str(error)
     return ""
@@ -112,11 +112,12 @@ class Sam3Official:
         self._open(path, vocabulary, compile)
 
     def _open(self, path: Path, vocabulary: str, compile: bool) -> None:
-        import sam3.model_builder as builder
-        from sam3.model.sam3_image_processor import Sam3Processor
+        with _modes_put_back(self._torch):
+            import sam3.model_builder as builder
+            from sam3.model.sam3_image_processor import Sam3Processor
 
         words = vocabulary or str(find_vocabulary())
-        with _silent_autocast(self._torch):
+        with _modes_put_back(self._torch):
             self._model = builder.build_sam3_image_model(
                 bpe_path=words, device="cuda", checkpoint_path=None, load_from_HF=False, enable_inst_interactivity=True,
                 compile=compile,
@@ -135,6 +136,7 @@ class Sam3Official:
         return f"SAM 3, Meta's package ({self.checkpoint.name}): {boxes}, words and video, on {self.device} in bfloat16"
 
     def _precise(self):
+        """bfloat16, which the tracker's memory is cast to whatever the GPU has, for as long as a call takes."""
         return self._torch.autocast("cuda", dtype=self._torch.bfloat16)
 
     # ---- pictures
@@ -207,17 +209,24 @@ class Sam3Official:
     def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
         """Every instance of a phrase, best first; see `TextSegmenter`."""
         phrase = _sam3.checked_phrase(phrase)
-        processor, state = self._processor, encoded.state
+        processor = self._processor
+        # It would enlarge every mask to the picture's size: it is told the size that they have anyway. The state is a
+        # copy, but for the features.
+        low = self._model.inst_interactive_predictor.model.low_res_mask_size
+        state = encoded.state | {"original_height": low, "original_width": low}
         processor.reset_all_prompts(state)  # they would add up
         processor.confidence_threshold = threshold
         with self._torch.inference_mode(), self._precise():
             found = processor.set_text_prompt(phrase, state)
-        masks, scores = found["masks_logits"][:, 0].float().cpu().numpy(), found["scores"].float().cpu().numpy()
+            # The package hands out probabilities.
+            logits = found["masks_logits"][:, 0].float().logit(1e-6).cpu().numpy()
+            scores = found["scores"].float().cpu().numpy()
         processor.reset_all_prompts(state)
         whole = whole_box(encoded.shape)
-        # The package hands out probabilities at full size.
-        odds = [np.log(np.clip(m, 1e-6, 1 - 1e-6) / (1 - np.clip(m, 1e-6, 1 - 1e-6))) for m in masks]
-        segments = [_sam3.to_segment(o, encoded.shape, s, whole, self.id) for o, s in zip(odds, scores, strict=True)]
+        segments = [
+            _sam3.to_segment(mask, encoded.shape, score, whole, self.id, self.device)
+            for mask, score in zip(logits, scores, strict=True)
+        ]
         return _sam3.without_duplicates(segments)
 
     # ---- video
@@ -227,41 +236,56 @@ class Sam3Official:
     ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         """Follow people through the frames of one shot; see `VideoTracker`.
 
-        The package reads frames from a folder, keeps a state that grows with their number, and fails on people who are
-        first known in different frames: hand in a shot in parts; every such frame costs a run of its own.
+        The package keeps a state that grows with the number of frames, and fails on people who are first known in
+        different frames: hand in a shot in parts; every such frame costs a run of its own. Frames are handed to it one
+        by one, as its model was trained: its own reader of folders scales them for an older model.
         """
         torch, tracker = self._torch, self._model.inst_interactive_predictor.model
         tracker.backbone = self._model.backbone
         seen: set[Hashable] = set()
-        with tempfile.TemporaryDirectory() as folder:
-            for i, image in enumerate(images_bgr):
-                cv2.imwrite(os.path.join(folder, f"{i:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-                shape = image.shape[:2]
-            for start, masks in sorted(seeds.items()):
-                people = [who for who in masks if who not in seen]
-                seen.update(people)
-                if not people:
-                    continue
-                with torch.inference_mode(), self._precise():
-                    state = tracker.init_state(
-                        video_path=folder, offload_video_to_cpu=True, offload_state_to_cpu=self.device == "cpu"
-                    )
-                    for number, who in enumerate(people):
-                        tracker.add_new_mask(state, start, number, torch.from_numpy(masks[who].astype(np.float32)))
-                for reverse in (False, True):
-                    found = tracker.propagate_in_video(
-                        state, start, len(images_bgr), reverse, tqdm_disable=True, propagate_preflight=not reverse
-                    )
-                    while True:
-                        # The modes are this thread's: they must not be left on while the caller has the word.
-                        with torch.inference_mode(), self._precise():
-                            step = next(found, None)
-                            if step is None:
-                                break
-                            index, objects, low, _, scores = step
-                            result = self._tracked([people[int(i)] for i in objects], low, scores, shape)
-                        if index != start or not reverse:
-                            yield int(index), result
+        for start, masks in sorted(seeds.items()):
+            people = [who for who in masks if who not in seen]
+            seen.update(people)
+            if not people:
+                continue
+            shape = images_bgr[start].shape[:2]
+            with torch.inference_mode(), self._precise():
+                state = self._session(len(images_bgr))
+                state["images"] = _Frames(images_bgr, self._shown)
+                for number, who in enumerate(people):
+                    tracker.add_new_mask(state, start, number, self._seed(masks[who]))
+            for reverse in (False, True):
+                found = tracker.propagate_in_video(
+                    state, start, len(images_bgr), reverse, tqdm_disable=True, propagate_preflight=not reverse
+                )
+                while True:
+                    # The modes are this thread's: they must not be left on while the caller has the word.
+                    with torch.inference_mode(), self._precise():
+                        step = next(found, None)
+                        if step is None:
+                            break
+                        index, objects, low, _, scores = step
+                        result = self._tracked([people[int(i)] for i in objects], low, scores, shape)
+                    if index != start or not reverse:
+                        yield int(index), result
+
+    def _session(self, frames: int) -> dict:
+        """The package's state of a video. It shows every picture square, whatever its shape, so the video is square."""
+        return self._model.inst_interactive_predictor.model.init_state(
+            video_height=self._size, video_width=self._size, num_frames=frames,
+            offload_state_to_cpu=self.device == "cpu",
+        )  # fmt: skip
+
+    def _shown(self, image_bgr: np.ndarray):
+        """float32 (3, S, S), -1..1, in RGB, on the host."""
+        square = cv2.resize(as_image(image_bgr), (self._size, self._size), interpolation=cv2.INTER_AREA)
+        rgb = np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
+        return self._torch.from_numpy(rgb / 127.5 - 1)
+
+    def _seed(self, mask: np.ndarray):
+        """float32 (S, S), 0 or 1, of a mask (H, W) at the picture's size, on the host."""
+        square = cv2.resize(mask.astype(np.float32), (self._size, self._size), interpolation=cv2.INTER_AREA)
+        return self._torch.from_numpy((square >= 0.5).astype(np.float32))
 
     # ---- few-shot
 
@@ -284,6 +308,16 @@ class Sam3Official:
         return result
 
 
+class _Frames:
+    """Pictures as the package's tracker looks them up, each made when it is asked for."""
+
+    def __init__(self, images_bgr: Sequence[np.ndarray], shown: Callable[[np.ndarray], Any]):
+        self._images, self._shown = images_bgr, shown
+
+    def __getitem__(self, index: int):
+        return self._shown(self._images[int(index)])
+
+
 class _Memory:
     """The tracker's state after the references; a target is the frame after them, and is taken out again."""
 
@@ -291,34 +325,21 @@ class _Memory:
         self._engine, self._ids, self._next = engine, list(ids), len(references)
         self._tracker = engine._model.inst_interactive_predictor.model
         self._tracker.backbone = engine._model.backbone
-        torch, size = engine._torch, engine._size
-        with torch.inference_mode(), engine._precise():
-            # Every picture is shown square, whatever its shape, so the video is square too.
-            self._state = self._tracker.init_state(
-                video_height=size, video_width=size, num_frames=len(references) + 1,
-                offload_state_to_cpu=engine.device == "cpu",
-            )  # fmt: skip
-            self._state["images"] = {i: self._shown(r.image) for i, r in enumerate(references)}
+        with engine._torch.inference_mode(), engine._precise():
+            self._state = engine._session(len(references) + 1)
+            self._state["images"] = {i: engine._shown(r.image) for i, r in enumerate(references)}
             for index, (image, masks) in enumerate(references):
                 for number in ids:
-                    mask = masks.get(number, np.zeros(image.shape[:2], bool)).astype(np.float32)
-                    square = (cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) >= 0.5).astype(np.float32)
-                    self._tracker.add_new_mask(self._state, index, number, torch.from_numpy(square))
+                    mask = masks.get(number, np.zeros(image.shape[:2], bool))
+                    self._tracker.add_new_mask(self._state, index, number, engine._seed(mask))
             self._tracker.propagate_in_video_preflight(self._state)
         self._state["images"].clear()
-
-    def _shown(self, image: np.ndarray):
-        """(3, S, S), -1..1, in RGB."""
-        size = self._engine._size
-        square = cv2.resize(as_image(image), (size, size), interpolation=cv2.INTER_AREA)
-        rgb = np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
-        return self._engine._torch.from_numpy(rgb / 127.5 - 1)
 
     def answer(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """What the references make of a picture; it leaves no trace."""
         engine, state, tracker = self._engine, self._state, self._tracker
         before, tracker.max_cond_frames_in_attn = tracker.max_cond_frames_in_attn, -1
-        state["images"][self._next] = self._shown(image_bgr)
+        state["images"][self._next] = engine._shown(image_bgr)
         state["cached_features"] = {}
         try:
             with engine._torch.inference_mode(), engine._precise():
@@ -418,14 +439,25 @@ def rebuild_vocabulary(tokenizer: Path, target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _silent_autocast(torch):
-    """Building the tracker switches a process-wide autocast on; what was set before is put back."""
+def _modes_put_back(torch):
+    """What the package switches on for the whole process is put back: TF32 when it is imported, and an autocast that
+    the tracker enters and never leaves. While that one is open torch keeps a 16-bit copy of every weight it has cast.
+    """
+    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    before = matrices.allow_tf32, convolutions.allow_tf32, torch.is_autocast_cache_enabled()
+    depth = torch.autocast_increment_nesting()
     try:
         yield
     finally:
+        matrices.allow_tf32, convolutions.allow_tf32, cached = before
+        torch.set_autocast_cache_enabled(cached)
         torch.set_autocast_enabled("cuda", enabled)
         torch.set_autocast_dtype("cuda", dtype)
+        while torch.autocast_decrement_nesting() >= depth:
+            pass
+        if depth == 1:
+            torch.clear_autocast_cache()
 
 
 def _rgb(image_bgr: np.ndarray):
