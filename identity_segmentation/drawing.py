@@ -271,6 +271,22 @@ def timeline(
     return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
 
 
+def titled(scene: np.ndarray, title: str, size: int = 18) -> np.ndarray:
+    """A picture under a line of text in any script.
+
+    Args:
+        scene: uint8 (H, W, 3), BGR.
+        title: what cannot be held by the picture's width is left out.
+        size: of the letters, in pixels.
+
+    Returns:
+        uint8 (H + about 2 size, W, 3).
+    """
+    band = Image.new("RGB", (scene.shape[1], 2 * size), (255, 255, 255))
+    _write(ImageDraw.Draw(band), title, size // 2, 3 * size // 2 - 2, size)
+    return np.vstack([np.asarray(band)[:, :, ::-1], scene])
+
+
 def matrix_picture(names: Sequence[str], values: np.ndarray) -> np.ndarray:
     """A square of similarities as a picture: a numbered row and column per name, darker where they are alike.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -220,6 +221,12 @@ class Segment:
         """Pixels in the mask."""
         return int(self.mask.sum())
 
+    def _repr_html_(self) -> str:
+        from . import cards
+
+        said = f"{self.area} pixels, score {self.score:.2f}, engine {self.engine}"
+        return cards.card(said, cards.pictures({"mask": self.mask}))
+
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
@@ -289,6 +296,12 @@ class MemberResult(NamedTuple):
     mask: np.ndarray
     status: Status
 
+    def _repr_html_(self) -> str:
+        from . import cards
+
+        shown = {"annotated": self.annotated, "overlay": self.overlay, "cutout": self.cutout}
+        return cards.card(self.status, cards.pictures(shown if self.mask.any() else {"annotated": self.annotated}))
+
 
 @dataclass(frozen=True, eq=False)
 class PossessionResult:
@@ -310,6 +323,13 @@ class PossessionResult:
     thing_masks: tuple[np.ndarray, ...]
     status: Status
 
+    def _repr_html_(self) -> str:
+        from . import cards
+
+        shown = {"person": self.person_mask} if self.person_mask.any() else {}
+        shown |= {"overlay": self.overlay, "cutout": self.cutout} if self.mask.any() else {"annotated": self.annotated}
+        return cards.card(self.status, cards.pictures(shown))
+
 
 class Exemplar(NamedTuple):
     """A picture in which somebody marked what is to be found: few-shot engines learn from a handful.
@@ -330,6 +350,7 @@ class Trial(NamedTuple):
     iou: float
 
 
+_MOST_ROWS = 40  # photos that a card shows
 USED_VERDICTS = ("used", "several_faces", "kept")  # of photos that a person is known by
 
 
@@ -358,13 +379,40 @@ class PhotoVerdict:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What `build_embeddings_db` did: a verdict per photo, and what was computed anew."""
+    """What `build_embeddings_db` did: a verdict per photo, and what was computed anew.
+
+    Attributes:
+        verdicts: in the order of the photos.
+        embedded, reused: photos that were looked at, and that were known before.
+        seconds: that it took.
+        notes: on the people, a sentence each.
+        folder: of the photos, to which their paths are relative; None = not known.
+        faces: photo -> where the face is that was taken: xyxy as parts of the picture's width and height, 0..1.
+    """
 
     verdicts: tuple[PhotoVerdict, ...] = ()
     embedded: int = 0
     reused: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    folder: Path | None = None
+    faces: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        from . import cards
+
+        rows = []
+        for v in self.verdicts[:_MOST_ROWS]:
+            path = "" if self.folder is None else str(self.folder / v.photo)
+            picture = cards.face_in(path, self.faces.get(v.photo)) if path else None
+            rows.append((cards.face(picture, v.photo), v.person, v.photo, v.verdict, v.detail))
+        used = sum(v.used for v in self.verdicts)
+        left = len(self.verdicts) - len(rows)
+        more = f"and {left} more photos; print(report.table()) has them all" if left > 0 else ""
+        return cards.card(
+            f"{used} of {len(self.verdicts)} photos used",
+            cards.table(("", "person", "photo", "verdict", ""), rows), cards.lines((more, *self.notes)),
+        )  # fmt: skip
 
     def table(self) -> str:
         """The verdicts as aligned text, one photo a line, then a line a person."""

@@ -161,11 +161,8 @@ def test_names_of_every_kind_can_be_typed_into_the_command_that_is_suggested():
 
 
 def test_the_notebooks_timeline_obeys_the_threshold_it_is_given(monkeypatch, tmp_path):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    monkeypatch.setattr(plt, "show", lambda: None)
-    from matplotlib.axes import Axes
-
-    from identity_segmentation import notebook
+    pytest.importorskip("IPython")
+    from identity_segmentation import drawing, notebook
     from identity_segmentation.video import analysis
 
     gallery = people(Ada=np.eye(8)[0], Bo=np.eye(8)[1])
@@ -174,18 +171,17 @@ def test_the_notebooks_timeline_obeys_the_threshold_it_is_given(monkeypatch, tmp
         Sample(i, i / 25, False, (record,), (TrackPoint(1, (10, 10, 34, 34), "face", 0),)) for i in range(0, 20, 5)
     )
     evidence = Evidence(np.array([0.8, 0.1]), 4, 4.0)
-    found = Analysis(
-        tmp_path, {"people": gallery.names, "sampling": 5}, samples, {}, 20, "",
-        tracklets={1: TrackletRecord(1, 0, evidence)},
-    )  # fmt: skip
+    header = {"people": gallery.names, "sampling": 5, "width": 320, "height": 240, "fps": [25, 1]}
+    found = Analysis(tmp_path, header, samples, {}, 20, "", tracklets={1: TrackletRecord(1, 0, evidence)})
     monkeypatch.setattr(analysis, "read_analysis", lambda path: found)
     monkeypatch.setattr(notebook, "read_analysis", lambda path: found)
-    colours = []
-    real = Axes.plot
-    monkeypatch.setattr(Axes, "plot", lambda self, *a, **k: colours.append(k["color"]) or real(self, *a, **k))
+    rows = []
+    real = drawing.timeline
+    monkeypatch.setattr(drawing, "timeline", lambda shown, seconds: rows.extend(shown) or real(shown, seconds))
     notebook.show_timeline("x", "Ada", FakeFaces(), gallery)
     notebook.show_timeline("x", "Ada", FakeFaces(), gallery, 0.9)
-    assert colours == [gallery.find("Ada").colour, "#999999"]
+    assert [row[0] for row in rows] == ["Ada", "unknown (track 1)"]
+    assert [row[1] for row in rows] == [gallery.find("Ada").colour_bgr, (153, 153, 153)]
 
 
 def test_a_check_of_very_many_people_is_refused_before_it_takes_an_hour():

@@ -28,7 +28,7 @@ from ..kinds import left_out, look_through
 from ..types import USED_VERDICTS, BuildReport, PhotoVerdict
 from .check import remarks
 from .gallery import Gallery, Person, Reference, checked_colour, name_key, normal_name
-from .photos import Photo, judge, judge_against, load_photo, same_picture, vector_of
+from .photos import Photo, face_of, judge, judge_against, load_photo, same_picture, vector_of
 
 logger = logging.getLogger(__name__)
 
@@ -330,7 +330,14 @@ def _build(
                 judge(photos, engine, keep_outliers)
             judged.append((group, photos))
     _find_conflicts(judged)
-    return _assemble(judged, engine, old, time.perf_counter() - started)
+    built = _assemble(judged, engine, old, time.perf_counter() - started)
+    faces = _faces([photo for _, photos in judged for photo in photos])
+    return replace(built, report=replace(built.report, folder=folder.absolute(), faces=faces))
+
+
+def _faces(photos: Iterable[Photo]) -> dict[str, tuple[float, float, float, float]]:
+    """Photo -> where its face is, of those that have one."""
+    return {photo.source: place for photo in photos if (place := face_of(photo)) is not None}
 
 
 def _unchanged_groups(
@@ -373,7 +380,8 @@ def _unchanged(
             return None
         reference, vector = embeddings[key] if used else (None, None)
         picture_hash = reference.picture_hash if reference else 0
-        photos.append(Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True))
+        face = reference.face if reference else None
+        photos.append(Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True, face=face))
     return photos
 
 
@@ -395,7 +403,7 @@ def _known_photos(old: Gallery) -> dict[tuple[str, str], Photo]:
         key = (row["source"], row["sha256"])
         if row["verdict"] == "used" and key in embeddings:
             reference, vector = embeddings[key]
-            known[key] = Photo(*key, reference.picture_hash, embedding=vector, reused=True)
+            known[key] = Photo(*key, reference.picture_hash, embedding=vector, reused=True, face=reference.face)
         elif row["verdict"] == "no_face":
             known[key] = Photo(*key, verdict="no_face", reused=True)
     return known
@@ -482,8 +490,11 @@ def _references(photos: list[Photo], earlier: Person | None, old: Gallery) -> tu
     """What a person is known by: their photos that were used, and those that were added by hand."""
     used = [p for p in photos if p.embedding is not None and p.verdict in USED_VERDICTS]
     references = [
-        Reference(p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "") for p in used
-    ]
+        Reference(
+            p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "", face=face_of(p)
+        )
+        for p in used
+    ]  # fmt: skip
     vectors = [p.embedding for p in used if p.embedding is not None]
     if earlier:
         theirs = old.person_references(old.people.index(earlier))
@@ -554,10 +565,14 @@ def add_photos(
     used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
     if not used:
         raise InputError(f"no photo of {label!r} could be used.\n" + BuildReport(tuple(verdicts)).table())
-    sources = [Reference(p.source, p.sha256, p.picture_hash, p.detail, by_hand=True) for p in used]
+    sources = [Reference(p.source, p.sha256, p.picture_hash, p.detail, True, face_of(p)) for p in used]
     changed = gallery.with_person(label, np.stack([vector_of(p) for p in used]), sources)
     notes = tuple(remark.text for remark in remarks(changed, engine) if label in remark.people)
-    return replace(changed, report=BuildReport(tuple(verdicts), len(loaded), notes=notes)), verdicts
+    folders = {Path(path).parent for path in photos}
+    folder = folders.pop() if len(folders) == 1 else None
+    return replace(
+        changed, report=BuildReport(tuple(verdicts), len(loaded), 0, 0.0, notes, folder, _faces(loaded))
+    ), verdicts
 
 
 def _find_others_faces(photos: list[Photo], on_file: list[tuple[Person, Photo]]) -> None:

@@ -37,11 +37,12 @@ from ..errors import (
     UnknownPerson,
 )
 from ..files import atomic_write, held
+from ..settings import Settings
 from ..types import BuildReport, unit
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # How a face is scored against a person with several references: cosine to their mean, the mean of the best three
 # cosines to single references, or the average of the two, which measures best (docs/figures.md, "Scoring").
 SCORINGS = ("mean", "best", "blend")
@@ -49,6 +50,7 @@ _BEST_OF = 3
 _SHORTLIST = 50  # people per face that are scored reference by reference in a large gallery
 EXHAUSTIVE = 2000  # people up to which everyone is
 _KEPT_GENERATIONS = 2
+_MOST_ROWS, _FACES_SHOWN = 36, 3  # people that a card shows, and faces of each
 # Distinct at a glance, and in print (Okabe and Ito's palette for colour-blind readers, and two more).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8A5FD6", "#7F9F3F")
 
@@ -56,13 +58,15 @@ PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 @dataclass(frozen=True)
 class Reference:
     """Where one embedding came from. `source` is relative to the data set's folder; for a photo added by
-    hand, its file name."""
+    hand, its file name. `face` is where the face is: xyxy as parts of the picture's width and height, 0..1; None in
+    galleries of early versions, which do not say."""
 
     source: str
     sha256: str
     picture_hash: int  # 64-bit difference hash of the picture: finds re-encoded and resized copies
     note: str = ""
     by_hand: bool = False
+    face: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,36 @@ class Gallery:
                 f"this gallery was built with {differ}; their numbers do not mix. {use} it anew from its photos "
                 f"(names, aliases and merges stay): {command}"
             )
+
+    # ---- showing
+
+    def __repr__(self) -> str:  # without embeddings, which a saved notebook would hold
+        return f"<Gallery of {len(self)} people by {self.engine_id}: {', '.join(self.names[:20])}>"
+
+    def _repr_html_(self) -> str:
+        from .. import cards
+
+        shown = self.people[:_MOST_ROWS]
+        each = max(1, min(_FACES_SHOWN, _MOST_ROWS // max(1, len(shown))))
+        rows = [
+            (
+                cards.several(cards.face(self._thumbnail(r), r.source) for r in person.references[:each]),
+                cards.named(person.name, person.colour), ", ".join(person.aliases), len(person.references),
+                ", ".join(person.folders) or "added by hand",
+            )
+            for person in shown
+        ]  # fmt: skip
+        left = len(self) - len(rows)
+        said = (f"and {left} more" if left else "", f"engine {self.engine_id}", f"kept in {self.folder or 'memory'}")
+        heads = ("", "name", "also", "photos", "from")
+        return cards.card(f"{len(self)} people on file", cards.table(heads, rows), cards.lines(said))
+
+    def _thumbnail(self, reference: Reference) -> bytes | None:
+        """The face of a reference, where its photo is still the one that was learnt from."""
+        from .. import cards
+
+        folder = Path(Settings.from_env().dataset) if self.report.folder is None else self.report.folder
+        return cards.face_in(str(folder / reference.source), reference.face, reference.sha256)
 
     # ---- comparing
 
@@ -549,7 +583,8 @@ def blended(embeddings: np.ndarray, references: np.ndarray, scoring: str = "blen
 
 def _reference(row: dict) -> Reference:
     """A reference out of a manifest; galleries of early versions call its picture's hash "look"."""
-    return Reference(**{("picture_hash" if key == "look" else key): value for key, value in row.items()})
+    known = {("picture_hash" if key == "look" else key): value for key, value in row.items()}
+    return Reference(**known | {"face": tuple(known["face"]) if known.get("face") else None})
 
 
 def _generations(folder: Path) -> list[tuple[int, str]]:

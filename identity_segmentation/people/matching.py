@@ -10,11 +10,12 @@ faces do not earn are given where the reading of the whole picture leaves no oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from .. import cards
 from ..engines.protocols import FaceEngine
 from ..errors import InputError
 from ..types import Face, Match
@@ -187,7 +188,32 @@ def identify_all_members(
         float32 (4,) xyxy pixels of the face. Strangers are not listed: `identify` has them.
     """
     matches = [m for m in identify(image_bgr, face_analyzer, embeddings_db, threshold) if m.name]
-    return [
+    found = _Found(
         {"name": m.name, "bbox": m.face.box, "similarity": m.similarity, "margin": m.margin, "runner_up": m.runner_up}
         for m in sorted(matches, key=lambda m: -m.similarity)
-    ]
+    )
+    found.looks = {
+        row["name"]: (cards.face_of(image_bgr, row["bbox"]), embeddings_db.find(row["name"]).colour) for row in found
+    }
+    return found
+
+
+class _Found(list):
+    """The list that `identify_all_members` returns, which notebooks show as a table with a thumbnail a row.
+
+    Attributes:
+        looks: name -> (their face as a JPEG file, their colour).
+    """
+
+    looks: Mapping[str, tuple[bytes, str]] = {}
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for row in self:
+            thumbnail, colour = self.looks.get(row["name"], (None, "#969696"))
+            rows.append(
+                (cards.face(thumbnail, row["name"]), cards.named(row["name"], colour),
+                 cards.number(row["similarity"]), cards.number(row["margin"], "+.2f"), row["runner_up"])
+            )  # fmt: skip
+        heads = ("", "name", "similarity", "margin", "runner-up")
+        return cards.card(f"{len(self)} with a name", cards.table(heads, rows) if rows else "")

@@ -35,6 +35,8 @@ class Photo:
     verdict: str = ""
     detail: str = ""
     reused: bool = False
+    size: tuple[int, int] = (0, 0)  # (width, height) of the picture that the faces were looked for in
+    face: tuple[float, float, float, float] | None = None  # of a known photo; see `face_of`
     names_others: bool = False  # the detail speaks of somebody else, so it is not stored
 
 
@@ -43,6 +45,15 @@ def vector_of(thing: Photo | Face) -> np.ndarray:
     if thing.embedding is None:
         raise InputError("expected a face with an embedding; call faces(image) without embed=False")
     return thing.embedding
+
+
+def face_of(photo: Photo) -> tuple[float, float, float, float] | None:
+    """Where the face is that a photo's embedding was made of, as in `gallery.Reference`; None where it is not known."""
+    mine = next((f for f in photo.faces if photo.embedding is not None and f.embedding is photo.embedding), None)
+    if mine is None or not all(photo.size):
+        return photo.face
+    x0, y0, x1, y1 = (round(float(v), 4) for v in mine.box / (photo.size * 2))
+    return x0, y0, x1, y1
 
 
 def load_photo(path: Path, folder: Path, known: Mapping[tuple[str, str], Photo]) -> tuple[Photo, np.ndarray | None]:
@@ -69,7 +80,7 @@ def load_photo(path: Path, folder: Path, known: Mapping[tuple[str, str], Photo])
     except ImageError as error:
         return Photo(source, digest, verdict="unreadable", detail=str(error)), None
     image = shrink_to(image, _REFERENCE_SIDE)[0]
-    return Photo(source, digest, _difference_hash(image)), image
+    return Photo(source, digest, _difference_hash(image), size=(image.shape[1], image.shape[0])), image
 
 
 def _difference_hash(image_bgr: np.ndarray) -> int:

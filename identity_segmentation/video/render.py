@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cards import Html
 from ..covers import check_way
 from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector
@@ -50,6 +51,7 @@ from .writing import format_for
 PROPAGATE = ("auto", "flow", "sam3")
 FRAMES = ("png", "exr")
 _LONGEST_MARGIN = 10
+_MOST_ROWS = 20  # spans worth a look that a card shows
 _SEGMENT_SECONDS = 10
 _GREEN = "#00B140"  # chroma-key green, behind a cutout in a form without transparency
 _FORM = 4  # of what is kept of a segment; a run of another form begins anew
@@ -83,6 +85,39 @@ class VideoReport:
     remarks: tuple[str, ...] = ()
     sound: str = "no sound"
     kind: str = ""
+
+    def _repr_html_(self) -> str:
+        from .. import cards
+        from .previews import preview
+
+        made = self.files.get("video", "")
+        return cards.card(self.facts(), cards.videos({"": preview(made) or made}) if made else "", self.details())
+
+    def facts(self) -> str:
+        """How long it is, what kind of file, and what became of the sound, in one line."""
+        said = [f"{self.frames} frames, {self.seconds:.1f} s", self.kind, self.sound]
+        return "; ".join(filter(None, said))
+
+    def details(self) -> Html:
+        """Who is on screen, what is worth a look, what was written, and what else is to be said, as HTML."""
+        from .. import cards
+
+        people = [
+            (name, cards.number(seconds, ".1f"), f"{self.coverage.get(name, 0.0):.0%}")
+            for name, seconds in self.on_screen.items()
+        ]
+        review = [
+            (r["track"], r["name"] or "unknown", cards.number(r["from"], ".1f"), cards.number(r["to"], ".1f"), r["why"])
+            for r in self.review[:_MOST_ROWS]
+        ]
+        left = len(self.review) - len(review)
+        parts = [
+            cards.table(("person", "seconds on screen", "of it with a mask"), people) if people else "",
+            cards.table(("track", "worth a look", "from s", "to s", "why"), review) if review else "",
+            cards.lines([f"and {left} more worth a look" if left else "", self.note, *self.remarks]),
+            cards.table(("file", ""), [(kind, cards.link(path)) for kind, path in self.files.items()]),
+        ]
+        return cards.several(parts)
 
 
 @dataclass(frozen=True)
