@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from page_fixtures import choose, picture_of, shot, shown, waits
+from page_fixtures import choose, picture_of, shot, waits
 
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import mask_iou
 from identity_segmentation.labels.job import LabelJob
+from identity_segmentation.labels.marks import Mark
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
@@ -83,8 +85,33 @@ def begin(found, name: str, folder: Path, *pictures: str) -> Hand:
     return Hand(found)
 
 
-def row(found, text: str):
-    return found.locator("#label_table").get_by_text(text, exact=True).locator("visible=true").first
+def cell(found, name: str, state: str | None = None):
+    """A picture in the grid, by its name; in a state, if one is given."""
+    cells = found.locator(f'#label_grid .cell[data-name="{name}"]')
+    return cells.filter(has=found.locator(f'[data-state="{state}"]')) if state else cells
+
+
+def looked_at(found, name: str, large: bool = True) -> None:
+    """Wait until a picture is the one that is looked at, with its large picture."""
+    said = "element.dataset.looking" if large else "element.querySelector('.look .name').textContent"
+    found.wait_for_function(
+        f"name => {{ const element = document.querySelector('#label_grid [data-looking], #label_grid[data-looking]');"
+        f" return element && {said} === name; }}",
+        arg=name, timeout=20_000,
+    )  # fmt: skip
+
+
+def recorded(job: LabelJob, name: str, state: str) -> None:
+    """Wait until a decision is on record."""
+    for _ in range(200):
+        if job.row(name)["state"] == state:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} is {job.row(name)['state']}")
+
+
+def order(found) -> list[str]:
+    return found.locator("#label_grid .cell").evaluate_all("cells => cells.map((cell) => cell.dataset.name)")
 
 
 def test_browser_mark_label_look_correct_relearn_and_download(tab, served, plates, tmp_path):
@@ -119,29 +146,38 @@ def test_browser_mark_label_look_correct_relearn_and_download(tab, served, plate
     found.locator("#label_run").click()
     status = waits(found, "label_status", "3 labelled", 60)
     assert "not calibrated" in status
-    row(found, "t2").wait_for(timeout=20_000)
+    cell(found, "t2").wait_for(timeout=20_000)
     for name in ("t1", "t2", "t3_bx"):
         record = job.row(name)
         truth = truths["t3 <b>x" if name.startswith("t3") else name]
         assert mask_iou(job.masks(record)[1], truth) > 0.6, name
+    assert order(found) == [record["name"] for record in job.ranked()], "the least sure first"
+    assert found.locator("#label_grid .count").inner_text() == "0 of 3 looked at"
 
-    row(found, "t1").click()
-    shown(found, "label_overlay")
-    assert picture_of(found, "label_overlay", tmp_path).shape[:2] == (200, 300)
-    found.locator("#label_accept").click()
-    row(found, "accepted").wait_for(timeout=20_000)
-    row(found, "t2").click()
-    found.wait_for_timeout(1000)
-    shown(found, "label_overlay")
-    found.locator("#label_fix").click()
-    found.wait_for_timeout(1500)
+    cell(found, "t1").click()
+    looked_at(found, "t1")
+    assert picture_of(found, "label_grid .large", tmp_path).shape[:2] == (200, 300)
+    found.locator("#label_grid [data-do=accept]").click()
+    cell(found, "t1", "accepted").wait_for(timeout=20_000)
+    recorded(job, "t1", "accepted")
+    cell(found, "t2").click()
+    looked_at(found, "t2")
+    found.evaluate("scrollTo(0, document.body.scrollHeight)")
+    found.keyboard.press("e")
+    found.locator("#label_canvas [data-do=done]").wait_for(timeout=20_000)
+    found.wait_for_timeout(1200)
+    box, height = found.locator("#label_canvas canvas").bounding_box(), found.viewport_size["height"]
+    assert box["y"] >= 0 and box["y"] + box["height"] <= height, "the whole picture came into view"
+    assert found.evaluate("document.activeElement.tagName") == "CANVAS", "and the keys with it"
     hand.tool("brush")
     hand.drag((20, 180), (40, 180))
     hand.saved()
     assert not (job.folder / "marks" / "t2.json").exists() and job.row("t2")["state"] == "proposed"
     found.locator("#label_canvas [data-do=done]").click()
-    row(found, "corrected").wait_for(timeout=20_000)
+    cell(found, "t2", "corrected").wait_for(timeout=20_000)
     assert job.masks(job.row("t2"))[1][180, 30]
+    looked_at(found, "t3_bx")
+    assert found.locator("#label_grid .count").inner_text() == "2 of 3 looked at"
     accepted = (job.folder / "masks/t1.png").read_bytes()
     found.locator("#label_relearn").click()
     status = waits(found, "label_status", "1 labelled, 2 kept", 60)
@@ -216,12 +252,284 @@ def test_browser_mistakes_in_labelling_are_sentences(tab, plates):
     found.locator("#label_run").click()
     found.get_by_text("open a labelling job first").wait_for(timeout=20_000)
     begin(found, "mistakes", plates[0], "표시 1")
-    found.locator("#label_fix").click()
-    found.get_by_text("click a row of the table first").first.wait_for(timeout=20_000)
     found.locator("#label_targets input[type=file]").set_input_files(str(plates[0] / "t1.png"))
     found.wait_for_timeout(800)
     found.locator("#label_run").click()
-    found.get_by_text("nothing is marked").wait_for(timeout=20_000)
+    assert "nothing is marked" in waits(found, "label_status", "nothing is marked", 20)
+    found.get_by_text("nothing is marked").locator("visible=true").first.wait_for(timeout=20_000)
+
+
+def made_job(served, folder: Path, name: str, number: int) -> LabelJob:
+    """A job with a marked picture and labels of small plates, made without the page."""
+    rng = np.random.default_rng(number)
+    job = LabelJob(Path(served[1].settings.output) / "labels" / name, served[1].segmenter)
+    (folder / "small").mkdir()
+    for count in range(number + 1):
+        truth = np.zeros((60, 80), np.uint8)
+        cv2.circle(truth, (int(rng.integers(15, 65)), int(rng.integers(15, 45))), int(rng.integers(4, 11)), 1, -1)
+        grey = np.clip(150 + rng.normal(0, 6, truth.shape) - rng.integers(30, 90) * truth, 0, 255).astype(np.uint8)
+        path = folder / ("small" if count else "") / f"s{count}.png"
+        cv2.imwrite(str(path), np.dstack([grey] * 3))
+        if count == 0:
+            job.mark(path, Mark.of_mask(1, truth > 0))
+    job.run([folder / "small"])
+    return job
+
+
+def open_job(found, name: str) -> None:
+    box = found.locator("#label_job input")
+    box.fill(name)
+    box.press("Enter")
+    found.locator("#label_grid .cell").first.wait_for(timeout=20_000)
+
+
+def looking(found) -> str:
+    return found.locator("#label_grid .look .name").inner_text()
+
+
+def thumbnails(found) -> int:
+    return found.locator("#label_grid .cell img").count()
+
+
+def test_browser_a_grid_of_many_fetches_what_is_in_sight_and_is_filtered_by_state(tab, served, tmp_path):
+    job = made_job(served, tmp_path, "many", 70)
+    names = [row["name"] for row in job.ranked()]
+    job.accept(names[1:3])
+    found = tab("Label")
+    open_job(found, "many")
+    found.wait_for_function("() => document.querySelectorAll('#label_grid .cell img').length > 5", timeout=20_000)
+    found.wait_for_timeout(1000)
+    before = thumbnails(found)
+    assert before < 45 and order(found) == names[:60], "those in sight, and the rows after them when they are wanted"
+    size = found.locator("#label_grid .cell img").first.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    assert size == [80, 60]
+    found.locator("#label_grid .cells").evaluate("cells => { cells.scrollTop = cells.scrollHeight; }")
+    found.wait_for_function("n => document.querySelectorAll('#label_grid .cell img').length > n", arg=before)
+    assert order(found) == names
+    assert found.locator("#label_grid .count").inner_text() == "2 of 70 looked at"
+    assert looking(found) == names[0]
+    assert cell(found, names[1]).get_attribute("aria-label").startswith(f"{names[1]}, Accepted, sure 0.")
+    found.locator("#label_grid [data-filter=accepted]").click()
+    assert order(found) == names[1:3] and looking(found) == names[1]
+    found.locator("#label_grid [data-filter=proposed]").click()
+    assert order(found)[:2] == [names[0], names[3]]
+    found.locator("#label_grid [data-do=reject]").click()
+    found.wait_for_function("name => !document.querySelector(`#label_grid .cell[data-name='${name}']`)", arg=names[0])
+    assert looking(found) == names[3], "the next that nobody has looked at"
+    recorded(job, names[0], "rejected")
+
+
+def test_browser_keys_decide_on_any_keyboard_but_not_while_somebody_writes(tab, served, tmp_path):
+    job = made_job(served, tmp_path, "keys", 7)
+    names = [row["name"] for row in job.ranked()]
+    found = tab("Label")
+    open_job(found, "keys")
+    looked_at(found, names[0])
+    field = found.locator("#label_id_name input, #label_id_name textarea").first
+    field.fill("")
+    field.type("area")
+    assert field.input_value() == "area" and looking(found) == names[0]
+    found.locator("#label_grid .cell").first.focus()
+    found.keyboard.press("a")
+    looked_at(found, names[1])
+    assert found.evaluate("document.activeElement.dataset.name") == names[1], "the keys go with it"
+    for key, code in (("ㄱ", "KeyR"), ("ฟ", "KeyA")):  # r of a Korean keyboard, a of a Thai one
+        found.evaluate(
+            "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
+            [key, code],
+        )
+    looked_at(found, names[3])
+    for name, state in zip(names, ("accepted", "rejected", "accepted"), strict=False):
+        recorded(job, name, state)
+    found.keyboard.press("p")
+    assert looking(found) == names[2]
+    found.keyboard.press("n")
+    found.keyboard.press("n")
+    assert looking(found) == names[4]
+    found.keyboard.press("Home")
+    assert looking(found) == names[0]
+    found.keyboard.press("ArrowRight")
+    found.keyboard.press("End")
+    assert looking(found) == names[6]
+    assert found.locator("#label_grid .cell[tabindex='0']").count() == 1
+    found.keyboard.press("Control+a")
+    found.get_by_role("tab", name="Segment member").click()
+    found.keyboard.press("a")
+    found.wait_for_timeout(700)
+    assert job.row(names[6])["state"] == "proposed"
+
+
+@pytest.mark.parametrize(
+    ("language", "tab_name", "count"),
+    [("ko-KR", "라벨링", "3장 중 3장 확인함"), ("th-TH", "ติดป้าย", "ตรวจแล้ว 3 จาก 3 ภาพ")],
+)
+def test_browser_keyboard_alone_marks_labels_looks_corrects_and_exports(
+    browser, served, plates, tmp_path, language, tab_name, count
+):
+    folder, truths = plates
+    context = browser.new_context(locale=language, viewport={"width": 1280, "height": 900})
+    found = context.new_page()
+    broken: list[str] = []
+    found.on("pageerror", lambda error: broken.append(str(error)))
+    found.goto(served[0])
+    found.get_by_role("tab", name=tab_name, exact=True).click(timeout=60_000)
+    found.set_viewport_size({"width": 390, "height": 844})
+    name = f"keys {language}"
+    hand = begin(found, name, folder, "표시 1", "표시 2")
+    job = LabelJob(Path(served[1].settings.output) / "labels" / name.replace(" ", "_"), served[1].segmenter)
+    canvas = found.locator("#label_canvas canvas")
+    assert canvas.get_attribute("role") == "application" and canvas.get_attribute("aria-describedby")
+
+    def boxed(corner, other) -> None:  # from the middle, 3 pixels of the picture a key, 30 with Shift
+        canvas.focus()
+        at = [150, 100]
+        for place in (corner, other):
+            for axis, (more, less) in enumerate((("ArrowRight", "ArrowLeft"), ("ArrowDown", "ArrowUp"))):
+                while at[axis] != place[axis]:
+                    gap = place[axis] - at[axis]
+                    far = "Shift+" if abs(gap) >= 30 else ""
+                    found.keyboard.press(far + (more if gap > 0 else less))
+                    at[axis] += (30 if far else 3) * (1 if gap > 0 else -1)
+            found.keyboard.press("Space")
+        hand.saved()
+        found.locator("#label_canvas [data-tool=box]").focus()
+
+    boxed((66, 46), (135, 115))
+    boxed((201, 130), (240, 169))
+    marks = job.book.all()[0].marks.done
+    assert [(m.tool, m.points) for m in marks] == [
+        ("box", ((66, 46), (135, 115))), ("box", ((201, 130), (240, 169)))
+    ]  # fmt: skip
+    choose(found, "label_reference", "표시_2.png")
+    found.wait_for_timeout(1500)
+    boxed((123, 73), (177, 127))
+    found.locator("#label_targets input[type=file]").set_input_files(
+        [str(folder / f"{n}.png") for n in truths if "t" in n]
+    )
+    found.wait_for_timeout(800)
+    found.locator("#label_run").press("Enter")
+    waits(found, "label_status", "3 labelled", 90)
+    cell(found, "t2").wait_for(timeout=20_000)
+    names = order(found)
+    assert names == [row["name"] for row in job.ranked()]
+    cell(found, names[0]).focus()
+    found.keyboard.press("a")
+    looked_at(found, names[1], large=False)
+    found.keyboard.press("r")
+    looked_at(found, names[2], large=False)
+    found.keyboard.press("e")
+    found.wait_for_function("() => document.activeElement.tagName === 'CANVAS'", timeout=20_000)
+    found.keyboard.press("b")
+    for key in ("Space", *["Shift+ArrowLeft"] * 4, "Space"):
+        found.keyboard.press(key)
+    hand.saved()
+    found.locator("#label_canvas [data-do=done]").press("Enter")
+    cell(found, names[2], "corrected").wait_for(timeout=20_000)
+    assert found.locator("#label_grid .count").inner_text() == count
+    assert found.evaluate("() => document.documentElement.scrollWidth") <= 400, "nothing sticks out sideways"
+    shot(found, f"label_{language}_phone")
+    found.locator("#label_export").press("Enter")
+    link = found.locator("#label_exported a[download]").first
+    link.wait_for(timeout=20_000)
+    with found.expect_download() as download:
+        link.click()
+    assert not broken
+    file = tmp_path / "coco.json"
+    shutil.copyfile(download.value.path(), file)
+    context.close()
+    exported_is_right(file, job, names, truths)
+
+
+def exported_is_right(file: Path, job: LabelJob, names: list[str], truths: dict) -> None:
+    """Read the export back with the format's own library: the rejected one is out, the stroke is in, pixel by pixel."""
+    coco = pytest.importorskip("pycocotools.coco").COCO(str(file))
+    files = {image["file_name"]: image["id"] for image in coco.dataset["images"]}
+    assert set(files) == {f"{name}.png" for name in (names[0], names[2])}
+    for name in (names[0], names[2]):
+        mask = np.zeros((200, 300), bool)
+        for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[files[f"{name}.png"]])):
+            mask |= coco.annToMask(annotation) > 0
+        assert np.array_equal(mask, job.masks(job.row(name))[1])
+        truth = truths["t3 <b>x" if name.startswith("t3") else name]
+        if name == names[2]:
+            assert mask[100, 30:151].all()
+            mask[85:116] &= truth[85:116]
+        assert mask_iou(mask, truth) > 0.6
+
+
+def test_browser_drags_that_begin_outside_the_picture_count(tab, served, plates):
+    found = tab("Label", has_touch=True)
+    hand = begin(found, "outside", plates[0], "표시 1")
+    job = LabelJob(Path(served[1].settings.output) / "labels" / "outside", served[1].segmenter)
+    hand.drag((-12, -9), (120, 100))
+    hand.saved()
+    box = job.book.all()[0].marks.done[-1]
+    assert box.tool == "box" and np.allclose(box.points, ((0, 0), (120, 100)), atol=1)
+    hand.tool("brush")
+    hand.drag((-14, 60), (-7, 60), (40, 60))
+    hand.saved()
+    stroke = job.book.all()[0].marks.done[-1]
+    assert stroke.tool == "brush" and np.allclose((stroke.points[0], stroke.points[-1]), ((0, 60), (40, 60)), atol=1)
+    hint = found.locator("#label_canvas .keys").bounding_box()
+    found.mouse.move(hint["x"] + 250, hint["y"] + 4)  # over words: a drag that would choose text
+    found.mouse.down()
+    found.mouse.move(*hand.at(150, 150), steps=6)
+    found.mouse.up()
+    hand.saved()
+    stroke = job.book.all()[0].marks.done[-1]
+    assert stroke.points[0][1] == pytest.approx(200, abs=1) and stroke.points[-1][1] == pytest.approx(150, abs=1)
+    assert found.evaluate("getSelection().toString()") == ""
+    hand.tool("box")
+    touch = found.context.new_cdp_session(found)
+    for kind, *place in (("touchStart", -6, 190), ("touchMove", 20, 170), ("touchMove", 60, 150), ("touchEnd",)):
+        points = [dict(zip("xy", hand.at(*place), strict=True))] if place else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    hand.saved()
+    box = job.book.all()[0].marks.done[-1]
+    assert box.tool == "box" and np.allclose(box.points, ((0, 150), (60, 190)), atol=1)
+    before = len(job.book.all()[0].marks.done)
+    hand.drag((-12, 50), (-12, 150))
+    found.mouse.move(*hand.at(50, 50))
+    found.wait_for_timeout(500)
+    assert len(job.book.all()[0].marks.done) == before, "one that never comes in is none"
+
+
+def test_browser_a_run_outlives_a_reload_fills_the_grid_and_cancel_keeps_what_is_done(
+    tab, served, tmp_path, monkeypatch
+):
+    job = made_job(served, tmp_path, "long", 12)
+    names = [row["name"] for row in job.ranked()]
+    gate, real = threading.Semaphore(4), LabelJob._one
+
+    def one(self, *args):
+        gate.acquire(timeout=60)
+        return real(self, *args)
+
+    monkeypatch.setattr(LabelJob, "_one", one)
+    job.name_id(1, "긁힘")
+    job.mark(tmp_path / "s0.png", Mark.stroke(1, [(5, 5)], 3))  # other marks: all is proposed anew
+    found = tab("Label")
+    open_job(found, "long")
+    found.locator("#label_relearn").click()
+    found.wait_for_function("() => document.querySelector('#label_grid progress')?.value > 0", timeout=30_000)
+    last = names[-1]
+    found.reload()
+    found.get_by_role("tab", name="Label", exact=True).click()
+    found.locator("#label_grid .cell").first.wait_for(timeout=30_000)
+    assert found.locator("#label_grid .running").is_visible(), "the open job, and its run, are found again"
+    cell(found, last).click()
+    found.keyboard.press("a")
+    cell(found, last, "accepted").wait_for(timeout=20_000)
+    found.locator("#label_cancel").click()
+    found.wait_for_timeout(600)
+    for _ in range(30):
+        gate.release()
+    said = waits(found, "label_status", "stopped; what was finished is kept", 30)
+    done = int(said.split("kept. ")[1].split(" labelled")[0])
+    assert 0 < done < 12
+    key = job.cache_key()
+    assert sum(row["question"] == key for row in job.rows()) == done
+    assert found.locator("#label_grid .running").is_hidden()
 
 
 @pytest.fixture
@@ -233,6 +541,25 @@ def label(page, tmp_path):
 
 def gesture(number: int, where: str, **what) -> dict:
     return {"n": number, "where": where, "id": 1, **what}
+
+
+def labelled(label, session: str, *pictures: Path) -> dict:
+    """Label pictures in the server's own time; the page's job, ended."""
+    return ended(label, session, label.begin(session, [str(picture) for picture in pictures]))
+
+
+def ended(label, session: str, job: str) -> dict:
+    for _ in range(1200):
+        found = label.page.jobs.get(session, job)
+        if found["state"] not in ("waiting", "running"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def decided(label, name: str, state: str, job: str = "job", **more) -> dict:
+    """What the grid is answered when something is decided."""
+    return label.grid.answer({"n": 1, "job": job, "decide": [{"n": 1, "name": name, "state": state, **more}]})
 
 
 def opened(label, session: str, job: str, picture: Path) -> str:
@@ -304,8 +631,7 @@ def test_what_is_served_is_a_copy_and_the_job_is_not(label, page, plates):
 def test_every_format_can_be_downloaded(label, plates):
     where = opened(label, "s", "job", plates[0] / "표시 1.png")
     label.gesture("s", [gesture(1, where, tool="box", points=[[64, 44], [136, 116]])])
-    label.arm("s")
-    label.run("s", [plates[0] / "t1.png"], lambda *a: None)
+    labelled(label, "s", plates[0] / "t1.png")
     suffixes = {
         k: Path(label.export("s", k, False, False)).suffix for k in ("coco", "yolo", "voc", "cvat", "label-studio")
     }
@@ -313,8 +639,8 @@ def test_every_format_can_be_downloaded(label, plates):
     with pytest.raises(InputError, match="no labels to export"):
         label.export("s", "coco", False, True)
     for call, reason in (
-        (lambda: label.decide("s", None, "accepted"), "click a row"), (lambda: label.show("s", "x"), "not among"),
-        (lambda: label.open("s", " "), "a name first"), (lambda: label.run("new", [], None), "open a labelling job"),
+        (lambda: label.correct("s", {"job": "job"}), "choose a picture"), (lambda: label.show("s", "x"), "not among"),
+        (lambda: label.open("s", " "), "a name first"), (lambda: label.begin("new", []), "open a labelling job"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=reason):
             call()
@@ -344,13 +670,12 @@ def test_a_gesture_finds_its_picture_again_after_a_lost_connection_a_restart_and
 def test_a_correction_is_a_draft_until_it_is_done(label, plates):
     where = opened(label, "s", "job", plates[0] / "표시 1.png")
     label.gesture("s", [gesture(1, where, tool="box", points=[[64, 44], [136, 116]])])
-    label.arm("s")
-    label.run("s", [plates[0] / "t1.png"], lambda *a: None)
+    labelled(label, "s", plates[0] / "t1.png")
     job = label._sessions["s"].job
     view = label.show("s", "t1", correcting=True)
     assert view["correcting"]
     label.gesture("s", [gesture(2, view["where"], tool="brush", points=[[5, 5]], size=9)])
-    label.decide("s", "t1", "rejected")
+    assert not decided(label, "t1", "rejected")["said"]
     assert len(job.book.all()) == 1 and not job.drafts.all()
     view = label.show("s", "t1", correcting=True)
     stroke = gesture(3, view["where"], tool="brush", points=[[250, 150]], size=9)
@@ -362,14 +687,9 @@ def test_a_correction_is_a_draft_until_it_is_done(label, plates):
 def test_new_targets_are_labelled_after_new_marks_without_another_word(label, plates):
     where = opened(label, "s", "job", plates[0] / "표시 1.png")
     label.gesture("s", [gesture(1, where, tool="box", points=[[64, 44], [136, 116]])])
-    label.arm("s")
-    assert "1 labelled" in label.run("s", [plates[0] / "t1.png"], lambda *a: None)
+    assert "1 labelled" in labelled(label, "s", plates[0] / "t1.png")["said"]
     label.gesture("s", [gesture(2, where, tool="brush", points=[[220, 150]], size=30)])
-    assert "2 labelled" in label.run("s", [plates[0] / "t2.png"], lambda *a: None)
-    label.arm("s")
-    label.stop("s")
-    label.gesture("s", [gesture(3, where, tool="undo")])
-    assert label.run("s", [], lambda *a: None).startswith("stopped"), "stopped while it waited"
+    assert "2 labelled" in labelled(label, "s", plates[0] / "t2.png")["said"]
 
 
 def test_what_is_no_picture_is_refused_at_the_door_and_a_missing_one_does_not_shut_the_job(label, plates, tmp_path):
@@ -405,3 +725,112 @@ def test_boxes_are_segmented_once(label, plates, monkeypatch):
         label.gesture("s", [gesture(number + 10, where, tool="brush", points=[[50, 50]], size=9)])
     label.gesture("s", [gesture(20, where, tool="undo")])
     assert len(asked) == 2
+
+
+def prepared(label, plates) -> LabelJob:
+    """A job, open in session "s", with labels of t1 and t2."""
+    where = opened(label, "s", "job", plates[0] / "표시 1.png")
+    label.gesture("s", [gesture(1, where, tool="box", points=[[64, 44], [136, 116]])])
+    assert labelled(label, "s", plates[0] / "t1.png", plates[0] / "t2.png")["state"] == "done"
+    return label._sessions["s"].job
+
+
+def test_the_grid_is_told_what_is_new_and_no_path_of_the_server(label, page, plates):
+    job = prepared(label, plates)
+    told = label.rows("s")
+    assert [row["name"] for row in told["rows"]] == [row["name"] for row in job.ranked()] and told["running"] is None
+    assert str(job.folder.parent) not in json.dumps(told)
+    again = label.grid.answer({"n": 7, "job": "job", "stamp": told["stamp"], "thumbs": ["t1", "gone"], "look": ["t2"]})
+    assert again["ack"] == 7 and "rows" not in again and again["thumbs"]["gone"] is None
+    for file, side in ((again["thumbs"]["t1"], 240), (again["look"]["t2"], 300)):
+        path = Path(file["path"])
+        assert page.folder in path.parents and max(cv2.imread(str(path)).shape) == side
+    small = cv2.imread(again["thumbs"]["t1"]["path"])
+    truth = cv2.resize(plates[1]["t1"].astype(np.uint8), small.shape[1::-1]) > 0
+    assert np.ptp(small[truth].mean(0)) > 30 > np.ptp(small[~truth].mean(0)), "the mask is drawn over"
+    first = Path(again["thumbs"]["t1"]["path"]).stat().st_mtime_ns
+    again = label.grid.answer({"n": 8, "job": "job", "thumbs": ["t1"]})
+    assert Path(again["thumbs"]["t1"]["path"]).stat().st_mtime_ns == first and len(again["rows"]) == 2
+    shutil.rmtree(Path(again["thumbs"]["t1"]["path"]).parent)
+    again = label.grid.answer({"n": 9, "job": "job", "thumbs": ["t1"]})
+    assert Path(again["thumbs"]["t1"]["path"]).exists(), "swept, and made again"
+    for job_name in ("../job", "/etc", None, 5):
+        with pytest.raises(InputError, match="not a labelling job"):
+            label.grid.answer({"n": 1, "job": job_name})
+    with pytest.raises(InputError, match="not a labelling job"):
+        label.grid.answer("nonsense")
+
+
+def test_decisions_are_heard_once_each_and_only_about_labels_that_were_seen(label, plates):
+    job = prepared(label, plates)
+    seen = {row["name"]: row["seen"] for row in label.rows("s")["rows"]}
+    answer = decided(label, "t1", "accepted", seen=seen["t1"])
+    assert answer["decided"] == 1 and answer["changed"][0]["state"] == "accepted" and not answer["said"]
+    assert job.row("t1")["state"] == "accepted"
+    assert "have changed meanwhile" in decided(label, "t2", "accepted", seen="other")["said"]
+    assert "no labels of" in decided(label, "t9", "accepted")["said"]
+    assert "expected one of" in decided(label, "t2", "corrected")["said"]
+    assert job.row("t2")["state"] == "proposed"
+    assert label.grid.answer({"n": 1, "job": "job", "decide": [None, 5, {}]})["said"]
+
+
+def test_what_is_decided_during_a_run_waits_until_it_is_over(label, plates, monkeypatch):
+    job = prepared(label, plates)
+    gate, begun, real = threading.Event(), threading.Event(), LabelJob._one
+
+    def one(self, *args):
+        begun.set()
+        gate.wait(30)
+        return real(self, *args)
+
+    monkeypatch.setattr(LabelJob, "_one", one)
+    # t3 is new: the run leaves the labels of t1 and t2 as they are.
+    run = label.begin("s", [str(plates[0] / "t3 <b>x.png")])
+    assert begun.wait(30)
+    with pytest.raises(InputError, match="is being labelled already"):
+        label.begin("s", anew=True)
+    assert decided(label, "t1", "accepted")["rows"][-1]["name"] in ("t1", "t2")
+    told = {row["name"]: row["state"] for row in label.rows("s")["rows"]}
+    assert told == {"t1": "accepted", "t2": "proposed"} and label.rows("s")["running"]["stopping"] is False
+    assert job.row("t1")["state"] == "proposed", "the records are the run's"
+    label.leave("s")
+    gate.set()
+    assert ended(label, "s", run)["state"] == "done"
+    assert {row["name"]: row["state"] for row in job.rows()} == {
+        "t1": "accepted", "t2": "proposed", "t3_b_x": "proposed"
+    }  # fmt: skip
+    assert not (job.folder / "decided.json").exists()
+
+
+def test_a_decision_of_a_run_is_dropped_where_the_labels_became_others(label, plates, monkeypatch):
+    job = prepared(label, plates)
+    gate, begun, real = threading.Event(), threading.Event(), LabelJob._one
+
+    def one(self, *args):
+        begun.set()
+        gate.wait(30)
+        return real(self, *args)
+
+    monkeypatch.setattr(LabelJob, "_one", one)
+    where = label.show("s", "표시_1.png")["where"]
+    label.gesture("s", [gesture(5, where, tool="brush", points=[[220, 150]], size=30)])
+    run = label.begin("s", anew=True)
+    assert begun.wait(30)
+    decided(label, "t1", "accepted")
+    gate.set()
+    assert ended(label, "s", run)["state"] == "done"
+    assert {row["state"] for row in job.rows()} == {"proposed"}, "nobody has seen the labels that are there now"
+
+
+def test_a_run_that_waits_can_be_stopped(label, page, plates):
+    job = prepared(label, plates)
+    gate = threading.Event()
+    page.jobs.start("s", "labels", "another", lambda at_work: gate.wait(30) and None)
+    where = label.show("s", "표시_1.png")["where"]
+    label.gesture("s", [gesture(5, where, tool="brush", points=[[220, 150]], size=30)])
+    run = label.begin("s", anew=True)
+    assert label.rows("s")["running"] == {"done": 0, "total": 0, "left": None, "stopping": False}
+    label.stop("s")
+    gate.set()
+    assert ended(label, "s", run)["state"] == "cancelled" and label.rows("s")["running"] is None
+    assert all(row["question"] != job.cache_key() for row in job.rows())

@@ -1,8 +1,8 @@
 // The picture under the hand: gestures go to Python, numbered and in order; overlays come back. Runs once, when the
 // component is mounted, with element, props, trigger and watch from Gradio. Names only ever become text.
 //
-//   props.value    {where, width, height, image, overlay, marks, names, correcting, ack, version, said}; where is null
-//                  for an empty canvas
+//   props.value    {where, width, height, image, overlay, marks, names, correcting, bring, ack, version, said}; where is
+//                  null for an empty canvas; bring asks for the canvas to come into view
 //   props.colours  one per id;  props.words  language -> word -> text
 //   trigger('gesture', {actions})  everything that Python has not acknowledged, in order; each says which picture of which
 //                  job it is for, so that a server that was restarted, or a picture that was changed, loses none
@@ -10,7 +10,7 @@
 //
 // Coordinates are pixels of the picture: its left edge is 0, its right edge its width.
 const find = (selector) => element.querySelector(selector);
-const stage = find('.stage'), img = find('img'), canvas = find('canvas'), ctx = canvas.getContext('2d');
+const field = find('.field'), stage = find('.stage'), img = find('img'), canvas = find('canvas'), ctx = canvas.getContext('2d');
 
 // What the person chose lives here, not in the value: a new value cannot lose it.
 let tool = 'box', id = 1, size = 20;
@@ -18,13 +18,32 @@ let view = null;     // the value that is shown
 let layer = null;    // its overlay, loaded
 let drawing = null;  // the gesture under way
 let mouse = null;    // where the pointer is, for the ring
+let cursor = null;   // where the arrow keys are, while the canvas has the focus
+let outside = null;  // a drag that began beside the picture, and is not in it yet
+let telling = null;  // words about the cursor, said when it rests
 
 const language = [navigator.language, 'en'].map((l) => l.slice(0, 2)).find((l) => props.words[l]);
-element.querySelectorAll('[data-word]').forEach((e) => { e.textContent = props.words[language][e.dataset.word]; });
+const words = props.words[language];
+const say = (key, given) => words[key].replace(/\{(\w+)\}/g, (_, name) => given[name]);
+element.querySelectorAll('[data-word]').forEach((e) => { e.textContent = words[e.dataset.word]; });
+canvas.setAttribute('aria-label', say('name'));
+find('.keys').id = 'idseg_canvas_keys';
+canvas.setAttribute('aria-describedby', find('.keys').id);
+find('.tools').setAttribute('aria-label', say('tools'));
+find('.ids').setAttribute('aria-label', say('ids'));
+find('.size').setAttribute('aria-label', say('size'));
+function dark(hex) {  // WCAG 2.2's relative luminance: below this white reads better than black
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.179;
+}
 for (let number = 1; number <= props.colours.length; number++) {
   const button = document.createElement('button');
   button.dataset.id = button.textContent = number;
+  button.type = 'button';
+  button.setAttribute('aria-label', say('id', { id: number }));
   button.style.background = props.colours[number - 1];
+  button.style.color = dark(props.colours[number - 1]) ? '#fff' : '#000';
   find('.ids').append(button);
 }
 find('.ids').append(document.createElement('span'));
@@ -72,7 +91,7 @@ async function show() {
   if (value.version <= newest) return;
   newest = value.version;
   if (!value.where) {
-    view = layer = drawing = null;
+    view = layer = drawing = cursor = outside = null;
     img.removeAttribute('src');
     stage.style.aspectRatio = '';
     ctx.setTransform(1, 0, 0, 1, 0, 0);
@@ -86,7 +105,7 @@ async function show() {
     if (value.version !== newest) return;
     if (picture) {
       img.src = picture.src;
-      drawing = null;
+      drawing = cursor = outside = null;
       stage.style.aspectRatio = value.width + ' / ' + value.height;
       stage.style.maxWidth = 'calc(65vh * ' + value.width / value.height + ')';
     }
@@ -94,12 +113,27 @@ async function show() {
     layer = overlay;
     pending = pending.filter((g) => g.n > value.ack);
     element.dataset.shown = value.version;
+    if (value.bring) bring();
   } catch (error) {
     find('.status').textContent = '✗ ' + error.message;
   }
   refresh();
 }
 watch('value', show);
+
+// A correction was asked for: the picture comes into view, and the hand with it.
+function bring() {
+  refresh();
+  hand();
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  element.scrollIntoView({ behavior: still ? 'auto' : 'smooth', block: 'start' });
+  canvas.focus({ preventScroll: true });
+  tell(say('correcting'));
+}
+function hand() { document.body.dataset.idsegHand = 'canvas'; }
+element.addEventListener('pointerdown', hand);
+element.addEventListener('focusin', hand);
+function tell(text) { find('.place').textContent = text; }
 
 // ---- drawing. The canvas has the screen's pixels; ctx counts in the picture's.
 new ResizeObserver(() => {  // also when a tab is opened that was hidden
@@ -143,20 +177,31 @@ function draw() {
   if (layer) ctx.drawImage(layer, 0, 0, view.width, view.height);
   [...view.marks, ...pending.filter((g) => g.where === view.where), drawing].forEach((g) => g && paint(g, px));
   ctx.globalCompositeOperation = 'source-over';
-  if (!mouse || !brushing()) return;
+  const ring = mouse ?? cursor;
   for (const [colour, width] of [['#000', 3], ['#fff', 1]]) {  // seen on anything
-    ctx.beginPath();
-    ctx.arc(mouse[0], mouse[1], Math.round(size) / 2, 0, 7);
     ctx.strokeStyle = colour;
     ctx.lineWidth = width * px;
+    ctx.beginPath();
+    if (ring && brushing()) ctx.arc(ring[0], ring[1], Math.round(size) / 2, 0, 7);
+    if (cursor) {
+      const [x, y] = cursor, reach = 9 * px;
+      ctx.moveTo(x - reach, y);
+      ctx.lineTo(x + reach, y);
+      ctx.moveTo(x, y - reach);
+      ctx.lineTo(x, y + reach);
+    }
     ctx.stroke();
   }
 }
 function refresh() {
-  element.querySelectorAll('[data-tool]').forEach((b) => b.classList.toggle('on', b.dataset.tool === tool));
-  element.querySelectorAll('[data-id]').forEach((b) => b.classList.toggle('on', +b.dataset.id === id));
+  const chosen = (b, on) => { b.classList.toggle('on', on); b.setAttribute('aria-pressed', on); };
+  element.querySelectorAll('[data-tool]').forEach((b) => chosen(b, b.dataset.tool === tool));
+  element.querySelectorAll('[data-id]').forEach((b) => chosen(b, +b.dataset.id === id));
+  field.classList.toggle('bare', !view);
+  find('.keys').style.display = view ? '' : 'none';
   find('.ids span').textContent = view?.names[id] ?? '';
   find('[data-do=done]').style.display = view?.correcting ? '' : 'none';
+  find('[data-do=done]').classList.add('done');
   find('.size').value = find('output').textContent = Math.round(size);
   draw();
 }
@@ -169,28 +214,31 @@ function at(event) {
   return [share((event.clientX - box.left) / box.width) * view.width,
           share((event.clientY - box.top) / box.height) * view.height].map((v) => +v.toFixed(2));
 }
+const begun = (points) => ({ tool, id, points, size: Math.round(size) });
 canvas.addEventListener('pointerdown', (event) => {
+  if (drawing?.keys) drawing = null;
   if (!view || drawing || !event.isPrimary || event.button === 1) return;
   const point = at(event), right = event.button === 2;
+  cursor = null;
   if (tool === 'point' || tool === 'outside') {
     return commit({ tool: 'point', points: [point], inside: tool === 'point' && !right });
   }
   if (right) return;
   canvas.setPointerCapture(event.pointerId);  // a drag goes on outside the canvas
-  drawing = { tool, id, points: tool === 'box' ? [point, point] : [point], size: Math.round(size) };
+  drawing = begun(tool === 'box' ? [point, point] : [point]);
 });
-canvas.addEventListener('pointermove', (event) => {
-  if (!view || !event.isPrimary) return;
-  mouse = at(event);
-  const steps = event.getCoalescedEvents?.() ?? [];
-  for (const point of (steps.length ? steps : [event]).map(at)) {
+function moved(event) {
+  for (const point of steps(event).map(at)) {
     if (drawing?.tool === 'box') drawing.points[1] = point;
     else drawing?.points.push(point);
   }
   draw();
-});
-canvas.addEventListener('pointerup', (event) => {
-  if (!drawing || !event.isPrimary) return;
+}
+function steps(event) {
+  const found = event.getCoalescedEvents?.() ?? [];
+  return found.length ? found : [event];
+}
+function ended(event) {
   const gesture = drawing, point = at(event);
   drawing = null;
   if (gesture.tool === 'box') {
@@ -199,7 +247,88 @@ canvas.addEventListener('pointerup', (event) => {
     gesture.points[1] = point;
   } else gesture.points.push(point);
   commit(gesture);
+}
+canvas.addEventListener('pointermove', (event) => {
+  if (!view || !event.isPrimary) return;
+  mouse = at(event);
+  if (!drawing?.keys && drawing?.from === undefined) moved(event);
 });
+canvas.addEventListener('pointerup', (event) => {
+  if (drawing && !drawing.keys && drawing.from === undefined && event.isPrimary) ended(event);
+});
+
+// A drag that begins beside the picture counts from where it enters: a box from the nearest point of the border, a stroke
+// from where it crosses it. A mouse may come from anywhere on the page that is no control of its own; a finger or a pen,
+// whose drags scroll the page, from the field around the picture.
+const CONTROLS = 'a, button, input, select, textarea, label, img, video, audio, summary, [draggable=true], [contenteditable], '
+  + '[role=slider], [role=option], [role=tab]';
+function within(event, fn) {
+  if (!element.isConnected) return document.removeEventListener(event.type, fn, true);
+  return event.isPrimary && canvas.clientWidth > 0;
+}
+document.addEventListener('pointerdown', function down(event) {
+  if (!within(event, down)) return;
+  outside = null;
+  const target = event.target;
+  if (!view || drawing || event.button !== 0 || target === canvas || !(target instanceof Element)) return;
+  if (tool === 'point' || tool === 'outside' || target.closest(CONTROLS)) return;
+  if (event.pointerType !== 'mouse' && !field.contains(target)) return;
+  if (field.contains(target)) event.preventDefault();
+  outside = { pointer: event.pointerId, from: [event.clientX, event.clientY], at: [event.clientX, event.clientY] };
+}, true);
+document.addEventListener('pointermove', function move(event) {
+  if (!within(event, move)) return;
+  if (outside?.pointer === event.pointerId) {
+    if (event.pointerType === 'mouse' && !(event.buttons & 1)) outside = null;
+    else steps(event).forEach(enter);
+  } else if (drawing?.from === event.pointerId) {
+    mouse = at(event);
+    moved(event);
+  }
+}, true);
+function enter(event) {
+  const to = [event.clientX, event.clientY];
+  if (!outside) return moved({ clientX: to[0], clientY: to[1] });  // it has just come in
+  const crossed = crossing(outside.at, to, canvas.getBoundingClientRect());
+  const place = ([clientX, clientY]) => at({ clientX, clientY });
+  if (crossed) {
+    const last = place(to);
+    drawing = { ...begun(tool === 'box' ? [place(outside.from), last] : [place(crossed), last]), from: outside.pointer };
+    outside = cursor = null;
+    hand();
+    getSelection()?.removeAllRanges();  // of the text it came over
+    draw();
+  } else outside.at = to;
+}
+function crossing([x0, y0], [x1, y1], box) {  // Liang and Barsky: where a way first is in a box, or null
+  let first = 0, last = 1;
+  const sides = [[x0 - x1, x0 - box.left], [x1 - x0, box.right - x0], [y0 - y1, y0 - box.top], [y1 - y0, box.bottom - y0]];
+  for (const [p, q] of sides) {
+    if (p === 0 && q < 0) return null;
+    if (p < 0) first = Math.max(first, q / p);
+    if (p > 0) last = Math.min(last, q / p);
+  }
+  return first <= last ? [x0 + first * (x1 - x0), y0 + first * (y1 - y0)] : null;
+}
+document.addEventListener('pointerup', function up(event) {
+  if (!within(event, up)) return;
+  outside = null;
+  if (drawing?.from !== event.pointerId) return;
+  const { from, ...gesture } = drawing;
+  drawing = gesture;
+  mouse = null;
+  ended(event);
+}, true);
+document.addEventListener('pointercancel', function lost(event) {
+  if (!within(event, lost)) return;
+  outside = null;
+  if (drawing?.from === event.pointerId) { drawing = null; draw(); }
+}, true);
+document.addEventListener('selectstart', function select(event) {
+  if (!element.isConnected) return document.removeEventListener('selectstart', select);
+  if (drawing) event.preventDefault();
+});
+field.addEventListener('contextmenu', (event) => event.preventDefault());
 canvas.addEventListener('pointercancel', () => { drawing = null; draw(); });
 canvas.addEventListener('pointerleave', () => { mouse = null; draw(); });
 canvas.addEventListener('contextmenu', (event) => event.preventDefault());
@@ -220,13 +349,67 @@ element.addEventListener('click', (event) => {
   refresh();
 });
 find('.size').addEventListener('input', (event) => { size = +event.target.value; refresh(); });
+
+// The letter on the key, or, where the keyboard writes another script, the place of the key.
+const letter = (event) => (/^[a-z]$/i.test(event.key) ? event.key.toLowerCase() : event.code.replace(/^Key/, '').toLowerCase());
+const TOOLS = { b: 'brush', e: 'eraser', x: 'box', p: 'point' };
+
+// Marking without a pointer: arrows move a cursor over the picture, Space sets a corner or a point, or lowers and lifts the
+// brush, Escape lets go.
+const said_at = (point) => ({ x: Math.round(point[0]), y: Math.round(point[1]) });
+function rests() {
+  clearTimeout(telling);
+  telling = setTimeout(() => cursor && tell(say('cursor', said_at(cursor))), 250);
+}
+function pressed() {
+  clearTimeout(telling);
+  if (tool === 'point' || tool === 'outside') {
+    commit({ tool: 'point', points: [cursor], inside: tool === 'point' });
+    return tell(say('pointed', said_at(cursor)));
+  }
+  if (!drawing) {
+    drawing = { ...begun(tool === 'box' ? [cursor, cursor] : [cursor]), keys: true };
+    tell(say(tool === 'box' ? 'corner' : 'lowered', said_at(cursor)));
+    return draw();
+  }
+  const { keys, ...gesture } = drawing;
+  const [x, y] = gesture.points[0];
+  if (gesture.tool === 'box' && (x === cursor[0] || y === cursor[1])) return tell(say('no_box'));
+  drawing = null;
+  tell(say(gesture.tool === 'box' ? 'boxed' : 'lifted', said_at(cursor)));
+  commit(gesture);
+}
+canvas.addEventListener('keydown', (event) => {
+  if (!view || event.ctrlKey || event.metaKey || event.altKey || (drawing && !drawing.keys)) return;
+  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (by) {
+    const stride = Math.max(1, Math.round(Math.max(view.width, view.height) / 100)) * (event.shiftKey ? 10 : 1);
+    const from = cursor ?? [view.width / 2, view.height / 2], most = [view.width, view.height];
+    cursor = from.map((v, i) => +Math.min(most[i], Math.max(0, v + by[i] * stride)).toFixed(2));
+    if (drawing?.tool === 'box') drawing.points[1] = cursor;
+    else drawing?.points.push(cursor);
+    rests();
+    draw();
+  } else if (event.key === ' ' || event.key === 'Enter') {
+    cursor ??= [view.width / 2, view.height / 2];
+    if (!event.repeat) pressed();
+  } else if (event.key === 'Escape' && drawing) {
+    drawing = null;
+    tell(say('let_go'));
+    draw();
+  } else return;
+  event.preventDefault();
+});
+canvas.addEventListener('blur', () => { if (drawing?.keys) drawing = null; cursor = null; draw(); });
+
 document.addEventListener('keydown', function key(event) {
   if (!element.isConnected) return document.removeEventListener('keydown', key);
-  if (!canvas.clientWidth || event.target.closest('textarea, select, [contenteditable], input:not([type=range])')) return;
+  if (event.defaultPrevented || !canvas.clientWidth) return;
+  if (event.target.closest('textarea, select, [contenteditable], input:not([type=range])')) return;
   const held = event.ctrlKey || event.metaKey;
-  let what = held && { KeyZ: event.shiftKey ? 'redo' : 'undo', KeyY: 'redo' }[event.code];  // on any keyboard's layout
+  let what = held && { z: event.shiftKey ? 'redo' : 'undo', y: 'redo' }[letter(event)];
   if (what) commit({ tool: what });
-  else if (!held && !event.altKey && (what = { KeyB: 'brush', KeyE: 'eraser', KeyX: 'box', KeyP: 'point' }[event.code])) tool = what;
+  else if (!held && !event.altKey && (what = TOOLS[letter(event)])) tool = what;
   else return;
   event.preventDefault();
   refresh();

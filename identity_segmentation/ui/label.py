@@ -1,4 +1,4 @@
-"""The web page's Label tab: mark on a canvas, label many pictures, look, correct, export; see `labeling.py`.
+"""The web page's Label tab: mark on a canvas, label many pictures, look, correct, export; its grid is `label_grid.py`.
 
 Jobs lie in the output folder under ``labels/``, each under its name, where the command line finds them too; they are
 neither served nor swept. What the page shows are copies.
@@ -7,7 +7,6 @@ neither served nor swept. What the page shows are copies.
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import logging
 import shutil
@@ -15,28 +14,27 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-import gradio as gr
 import numpy as np
 
-from ..errors import IdentitySegmentationError, ImageError, InputError
+from ..errors import Cancelled, IdentitySegmentationError, ImageError, InputError
 from ..files import atomic_write, read_bytes, safe_filename, shown_path
-from ..images import decode_image, read_image, shrink_to, write_image
+from ..images import decode_image, shrink_to, write_image
 from ..labels.canvas import Canvas
-from ..labels.export import FORMATS
 from ..labels.job import LabelJob
-from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id, hex_of_id
-from .page import ENGINE, PHOTO_FILES, PRIVATE, PROGRESS, Words, minutes, safely, served, widget
+from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id
+from .jobs import Work
+from .label_grid import Grid, Run
+from .page import served
 
 logger = logging.getLogger(__name__)
 _MOST_SESSIONS, _MOST_CANVASES = 32, 3  # kept at hand; others are opened again when they are asked for
 _MOST_ACTIONS, _MOST_POINTS = 500, 50_000
 _LONGEST = 1600  # pixels of a picture on the page; marks are in the picture's own
-_SHOWN = 500  # rows of the table
 
 
 class _Session:
@@ -48,7 +46,6 @@ class _Session:
         self.canvases: dict[str, tuple[Canvas, Path]] = {}
         self.ack, self.version = 0, 0
         self.overlays: list[Path] = []
-        self.cancel = threading.Event()
         self.lock = threading.RLock()
 
 
@@ -62,6 +59,7 @@ class LabelPage:
     def __init__(self, page):
         self.page = page
         self.folder = Path(page.pipeline.settings.output) / "labels"
+        self.grid = Grid(self._opened, page.job, lambda: {folder.name for folder in page.jobs.running()})
         self._sessions: dict[str, _Session] = {}
         self._guard = threading.Lock()
 
@@ -100,6 +98,7 @@ class LabelPage:
             raise InputError("give the labelling job a name first")
         session = self._session(name)
         session.job = self._opened(called)
+        self.grid.settle(session.job)
         return session.job
 
     # ---- references
@@ -133,9 +132,11 @@ class LabelPage:
         Returns:
             Names of those that are new, and a sentence about each that is no picture.
         """
-        job = self._job(self._session(name))
+        return self._keep(self._job(self._session(name)), files or (), place)
+
+    def _keep(self, job: LabelJob, files: Sequence[str], place: str) -> tuple[list[str], list[str]]:
         new, refused = [], []
-        for file in files or ():
+        for file in files:
             source = Path(file)
             try:
                 data = read_bytes(source, ImageError, "picture")
@@ -289,84 +290,93 @@ class LabelPage:
 
     # ---- labels
 
-    def rows(self, name: str) -> list[list]:
-        """The table: name, state, how sure, what was found; the least sure first."""
-        states = ("proposed", "rejected", "corrected", "accepted", "unreadable")
-        order = {state: number for number, state in enumerate(states)}
-        found = sorted(self._job(self._session(name)).ranked(states), key=lambda row: order[row["state"]])
-        rows = [[row["name"], row["state"], round(row.get("sure", 0.0), 2), _found(row)] for row in found[:_SHOWN]]
-        if len(found) > _SHOWN:
-            rows.append(
-                ["", "", None, f"... {len(found) - _SHOWN} more: idseg label list --out {self.folder.name}/..."]
-            )
-        return rows
+    def rows(self, name: str, **more: Any) -> dict:
+        """What the grid shows of the session's job; see `Grid.value`.
 
-    def arm(self, name: str) -> None:
-        """A run was asked for: from now on, also while it waits for another, it can be stopped."""
-        self._session(name).cancel = threading.Event()
+        Args:
+            name: of the session.
+            more: what else the grid is told.
+        """
+        return self.grid.value(self._session(name).job, **more)
 
-    def run(self, name: str, files: Sequence[str] | None, progress: Callable) -> str:
-        """Label uploaded pictures, and those uploaded before - anew where the marks have changed and nobody accepted
-        what there was; a line on how it went.
+    def begin(self, name: str, files: Sequence[str] | None = None, anew: bool = False) -> str:
+        """Begin to label uploaded pictures, and those uploaded before - anew where the marks have changed and nobody
+        accepted what there was. It goes on in the server when the page is closed.
 
         Args:
             name: of the session.
             files: paths of uploads, or None.
-            progress: called with (pictures done, pictures in all, what is left as text).
+            anew: give no pictures; propose anew, from the marks as they are, whatever is not accepted.
+
+        Returns:
+            Id of the page's job.
+
+        Raises:
+            InputError: no job is open, it is being labelled already, or too many wait.
         """
         job = self._job(self._session(name))
-        _, refused = self.upload(name, files, "targets")
+
+        def start(run: Run) -> str:
+            def work(at_work: Work) -> dict:
+                if run.cancel.is_set():
+                    at_work.cancel.set()
+                run.cancel = at_work.cancel
+                with self.grid.at_work(job, run):
+                    return {"said": self._labelled(job, files or (), anew, run, at_work)}
+
+            return self.page.jobs.start(name, "labels", job.folder.name, work, {"job": job.folder.name})
+
+        return self.grid.begin(job, start)
+
+    def _labelled(self, job: LabelJob, files: Sequence[str], anew: bool, run: Run, at_work: Work) -> str:
+        """Do a run; a line on how it went."""
+        _, refused = self._keep(job, files, "targets")
         targets = job.folder / "targets"
-        if not targets.is_dir():
+        if not anew and not targets.is_dir():
             raise InputError("; ".join(["give some pictures to label first", *refused]))
-        return self._worked(name, lambda **how: job.relearn([targets], **how), progress, refused)
 
-    def relearn(self, name: str, progress: Callable) -> str:
-        """Propose anew what is not accepted."""
-        job = self._job(self._session(name))
-        return self._worked(name, job.relearn, progress)
-
-    def _worked(self, name: str, work: Callable, progress: Callable, refused: Sequence[str] = ()) -> str:
         def step(done: int, total: int, left: float | None) -> None:
-            progress(done, total, "" if left is None else minutes(left))
+            run.done, run.total, run.left = done, total, left
+            at_work.progress(done, total)
 
-        report = work(progress=step, cancel=self._session(name).cancel)
-        broken = [f"{Path(path).name}: {why}" for path, why in report.unreadable.items()] + list(refused)
-        state = "stopped; what was finished is kept. " if report.cancelled else ""
+        report = job.relearn([] if anew else [targets], progress=step, cancel=at_work.cancel)
+        broken = [f"{Path(path).name}: {why}" for path, why in report.unreadable.items()] + refused
         more = f" ({'; '.join(broken[:5])}{'; ...' if len(broken) > 5 else ''})" if broken else ""
-        return (
-            f"{state}{report.done} labelled, {report.kept} kept, {len(broken)} passed over{more}; "
+        said = (
+            f"{report.done} labelled, {report.kept} kept, {len(broken)} passed over{more}; "
             f"{report.seconds:.1f} s. {report.calibration}"
         )
+        if report.cancelled:
+            raise Cancelled(f"stopped; what was finished is kept. {said}")
+        return said
 
     def stop(self, name: str) -> None:
-        """Stop a run after the pictures at work, or before it has begun."""
-        self._session(name).cancel.set()
-
-    def overlay(self, name: str, target: str | None) -> str | None:
-        """A copy of a target's overlay, to be shown."""
-        session = self._session(name)
-        if not target:
-            return None
-        job = self._job(session)
-        row = job.row(target)
-        if row["state"] == "unreadable":
-            raise InputError(f"{row['name']}: {row['reason']}")
-        file = job.folder / "overlays" / f"{row['name']}.jpg"
-        return str(write_image(session.served / f"shown-{uuid.uuid4().hex}.jpg", read_image(file)))
-
-    def decide(self, name: str, target: str | None, state: str) -> None:
-        """Accept or reject a target's labels.
+        """Stop the run of the open job after the pictures at work, or before it has begun; whoever began it.
 
         Args:
             name: of the session.
-            target: whose labels.
-            state: "accepted" or "rejected".
         """
-        if not target:
-            raise InputError("click a row of the table first")
-        job = self._job(self._session(name))
-        (job.accept if state == "accepted" else job.reject)([target])
+        job = self._session(name).job
+        run = None if job is None else self.grid.run_of(job)
+        if run is not None:
+            run.cancel.set()
+            with contextlib.suppress(InputError):  # it is another browser's, and stops all the same
+                self.page.jobs.cancel(name, run.id)
+
+    def correct(self, name: str, asked: Any) -> dict:
+        """Put a target on the canvas, to be corrected there; the canvas comes into view.
+
+        Args:
+            name: of the session.
+            asked: what came from the grid: {job, name}.
+        """
+        asked = asked if isinstance(asked, dict) else {}
+        job = self._session(name).job
+        if job is None or asked.get("job") != job.folder.name:
+            self.open(name, str(asked.get("job") or ""))  # after a lost connection the session is new
+        if not asked.get("name"):
+            raise InputError("choose a picture of the grid first")
+        return self.show(name, str(asked["name"]), correcting=True) | {"bring": True}
 
     def finished(self, name: str) -> str:
         """The name of the target whose correction was just finished."""
@@ -393,210 +403,3 @@ class LabelPage:
             for file in files:
                 archive.write(file, file.relative_to(folder))
         return str(out / f"{kind}.zip")
-
-
-def _found(row: dict) -> str:
-    if row["state"] == "unreadable":
-        return row["reason"]
-    parts = [
-        f"{o['name']} {o['score']:.2f}" + ("" if o["expected_iou"] is None else f" (IoU ~ {o['expected_iou']:.2f})")
-        for o in row["objects"]
-    ]
-    return ", ".join(parts) or "-"
-
-
-class _Requests:
-    """What Gradio calls: it gives the visitor's session, and the callbacks above do the work."""
-
-    def __init__(self, label: LabelPage):
-        self.label = label
-
-    def opened(self, name, request: gr.Request):
-        folder = self.label.open(request.session_hash, name).folder
-        found = self.label.references(request.session_hash)
-        first, view = None, self.label.show(request.session_hash, None)
-        for reference in found:
-            try:
-                first, view = reference, self.label.show(request.session_hash, reference)
-                break
-            except IdentitySegmentationError as error:  # one picture that is gone must not shut the job
-                view = self.label.show(request.session_hash, None) | {"said": str(error)}
-        # Nothing of another job stays: its uploads would be taken for this one's.
-        return (
-            gr.update(value=folder.name), gr.update(choices=found, value=first), view,
-            self.label.rows(request.session_hash), None, None, "", None, "", None,
-        )  # fmt: skip
-
-    def uploaded(self, files, request: gr.Request):
-        new, refused = self.label.upload(request.session_hash, files)
-        for sentence in refused:
-            gr.Warning(html.escape(sentence))
-        found = self.label.references(request.session_hash)
-        if not new:
-            return gr.update(choices=found), gr.skip()
-        return gr.update(choices=found, value=new[0]), self.label.show(request.session_hash, new[0])
-
-    def picked(self, reference, request: gr.Request):
-        return self.label.show(request.session_hash, reference)
-
-    def gestured(self, request: gr.Request, event: gr.EventData):
-        return self.label.gesture(request.session_hash, event._data.get("actions"))
-
-    def named(self, which, text, request: gr.Request):
-        return self.label.name_id(request.session_hash, which, text)
-
-    @staticmethod
-    def _telling(bar):
-        return lambda at, total, left: bar((at, total), desc=left, unit="pictures")
-
-    def ran(self, files, request: gr.Request, bar=PROGRESS):
-        said = self.label.run(request.session_hash, files, self._telling(bar))
-        return said, self.label.rows(request.session_hash)
-
-    def relearnt(self, request: gr.Request, bar=PROGRESS):
-        said = self.label.relearn(request.session_hash, self._telling(bar))
-        return said, self.label.rows(request.session_hash)
-
-    def clicked(self, request: gr.Request, event: gr.SelectData):
-        target = str(event.row_value[0])
-        return target, self.label.overlay(request.session_hash, target)
-
-    def accepted(self, target, request: gr.Request):
-        self.label.decide(request.session_hash, target, "accepted")
-        return self.label.rows(request.session_hash)
-
-    def rejected(self, target, request: gr.Request):
-        self.label.decide(request.session_hash, target, "rejected")
-        return self.label.rows(request.session_hash)
-
-    def fixing(self, target, request: gr.Request):
-        if not target:
-            raise InputError("click a row of the table first")
-        return self.label.show(request.session_hash, target, correcting=True)
-
-    def fixed(self, request: gr.Request):
-        target = self.label.finished(request.session_hash)
-        return target, self.label.overlay(request.session_hash, target), self.label.rows(request.session_hash)
-
-    def armed(self, request: gr.Request):
-        self.label.arm(request.session_hash)
-
-    def wrote(self, which, apart, sure, request: gr.Request):
-        return self.label.export(request.session_hash, which, apart, sure)
-
-    def stopped(self, request: gr.Request):
-        self.label.stop(request.session_hash)
-
-    def left(self, request: gr.Request):
-        self.label.leave(request.session_hash)
-
-
-class _Layout:
-    """Everything that is seen on the tab."""
-
-    def __init__(self, label: LabelPage, words: Words):
-        self._words = words
-        colours = [hex_of_id(i) for i in range(1, MOST_IDS + 1)]
-        self.chosen = gr.State("")
-        with gr.Row():
-            self.job = gr.Dropdown(
-                label.jobs(), value=None, label=words("label_job"), info=words("label_job_info"),
-                allow_custom_value=True, elem_id="label_job",
-            )  # fmt: skip
-            self.uploads = gr.File(
-                label=words("label_references"), file_count="multiple", file_types=PHOTO_FILES,
-                elem_id="label_references", height=120,
-            )  # fmt: skip
-            self.picture = gr.Dropdown([], value=None, label=words("label_reference"), elem_id="label_reference")
-            with gr.Column():
-                self.number = gr.Number(
-                    1, label=words("label_id"), precision=0, minimum=1, maximum=MOST_IDS, elem_id="label_id"
-                )
-                self.called = gr.Textbox(label=words("label_id_name"), elem_id="label_id_name")
-        gr.Markdown(words("label_hint"))
-        self.canvas = widget("canvas", "label_canvas", colours=colours)
-        with gr.Row():
-            with gr.Column():
-                self._targets()
-            with gr.Column():
-                self._looking()
-
-    def _targets(self) -> None:
-        self.targets = gr.File(
-            label=self._words("label_targets"), file_count="multiple", file_types=PHOTO_FILES, elem_id="label_targets",
-            height=160,
-        )  # fmt: skip
-        with gr.Row():
-            self.run = gr.Button(self._words("label_run"), variant="primary", elem_id="label_run")
-            self.stop = gr.Button(self._words("cancel"), variant="stop", elem_id="label_cancel")
-        self.status = gr.Textbox(label=self._words("status"), elem_id="label_status", lines=2)
-        self.table = gr.Dataframe(
-            headers=["name", "state", "sure", "found"], datatype=["str", "str", "number", "str"],
-            label=self._words("label_results"), interactive=False, elem_id="label_table", wrap=True, max_height=360,
-        )  # fmt: skip
-
-    def _looking(self) -> None:
-        self.shown = gr.Image(
-            label=self._words("overlay"), type="filepath", interactive=False, elem_id="label_overlay",
-            buttons=["download", "fullscreen"],
-        )  # fmt: skip
-        with gr.Row():
-            self.accept = gr.Button(self._words("label_accept"), elem_id="label_accept")
-            self.reject = gr.Button(self._words("label_reject"), elem_id="label_reject")
-            self.fix = gr.Button(self._words("label_fix"), elem_id="label_fix")
-        self.relearn = gr.Button(self._words("label_relearn"), elem_id="label_relearn")
-        with gr.Row():
-            self.kind = gr.Dropdown(
-                list(FORMATS), value="coco", label=self._words("label_format"), elem_id="label_format"
-            )
-            with gr.Column():
-                self.parts = gr.Checkbox(label=self._words("label_parts"))
-                self.only = gr.Checkbox(label=self._words("label_accepted_only"))
-        self.export = gr.Button(self._words("export"), elem_id="label_export")
-        self.exported = gr.File(label=self._words("downloads"), interactive=False, elem_id="label_exported")
-
-
-def build(label: LabelPage, words: Words, demo: gr.Blocks) -> None:
-    """Lay out the tab, and connect what is seen with what is done.
-
-    Args:
-        label: the callbacks.
-        words: a key of the page's words -> what Gradio shows in the visitor's language.
-        demo: the page's blocks.
-    """
-    see, do = _Layout(label, words), _Requests(label)
-    # Gestures go past the queue, or a stroke would wait behind a run; "once" would drop those that come fast.
-    quick = {**PRIVATE, "queue": False, "show_progress": "hidden"}
-    fresh = [
-        see.job,
-        see.picture,
-        see.canvas,
-        see.table,
-        see.uploads,
-        see.targets,
-        see.chosen,
-        see.shown,
-        see.status,
-        see.exported,
-    ]
-    see.job.input(safely(do.opened), see.job, fresh, show_progress="hidden", **PRIVATE)
-    see.uploads.upload(safely(do.uploaded), see.uploads, [see.picture, see.canvas], show_progress="hidden", **PRIVATE)
-    see.picture.input(safely(do.picked), see.picture, see.canvas, show_progress="hidden", **PRIVATE)
-    see.canvas.gesture(safely(do.gestured), None, see.canvas, trigger_mode="multiple", **quick)
-    see.called.submit(safely(do.named), [see.number, see.called], see.canvas, show_progress="hidden", **PRIVATE)
-    see.canvas.finished(safely(do.fixed), None, [see.chosen, see.shown, see.table], show_progress="hidden", **PRIVATE)
-    begun = {"queue": False, "show_progress": "hidden", **PRIVATE}
-    see.run.click(do.armed, None, None, **begun).then(
-        safely(do.ran), see.targets, [see.status, see.table], **ENGINE, **PRIVATE
-    )
-    see.relearn.click(do.armed, None, None, **begun).then(
-        safely(do.relearnt), None, [see.status, see.table], **ENGINE, **PRIVATE
-    )
-    see.stop.click(do.stopped, None, None, queue=False, **PRIVATE)
-    see.table.select(safely(do.clicked), None, [see.chosen, see.shown], show_progress="hidden", **PRIVATE)
-    see.accept.click(safely(do.accepted), see.chosen, see.table, show_progress="hidden", **PRIVATE)
-    see.reject.click(safely(do.rejected), see.chosen, see.table, show_progress="hidden", **PRIVATE)
-    see.fix.click(safely(do.fixing), see.chosen, see.canvas, show_progress="hidden", **PRIVATE)
-    see.export.click(safely(do.wrote), [see.kind, see.parts, see.only], see.exported, **PRIVATE)
-    demo.load(lambda: gr.update(choices=label.jobs()), None, see.job, **PRIVATE)
-    demo.unload(do.left)

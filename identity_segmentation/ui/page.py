@@ -15,7 +15,7 @@ import shutil
 import time
 import uuid
 from abc import ABCMeta
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -37,6 +37,7 @@ except ImportError as error:
 
 logger = logging.getLogger(__name__)
 
+JOB_KINDS = ("people", "photos", "video", "labels")
 EXAMPLES = "Examples / 예시 / ตัวอย่าง"
 DAY = 24 * 3600  # seconds that results and uploads are kept
 PROGRESS = gr.Progress()
@@ -181,7 +182,7 @@ def spoken(prefix: str) -> dict[str, dict[str, str]]:
     }
 
 
-def widget(name: str, element: str, **given: Any) -> gr.HTML:
+def widget(name: str, element: str, events: Sequence[str] = (), **given: Any) -> gr.HTML:
     """A part of the page with its own markup, style and script: ``data/NAME.html``, ``.css`` and ``.js``.
 
     The script runs once, when the part is mounted, with `element`, `props`, `trigger` and `watch` from Gradio;
@@ -190,12 +191,14 @@ def widget(name: str, element: str, **given: Any) -> gr.HTML:
     Args:
         name: of the files, and how the keys of its words begin.
         element: id of the element.
+        events: what the script triggers beside what stands in it in quotes, which Gradio looks for.
         given: what the script finds in `props`; `value` is what changes.
     """
     data = resources.files("identity_segmentation").joinpath("data")
     html_part, css_part, js_part = (
         data.joinpath(f"{name}.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js")
     )
+    js_part += "".join(f"\n// '{event}'" for event in events)
     return gr.HTML(
         html_template=html_part, css_template=css_part, js_on_load=js_part, apply_default_css=False, elem_id=element,
         words=spoken(name), **given,

@@ -10,9 +10,9 @@ import gradio as gr
 from .. import doctor
 from ..errors import EngineUnavailable
 from ..pipeline import IdentityAwareSegmentation
-from . import label, video
+from . import label, label_layout, video
 from . import people as people_tab
-from .page import DAY, PRIVATE, Opener, Page, safely, texts, widget
+from .page import DAY, JOB_KINDS, PRIVATE, Opener, Page, safely, texts, widget
 from .pictures import PictureTabs, build_identify, build_possession, build_segment
 
 
@@ -30,7 +30,7 @@ def build(page: Page) -> gr.Blocks:
     with gr.Blocks(title="Identity-aware segmentation", analytics_enabled=False, delete_cache=(3600, DAY)) as demo:
         gr.Markdown("# Identity-aware segmentation")
         gr.Markdown(words("intro"))
-        jobs = widget("jobs", "jobs", value={"jobs": []})
+        jobs = widget("jobs", "jobs", [f"show_{kind}" for kind in JOB_KINDS], value={"jobs": []})
         with gr.Tabs() as tabs:
             member = build_segment(pictures, words, people)
             called, *stranger = build_identify(pictures, words, people)
@@ -39,7 +39,7 @@ def build(page: Page) -> gr.Blocks:
             lists = [member, called, owner, wanted]
             people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, really, tuple(stranger))
             with gr.Tab(words("tab_label"), id="label"):
-                label.build(label.LabelPage(page), words, demo)
+                label_layout.build(label.LabelPage(page), words, demo)
             with gr.Tab(words("tab_about"), id="about"):
                 about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
@@ -80,7 +80,7 @@ def _connect_jobs(page: Page, jobs: gr.HTML, tabs: gr.Tabs, demo: gr.Blocks) -> 
 def _showing(page: Page, opener: Opener) -> Callable:
     def show(event: gr.EventData, request: gr.Request) -> list[Any]:
         session = request.session_hash or ""
-        found = opener.show(session, page.jobs.get(session, event.id))
+        found = opener.show(session, page.jobs.get(session, event.id) | {"move": bool(event.move)})
         moved = gr.Tabs(selected=opener.tab) if event.move else gr.skip()
         return [moved, *(found if isinstance(found, (list, tuple)) else [found])]
 
