@@ -50,6 +50,7 @@ def browser():
         options = [
             "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync",
+            "--host-resolver-rules=MAP evil.test 127.0.0.1, MAP proxy.test 127.0.0.1",  # other sites, on this machine
         ]  # fmt: skip
         opened = running.chromium.launch(executable_path=chromium, headless=True, args=options)
         yield opened

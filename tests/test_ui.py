@@ -69,4 +69,4 @@ def test_browser_the_page_speaks_the_browsers_language_on_a_phone_in_the_dark(br
 
 def test_browser_about_says_what_is_in_use(tab):
     found = tab("About this machine")
-    assert "in use: embedded faces" in found.locator("#about_text textarea").input_value()
+    assert "in use: embedded masks" in waits(found, "about_text", "in use: embedded faces")

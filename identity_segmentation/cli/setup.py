@@ -19,6 +19,10 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--share", action="store_true", help="a public address through Gradio's servers")
     verb.add_argument("--user", metavar="NAME", help="demand this user and the password in IDSEG_UI_PASSWORD")
     verb.add_argument("--no-auth", action="store_true", help="let others in without a password, on purpose")
+    verb.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a further name that the page answers to, such as a reverse proxy's; can be repeated",
+    )  # fmt: skip
     verb.add_argument("--max-upload", default="2gb", metavar="SIZE", help="largest upload (default: 2gb)")
     verb.add_argument("--out", metavar="DIR", help="where results lie for a day (default: outputs/.web)")
     verb = verbs.add("doctor", _doctor, "what works on this machine, and how to get the rest; loads nothing")
@@ -38,13 +42,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _ui(arguments: argparse.Namespace) -> int:
     import os
+    import threading
 
-    from ..demo import write_clip, write_example
-    from ..images import read_image
-    from ..notebook import has_photos
-    from ..people.gallery import exists
     from ..pipeline import IdentityAwareSegmentation
-    from ..ui.serving import serve
 
     pipeline = pipeline_of(arguments)
     auth = None
@@ -53,28 +53,31 @@ def _ui(arguments: argparse.Namespace) -> int:
         if len(password) < 8:
             raise InputError("--user needs a password of 8 characters or more in the variable IDSEG_UI_PASSWORD")
         auth = (arguments.user, password)
+    failed: list[IdentitySegmentationError] = []
+
+    def warm_up(people: IdentityAwareSegmentation) -> None:
+        try:
+            say(f"faces: {people.face_engine.describe()}; masks: {people.segmenter.describe()}")
+        except IdentitySegmentationError as error:
+            failed.append(error)
+            say(f"not in use: {error}")
+
+    # Beside the page's own start: whoever opens it finds the engines loaded, or nearly so.
+    loading = threading.Thread(target=warm_up, args=(pipeline,), daemon=True, name="engines")
+    loading.start()
+    from ..ui.serving import serve
+
+    # An engine that was asked for by name and cannot run ends the command; "auto" always finds one.
+    by_name = {pipeline.settings.face_engine, pipeline.settings.segmenter} != {"auto"}
+    loading.join(None if by_name else 0)
+    if failed:
+        raise failed[0]
     folder = Path(arguments.out or Path(pipeline.settings.output) / ".web")
-    examples = None
-    try:
-        # Not inside the page's folder: whatever lies there can be fetched, and a gallery must not be.
-        home = folder.with_name(f"{folder.name}-example")
-        dataset, pictures = write_example(home)
-        examples = Path(pictures)
-        if not (examples / "clip.mp4").exists():
-            write_clip(examples, read_image(sorted(examples.glob("*.jpg"))[0]))
-        folder_of_people = Path(pipeline.settings.gallery)
-        if not exists(folder_of_people) and not has_photos(pipeline.settings.dataset):
-            say(f"nobody is on file in {folder_of_people}, so the page begins with the example's people")
-            pipeline = IdentityAwareSegmentation(
-                pipeline.face_engine, pipeline.segmenter, home / "gallery", settings=pipeline.settings
-            )
-            pipeline.build_gallery(dataset)
-    except IdentitySegmentationError as error:
-        say(f"no examples: {error}")
-    say(f"faces: {pipeline.face_engine.describe()}; masks: {pipeline.segmenter.describe()}")
+    # Not inside the page's folder: whatever lies there can be fetched, and a gallery must not be.
+    demo = folder.with_name(f"{folder.name}-example")
     serve(
-        pipeline, folder, examples, host=arguments.host, port=arguments.port, share=arguments.share, auth=auth,
-        no_auth=arguments.no_auth, max_upload=arguments.max_upload,
+        pipeline, folder, demo=demo, host=arguments.host, port=arguments.port, share=arguments.share, auth=auth,
+        no_auth=arguments.no_auth, max_upload=arguments.max_upload, allow_hosts=arguments.allow_host,
     )  # fmt: skip
     return 0
 

@@ -210,6 +210,22 @@ def _people_folders(folder: Path) -> list[tuple[str, Member | None, list[Path]]]
     return found
 
 
+def people_waiting(dataset: str | os.PathLike) -> list[tuple[str, int]]:
+    """(name, photos) of everyone whose photos lie in a data set, built or not; nobody if there is no such folder.
+
+    Raises:
+        InputError: `members.toml` is not what it should be.
+    """
+    members = read_members(dataset)
+    found: dict[str, int] = {}
+    for entry in sorted(Path(dataset).iterdir()) if Path(dataset).is_dir() else []:
+        if entry.is_dir() and not entry.name.startswith("."):
+            key = unicodedata.normalize("NFC", shown_path(entry.name))
+            name = members[key].name if key in members else normal_name(key)
+            found[name] = found.get(name, 0) + len(list_photos(entry))
+    return [(name, photos) for name, photos in found.items() if photos]
+
+
 @dataclass
 class _Group:
     """One person's folders in a build: several if they were merged by hand or members.toml names them alike."""

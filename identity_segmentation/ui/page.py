@@ -29,9 +29,11 @@ from ..images import decode_image, shrink_to, write_image
 from ..kinds import HEAD, PHOTO_SUFFIXES, photo_kind
 from ..pipeline import IdentityAwareSegmentation
 from .jobs import Jobs
+from .toolkit import without_stubs
 
 try:
-    import gradio as gr
+    with without_stubs():
+        import gradio as gr
 except ImportError as error:
     raise EngineUnavailable('the web page needs gradio; run: pip install ".[ui]"') from error
 
@@ -79,10 +81,20 @@ class Page:
         pipeline: engines and gallery.
         folder: where results lie until they are a day old; one folder per job, named at random.
         examples: a folder of pictures (and a clip) to click on, or None.
+        demo: folder for the demo's people, who have a page of their own beside this one; None = there is none.
+        shows_demo: this is the demo's own page.
     """
 
-    def __init__(self, pipeline: IdentityAwareSegmentation, folder: str | os.PathLike, examples: Path | None = None):
+    def __init__(
+        self,
+        pipeline: IdentityAwareSegmentation,
+        folder: str | os.PathLike,
+        examples: Path | None = None,
+        demo: Path | None = None,
+        shows_demo: bool = False,
+    ):
         self.pipeline, self.folder, self.examples = pipeline, Path(folder).absolute(), examples
+        self.demo, self.shows_demo = demo, shows_demo
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.folder.chmod(0o700)  # people's pictures, and exported galleries

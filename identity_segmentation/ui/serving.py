@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import hmac
-import logging
+import contextlib
 import os
 import sys
 import threading
 import time
 import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
+from fastapi import FastAPI
 
 from ..errors import EngineUnavailable, InputError
 from ..pipeline import IdentityAwareSegmentation
+from .example import PATH, Beside, Example
+from .gate import Gate
+from .guard import LOOPBACK, Guard, Hosts
+from .login import Login
 from .page import Page
 from .site import build
+from .smaller import Smaller
 
-logger = logging.getLogger(__name__)
-
-_LOCAL = ("127.0.0.1", "localhost", "::1")
-_TRIES, _LOCKOUT = 5, 60.0  # wrong passwords in a row, and the seconds the next one then waits
 _CHECKERED = """
 .gradio-container {max-width: 1200px !important}
 .checkered img {background: repeating-conic-gradient(#bbb 0% 25%, #eee 0% 50%) 50% / 24px 24px}
 """
-
-
-class Gate:
-    """A user and a password; after five wrong ones in a row the door is shut for a minute."""
-
-    def __init__(self, user: str, password: str):
-        self._pair = (user, password)
-        self._wrong, self._until = 0, 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self, user: str, password: str) -> bool:
-        with self._lock:
-            if time.monotonic() < self._until:
-                return False
-            given = (user.encode(), password.encode())
-            same = [hmac.compare_digest(a, b.encode()) for a, b in zip(given, self._pair, strict=True)]
-            right = same == [True, True]  # both compared, whichever is wrong
-            self._wrong = 0 if right else self._wrong + 1
-            if self._wrong >= _TRIES:
-                self._wrong, self._until = 0, time.monotonic() + _LOCKOUT
-                logger.warning("%d wrong passwords in a row; nobody is let in for %.0f s", _TRIES, _LOCKOUT)
-            return right
 
 
 def _script() -> str:
@@ -69,6 +50,7 @@ def serve(
     pipeline: IdentityAwareSegmentation,
     folder: str | os.PathLike | None = None,
     examples: str | os.PathLike | None = None,
+    demo: str | os.PathLike | None = None,
     **options: Any,
 ) -> gr.Blocks:
     """Serve the page over a pipeline until the server ends; options as in `launch`.
@@ -76,9 +58,11 @@ def serve(
     Args:
         folder: of results; default ".web" in the settings' output folder.
         examples: folder of pictures to click on.
+        demo: folder for the demo's people, who have a page of their own at /demo; None = no such page.
     """
     folder = Path(folder or Path(pipeline.settings.output) / ".web")
-    return launch(Page(pipeline, folder, Path(examples) if examples else None), block=True, **options)
+    page = Page(pipeline, folder, Path(examples) if examples else None, Path(demo) if demo else None)
+    return launch(page, block=True, **options)
 
 
 def launch(
@@ -90,6 +74,7 @@ def launch(
     no_auth: bool = False,
     max_upload: str = "2gb",
     block: bool = False,
+    allow_hosts: Sequence[str] = (),
 ) -> gr.Blocks:
     """Serve a page; returns its Gradio blocks (`local_url` is its address, `close()` ends it).
 
@@ -100,39 +85,80 @@ def launch(
         no_auth: do without, on purpose.
         max_upload: largest upload.
         block: stay until the server ends.
+        allow_hosts: further names that the page answers to: a reverse proxy's, or this machine's in its network.
 
     Raises:
         InputError: reachable by others without a password.
         EngineUnavailable: the port is taken.
     """
-    exposed = share or host not in _LOCAL
-    if exposed and auth is None and not no_auth:
-        raise InputError(
-            f"{'a shared address' if share else f'listening on {host}'} lets others reach this page, with the faces on "
-            "file and every photo given to it. Give a user and a password (--user NAME, the password in "
-            "IDSEG_UI_PASSWORD; in the notebook UI_AUTH), or say --no-auth if that is what you want"
-        )
-    if exposed:
-        print(
-            "warning: this page can be reached by others. Faces are biometric data: whoever gets in sees and changes "
-            f"the people on file{'' if auth else ', and there is no password'}.",
-            file=sys.stderr,
-        )
+    _check_exposed(host, share, auth, no_auth)
     # Uploads and what is served; nothing outside can be fetched.
     os.environ["GRADIO_TEMP_DIR"] = str(page.folder.absolute())
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    threading.Thread(target=_sweep_hourly, args=(weakref.ref(page),), daemon=True, name="sweep").start()
-    demo = build(page)
-    demo.queue(max_size=32, default_concurrency_limit=4)
+    gate, hosts = Gate(*auth) if auth else None, Hosts(host, allow_hosts)
+
+    def prepared(shown: Page) -> gr.Blocks:
+        threading.Thread(target=_sweep_hourly, args=(weakref.ref(shown),), daemon=True, name="sweep").start()
+        return build(shown).queue(max_size=32, default_concurrency_limit=4)
+
+    def mounted(shown: Page) -> FastAPI:
+        blocks = prepared(shown)
+        return gr.mount_gradio_app(
+            FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, PATH, i18n=blocks.translations,
+            max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
+            mcp_server=False, show_error=True, css=_CHECKERED, head=_script(), footer_links=[],
+        )  # fmt: skip
+
+    demo = prepared(page)
     try:
         demo.launch(
-            server_name=host, server_port=port, share=share, auth=Gate(*auth) if auth else None,
-            i18n=demo.translations, max_file_size=max_upload, allowed_paths=[], run_history=False,
-            enable_monitoring=False, ssr_mode=False, mcp_server=False, show_error=True, css=_CHECKERED, head=_script(),
-            prevent_thread_lock=not block, quiet=not block, footer_links=[],
+            server_name=host, server_port=port, share=share, auth=gate, i18n=demo.translations,
+            max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
+            mcp_server=False, show_error=True, css=_CHECKERED, head=_script(), prevent_thread_lock=True,
+            quiet=not block, footer_links=[], app_kwargs={"lifespan": _guarded(page, hosts, gate, mounted)},
         )  # fmt: skip
     except (OSError, OverflowError) as error:
         raise EngineUnavailable(f"port {port} cannot be used ({error}); choose another with --port") from error
     except ValueError as error:
         raise InputError(f"the page cannot be served so: {error}") from error
+    hosts.shared = urlsplit(demo.share_url).hostname if demo.share_url else None
+    if block:
+        demo.block_thread()
     return demo
+
+
+def _check_exposed(host: str, share: bool, auth: tuple[str, str] | None, no_auth: bool) -> None:
+    """Refuse to let others in by oversight; warn where it is meant."""
+    if not share and host in LOOPBACK:
+        return
+    if auth is None and not no_auth:
+        raise InputError(
+            f"{'a shared address' if share else f'listening on {host}'} lets others reach this page, with the faces on "
+            "file and every photo given to it. Give a user and a password (--user NAME, the password in "
+            "IDSEG_UI_PASSWORD; in the notebook UI_AUTH), or say --no-auth if that is what you want"
+        )
+    print(
+        "warning: this page can be reached by others. Faces are biometric data: whoever gets in sees and changes "
+        f"the people on file{'' if auth else ', and there is no password'}.",
+        file=sys.stderr,
+    )
+
+
+def _guarded(page: Page, hosts: Hosts, gate: Gate | None, mounted: Callable[[Page], FastAPI]) -> Callable[[Any], Any]:
+    """A lifespan that puts the guard, the way in and the demo around Gradio's application before its first request.
+
+    It is not one of Gradio's `middleware`: that would come after Gradio's own, which answers some requests itself.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        example = Example(page.demo, page, mounted) if page.demo is not None else None
+        pages = app.middleware_stack if example is None else Beside(app, app.middleware_stack, example)
+        app.middleware_stack = Guard(Smaller(Login(app, pages)), hosts, gate)
+        try:
+            yield
+        finally:
+            if example is not None:
+                await example.close()
+
+    return lifespan

@@ -10,7 +10,7 @@ import gradio as gr
 from .. import doctor
 from ..errors import EngineUnavailable
 from ..pipeline import IdentityAwareSegmentation
-from . import label, label_layout, video
+from . import first, label, label_layout, video
 from . import people as people_tab
 from .page import DAY, JOB_KINDS, PRIVATE, Opener, Page, safely, texts, widget
 from .pictures import PictureTabs, build_identify, build_possession, build_segment
@@ -30,6 +30,10 @@ def build(page: Page) -> gr.Blocks:
     with gr.Blocks(title="Identity-aware segmentation", analytics_enabled=False, delete_cache=(3600, DAY)) as demo:
         gr.Markdown("# Identity-aware segmentation")
         gr.Markdown(words("intro"))
+        if page.shows_demo:
+            first.build_banner(words)
+        else:
+            first.build(first.FirstRun(page), words, demo)
         jobs = widget("jobs", "jobs", [f"show_{kind}" for kind in JOB_KINDS], value={"jobs": []})
         with gr.Tabs() as tabs:
             member = build_segment(pictures, words, people)
@@ -40,11 +44,14 @@ def build(page: Page) -> gr.Blocks:
             people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, really, tuple(stranger))
             with gr.Tab(words("tab_label"), id="label"):
                 label_layout.build(label.LabelPage(page), words, demo)
-            with gr.Tab(words("tab_about"), id="about"):
-                about = gr.Textbox(_about(page.pipeline), label=words("tab_about"), lines=24, elem_id="about_text")
+            with gr.Tab(words("tab_about"), id="about") as about_tab:
+                about = gr.Textbox(label=words("tab_about"), lines=24, elem_id="about_text")
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
-                refresh.click(safely(lambda: _about(page.pipeline)), None, [about], **PRIVATE)
+                # Not before somebody looks: it loads whatever is installed, to say whether it works.
+                for looked in (about_tab.select, refresh.click):
+                    looked(safely(lambda: _about(page.pipeline)), None, [about], **PRIVATE)
         _connect_jobs(page, jobs, tabs, demo)
+        _share_nothing(demo)
     demo.translations = translations
     return demo
 
@@ -85,6 +92,14 @@ def _showing(page: Page, opener: Opener) -> Callable:
         return [moved, *(found if isinstance(found, (list, tuple)) else [found])]
 
     return show
+
+
+def _share_nothing(demo: gr.Blocks) -> None:
+    """Take Gradio's button away that puts a picture on another site; it is on every picture by default."""
+    for block in demo.blocks.values():
+        buttons = getattr(block, "buttons", None)
+        if buttons and "share" in buttons:
+            block.buttons = [button for button in buttons if button != "share"]
 
 
 def _about(pipeline: IdentityAwareSegmentation) -> str:
