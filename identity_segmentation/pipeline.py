@@ -441,7 +441,7 @@ class IdentityAwareSegmentation:
             step("analyse", done, total)
 
         colour_of: Callable[[str], tuple[int, int, int]] = self.colour_of if box is None else _label_colour
-        people = self if settings.view != "anonymise" else self._knowing_somebody()
+        people = self if settings.view != "anonymise" else self.knowing_somebody()
         if settings.view == "anonymise":
             wanted: list[str] = []
         else:
@@ -470,7 +470,7 @@ class IdentityAwareSegmentation:
         store.delivered(folder, made)
         return replace(report, remarks=(*report.remarks, *filter(None, [found.remark])))
 
-    def _knowing_somebody(self) -> IdentityAwareSegmentation:
+    def knowing_somebody(self) -> IdentityAwareSegmentation:
         """This pipeline, or, where nobody is on file, one that knows so: it covers people without knowing them."""
         try:
             return self if self.gallery.people else self._knowing(Gallery.empty(self.face_engine))
@@ -523,13 +523,27 @@ class IdentityAwareSegmentation:
             InputError, VideoError, OutputError: see there; `errors.Cancelled` if cancelled.
         """
         check_sampling(frame_sampling)
-        engine, detector = self.face_engine, self.detector_or_none()
+        VideoReader(source).close()  # says what is wrong with it
+        path = self.analysis_of(source, frame_sampling, folder)
+        return analyse(source, self._lookers(), path, frame_sampling, fresh, progress, cancel)
+
+    def analysis_of(
+        self, source: str | os.PathLike, frame_sampling: int = 5, folder: str | os.PathLike | None = None
+    ) -> Path:
+        """Where the analysis of a video lies, or will lie.
+
+        Args:
+            source: the video.
+            frame_sampling: every n-th frame is looked at.
+            folder: of analyses; None = the settings', or `.analyses` in the folder of outputs.
+        """
         if folder is None:
             folder = store.folder_beside(Path(self.settings.output) / "x", self.settings.analyses)
-        VideoReader(source).close()  # says what is wrong with it
-        lookers = Lookers(engine, self.gallery, detector, None if detector is None else head_finder_or_none())
-        path = path_for(source, Path(folder), lookers, frame_sampling)
-        return analyse(source, lookers, path, frame_sampling, fresh, progress, cancel)
+        return path_for(source, Path(folder), self._lookers(), frame_sampling)
+
+    def _lookers(self) -> Lookers:
+        detector = self.detector_or_none()
+        return Lookers(self.face_engine, self.gallery, detector, None if detector is None else head_finder_or_none())
 
     def find_analysis(self, named: str | os.PathLike) -> Path:
         """The analysis file that somebody means by an output, by a video, or by its own path; see `store.find`."""

@@ -31,7 +31,7 @@ function how(job) {
   if (job.state === 'waiting') return word('waiting');
   const parts = [];
   if (job.stages > 1) parts.push(word('stage').replace('{stage}', job.stage).replace('{stages}', job.stages));
-  if (job.doing) parts.push(job.doing);
+  if (job.doing) parts.push(word(job.doing));
   if (job.total) parts.push(job.done + ' / ' + job.total);
   if (job.left !== null && job.left !== undefined) parts.push(word('left').replace('{left}', clock(job.left)));
   return parts.join(' · ');

@@ -149,14 +149,13 @@ def hex_colour(colour: str) -> str:
 
 
 def build(
-    tab: PeopleTab, words: Words, people: People, demo: gr.Blocks, lists: Sequence[gr.Dropdown], really: gr.Dropdown,
+    tab: PeopleTab, words: Words, people: People, demo: gr.Blocks, lists: Sequence[gr.Dropdown],
     stranger: tuple[gr.Button, list, gr.Dataframe],
 ) -> None:  # fmt: skip
     """Lay out the tab People, and keep every list of people on the page up to date.
 
     Args:
         lists: the other tabs' lists of people.
-        really: a list that has "-", for nobody, as well.
         stranger: the button of another tab that puts somebody on file, its inputs, and where the verdict is shown.
     """
     page = tab.page
@@ -195,12 +194,12 @@ def build(
             matrix = shown_image(words("matrix"), "people_matrix")
             checked = gr.Textbox(label=words("checked"), lines=12, interactive=False, elem_id="people_checked")
 
-        every = [*lists, person, really, table]
+        every = [*lists, person, table]
 
         def refreshed():
             now = page.people()
             same = [gr.update(choices=now) for _ in range(len(lists) + 1)]
-            return (*same, gr.update(choices=[*now, ("-", "-")]), tab.table())
+            return (*same, tab.table())
 
         def chosen_person(name):
             found = next((row for row in tab.table() if row[0] == name), None)

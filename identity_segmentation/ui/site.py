@@ -34,14 +34,14 @@ def build(page: Page) -> gr.Blocks:
             first.build_banner(words)
         else:
             first.build(first.FirstRun(page), words, demo)
-        jobs = widget("jobs", "jobs", [f"show_{kind}" for kind in JOB_KINDS], value={"jobs": []})
+        jobs = widget("jobs", "jobs", [f"show_{kind}" for kind in JOB_KINDS], value={})
         with gr.Tabs() as tabs:
             member = build_segment(pictures, words, people)
             called, *stranger = build_identify(pictures, words, people)
             owner = build_possession(pictures, words, people)
-            wanted, really = video.build(video.VideoTab(page), words, people, demo)
-            lists = [member, called, owner, wanted]
-            people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, really, tuple(stranger))
+            video.build(video.VideoTab(page), words, demo)
+            lists = [member, called, owner]
+            people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, tuple(stranger))
             with gr.Tab(words("tab_label"), id="label"):
                 label_layout.build(label.LabelPage(page), words, demo)
             with gr.Tab(words("tab_about"), id="about") as about_tab:
@@ -80,7 +80,9 @@ def _connect_jobs(page: Page, jobs: gr.HTML, tabs: gr.Tabs, demo: gr.Blocks) -> 
     jobs.poll(safely(now), None, jobs, **quick)
     jobs.cancel(safely(cancel), None, jobs, **quick)
     for opener in page.openers:
-        getattr(jobs, f"show_{opener.kind}")(safely(_showing(page, opener)), None, [tabs, *opener.outputs], **PRIVATE)
+        show = getattr(jobs, f"show_{opener.kind}")
+        # "once" would drop a click while another job is being shown.
+        show(safely(_showing(page, opener)), None, [tabs, *opener.outputs], trigger_mode="multiple", **quick)
     demo.unload(bye)
 
 

@@ -1,224 +1,331 @@
-"""A video of chosen members, with progress, a timeline, and corrections by hand. (Tab Video.)"""
+"""A video of chosen people: look at it once, say who is who on a timeline, make any number of renders. (Tab Video.)
+
+What takes long runs as jobs of the server (`jobs`), by the functions of `making`; `opened` shows a job that has ended.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from .. import drawing
-from ..errors import InputError
-from ..images import write_image
-from ..video.analysis import read_analysis
-from ..video.corrections import correct
+from ..covers import WAYS
+from ..errors import GalleryError, InputError, UnknownPerson
+from ..files import shown_path
+from ..video.analysis import check_sampling
+from ..video.handoff import FORMATS, checked_format
+from ..video.programs import PROGRAMS
 from ..video.render import VIEWS
-from ..video.spans import on_screen
-from ..video.store import find
 from . import audit
-from .page import ENGINE, EXAMPLES, PRIVATE, PROGRESS, Page, People, Words, minutes, safely, shown_image
+from .jobs import Work
+from .making import Asked, Making
+from .page import EXAMPLES, PRIVATE, Page, Words, safely, served, widget
+from .tracks import Tracks
 
-Told = Callable[[int, int | None, str], None]  # (frames done, frames in all or None, what is said)
+_SAMPLING = 5
+_QUICK = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+_NOTHING: dict[str, Any] = {"source": None}
 
 
 class VideoTab:
     """The callbacks over videos.
 
     Args:
-        page: the pipeline, and the folder for what is served.
+        page: the pipeline, the jobs, and the folder for what is served.
     """
 
     def __init__(self, page: Page):
         self.page = page
-        self.jobs: dict[str, threading.Event] = {}
+        self.making = Making(page)
+        self.tracks = Tracks(self.making)
+        self.audit = audit.AuditPart(page, self.start)
 
-    def video(
-        self, session: str, source: str | None, members: Sequence[str] | None, view: str, sampling: float,
-        formats: Sequence[str] | None, progress: Told,
-    ) -> tuple:  # fmt: skip
-        """Process a video; see `render`. `progress(done, total, text)`.
+    def faces(self) -> list[dict[str, Any]]:
+        """Everybody on file, for chips: {"name", "label", "colour", "image"}."""
+        known: Callable[[], list[dict[str, Any]]] | None = getattr(self.page, "faces", None)
+        if known is not None:
+            return [
+                face | {"image": served(face["image"]) if isinstance(face.get("image"), (str, Path)) else face["image"]}
+                for face in known()
+            ]
+        try:
+            people = self.page.pipeline.gallery.people
+        except GalleryError:
+            return []
+        labels = {name: label for label, name in self.page.people()}
+        return [{"name": p.name, "label": labels[p.name], "colour": p.colour, "image": None} for p in people]
+
+    # ---- what is asked for
+
+    def asked(self, do: str, source: str | None, given: Mapping[str, Any], **more: Any) -> Asked:
+        """What a job is asked for, checked.
 
         Args:
-            session: who asks; one job at a time.
+            do: "look", "make", "preview", "take", "export", "enrol".
             source: the video.
-            members: display names.
-            view: one of `render.VIEWS`.
-            sampling: every n-th frame is looked at.
-            formats: further outputs: "alpha_webm", "alpha_mov", "masks".
-            progress: called with (frames done, frames in all or None, text).
+            given: what the page says: "members" and "view".
+            more: sampling, way, masks, per_person, program, format, track, name.
         """
         if not source:
             raise InputError("upload a video first")
-        if not members and view != "anonymise":  # that asks for nobody
-            raise InputError("choose at least one member")
+        sampling = int(more.pop("sampling", None) or _SAMPLING)
+        check_sampling(sampling)
+        asked: Asked = {"do": do, "source": str(source), "sampling": sampling}
+        if do == "look":
+            return asked
+        if do == "export":
+            return asked | {"format": checked_format(str(more["format"]))}
+        if do == "enrol":
+            name = str(more["name"] or "").strip()
+            if not name:
+                raise InputError("say who it is first")
+            return asked | {"track": int(more["track"]), "name": name}
+        view, members = str(given.get("view") or "overlay"), given.get("members") or []
         if view not in VIEWS:
             raise InputError(f"unknown view {view!r}; expected {', '.join(VIEWS)}")
-        asked = {
-            "source": source, "output": str(self.page.job() / "result.mp4"), "members": list(members or ()),
-            "view": view, "sampling": int(sampling), "formats": list(formats or ()),
-        }  # fmt: skip
-        return self.render(session, asked, progress)
+        members = [] if view == "anonymise" else [self._person(str(name)) for name in members]  # that asks for nobody
+        if not members and view != "anonymise":
+            raise InputError("choose at least one person")
+        asked |= {"members": members, "view": view, "way": str(more.pop("way", None) or WAYS[0])}
+        if do == "take" and more.get("program") not in PROGRAMS:
+            raise InputError(f"unknown program {more.get('program')!r}; expected {', '.join(PROGRAMS)}")
+        return asked | {key: value for key, value in more.items() if value}
 
-    def render(self, session: str, asked: dict, progress: Told) -> tuple:
-        """(video, files, timeline picture, review rows, status line, what was asked) of a job.
-
-        Args:
-            session: who asks.
-            asked: what `video` was asked for.
-            progress: called with (frames done, frames in all or None, text).
-        """
-        cancel = self.jobs[session] = threading.Event()
-        begun: dict[str, float] = {}
-
-        def step(stage: str, done: int, total: int) -> None:
-            rate = done / max(1e-3, time.monotonic() - begun.setdefault(stage, time.monotonic()))
-            left = f", {minutes((total - done) / rate)} left" if total > done and rate > 0 else ""
-            progress(done, total or None, f"{stage}: {done} frames, {rate:.1f} frames/s{left}")
-
-        common = {
-            "frame_sampling": asked["sampling"], "progress": step, "cancel": cancel, "analyses": self.page.analyses,
-        }  # fmt: skip
-        output = Path(asked["output"])
-        started = time.monotonic()
+    def _person(self, name: str) -> str:
         try:
-            report = self.page.pipeline.process_video(
-                asked["source"],
-                output,
-                asked["members"],
-                view=asked["view"],
-                masks="masks" in asked["formats"],
-                **common,
-            )
-            files = [report.files["video"], *([report.files["masks"]] if "masks" in report.files else [])]
-            for name, suffix in (("alpha_webm", ".webm"), ("alpha_mov", ".mov")):
-                if name in asked["formats"]:
-                    other = output.with_suffix(suffix)
-                    self.page.pipeline.process_video(asked["source"], other, asked["members"], view="cutout", **common)
-                    files.append(str(other))
-        finally:
-            self.jobs.pop(session, None)
-        found = read_analysis(report.files["analysis"])
-        names = self.page.pipeline.track_names(found)
-        rows = [[r["track"], r["name"] or "-", round(r["from"], 1), round(r["to"], 1), r["why"]] for r in report.review]
-        picture = drawing.timeline(_rows_of_timeline(found, names, self.page.pipeline.colour_of), found.seconds)
-        line = write_image(output.with_suffix(".timeline.png"), picture)
-        took = time.monotonic() - started
-        seen = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in report.on_screen.items())
-        rate = report.frames / max(took, 1e-3)
-        status = f"{report.frames} frames in {took:.1f} s ({rate:.1f} frames/s). On screen: {seen}"
-        said = " ".join([f"{status}. {report.kind}; {report.sound}.", *report.remarks, report.note])
-        return str(output), files, str(line), rows, said.strip(), asked
+            return self.page.pipeline.gallery.find(name).name
+        except UnknownPerson as error:
+            raise InputError(str(error)) from error
 
-    def stop(self, session: str) -> str:
-        """Ask a session's job to stop."""
-        if session in self.jobs:
-            self.jobs[session].set()
-            return "stopping"
-        return "nothing is running"
-
-    def corrected(
-        self, session: str, asked: dict | None, track: float | None, name: str | None, progress: Told
-    ) -> tuple:
-        """Say by hand who a track is, and render again.
+    def start(self, session: str, asked: Asked) -> str:
+        """Put what is asked for in the queue; the job's id.
 
         Args:
             session: who asks.
-            asked: the job to be corrected.
-            track: its number.
-            name: display name; "-" = nobody on file.
-            progress: as in `render`.
+            asked: as `asked` gives it.
         """
+        work: Callable[[Asked, Work], dict] = getattr(self.making, asked["do"])
+        who = asked.get("members") or ([asked["name"]] if "name" in asked else [])
+        what = asked.get("program") or asked.get("format") or asked.get("view") or ""
+        title = " · ".join(filter(None, [shown_path(Path(asked["source"]).name), ", ".join(who), what]))
+        return self.page.jobs.start(session, "video", title, lambda step: work(asked, step), asked)
+
+    # ---- what is shown
+
+    def given(self, source: str | None, sampling: float | None) -> tuple:
+        """(timeline, current, files, status) when a video is given; it may have been looked at before.
+
+        Args:
+            source: the video.
+            sampling: every n-th frame is looked at.
+        """
+        if not source:
+            return {"version": 0}, _NOTHING, _files(None), ""
+        every = int(sampling or _SAMPLING)
+        current = {"source": str(source), "sampling": every, "asked": None}
+        found = self.making.known(str(source), every)
+        if found is None:
+            return {"version": 0}, current, _files(None), ""
+        return self.tracks.value(str(source), found.path, self.faces()), current, _files(None), ""
+
+    def opened(self, session: str, job: Mapping[str, Any]) -> tuple:
+        """(timeline, current, files, status, and what the second look shows) of a job that has ended.
+
+        Args:
+            session: who opens it.
+            job: as `jobs.Jobs.get` gives it.
+        """
+        asked, result = job["asked"], job["result"]
+        if asked["do"] == "audit":
+            return (gr.skip(), gr.skip(), gr.skip(), gr.skip(), *self.audit.opened(job))
+        made = asked if asked["do"] == "make" else None
+        current = {
+            "source": asked["source"], "sampling": asked["sampling"], "asked": made,
+            "output": result.get("video") if made and job["state"] == "done" else None,
+        }  # fmt: skip
+        said = str(job["said"] or result.get("said") or "")
+        files = [path for path in result.get("files", ()) if Path(path).is_file()] or None
+        value: Any = gr.skip()
+        if result.get("analysis") and Path(result["analysis"]).is_file() and Path(asked["source"]).is_file():
+            shown = result.get("video")
+            playable = shown is not None and Path(shown).suffix in (".mp4", ".webm")
+            value = self.tracks.value(
+                asked["source"], result["analysis"], self.faces(), result=served(shown) if playable else None,
+                offset=(result.get("preview") or [0.0])[0], same=asked.get("view") != "crop", made=made is not None,
+                preview=bool(result.get("preview")),
+            )  # fmt: skip
+        return (value, current, _files(files), said, *self.audit.closed())
+
+    def refreshed(self, current: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """The timeline after something was said by hand; what is played stays.
+
+        Args:
+            current: what the tab shows.
+            path: the analysis file.
+        """
+        value = self.tracks.value(str(current["source"]), path, self.faces())
+        del value["result"]
+        return value | {"dirty": bool(current.get("asked"))}
+
+    def corrected(self, current: Mapping[str, Any], said: list[dict]) -> dict[str, Any]:
+        """Say something by hand; the next render obeys.
+
+        Args:
+            current: what the tab shows.
+            said: corrections; see `corrections.apply`.
+        """
+        source, sampling = _shown(current)
+        for one in said:
+            if one.get("name") is not None:
+                one["name"] = self._person(str(one["name"]))
+        return self.refreshed(current, self.tracks.say(source, sampling, said))
+
+    def taken_back(self, current: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the last thing back that was said by hand.
+
+        Args:
+            current: what the tab shows.
+        """
+        return self.refreshed(current, self.tracks.take_back(*_shown(current)))
+
+
+def _files(paths: list[str] | None) -> Any:
+    """Downloads; their place is not there while there are none."""
+    return gr.update(value=paths, visible=paths is not None)
+
+
+def _shown(current: Mapping[str, Any] | None) -> tuple[str, int]:
+    if not current or not current.get("source"):
+        raise InputError("upload a video first")
+    return str(current["source"]), int(current["sampling"])
+
+
+class _Layout:
+    """Everything that is seen on the tab."""
+
+    def __init__(self, tab: VideoTab, words: Words):
+        self.current = gr.State(_NOTHING)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=320):
+                self.source = gr.Video(label=words("video"), sources=["upload"], elem_id="video_source")
+                found = tab.page.samples(".mp4")
+                if found:
+                    gr.Examples(found, self.source, label=EXAMPLES)
+                self.ask = widget("videoask", "video_ask", value={"people": tab.faces()}, views=list(VIEWS),
+                                  nobody=["anonymise"])  # fmt: skip
+                with gr.Accordion(words("more"), open=False, elem_id="video_more"):
+                    self.every = gr.Slider(1, 30, _SAMPLING, step=1, label=words("sampling"), elem_id="video_sampling")
+                    self.way = gr.Radio(list(WAYS), value=WAYS[0], label=words("way"), elem_id="video_way")
+                    self.masks = gr.Checkbox(label=words("masks"), elem_id="video_masks")
+            with gr.Column(scale=2, min_width=360):
+                self.status = gr.Textbox(label=words("status"), elem_id="video_status", lines=2, interactive=False)
+                self.tracks = widget("tracks", "video_tracks", value={"version": 0})
+                self.files = gr.File(
+                    label=words("downloads"),
+                    file_count="multiple",
+                    interactive=False,
+                    elem_id="video_files",
+                    visible=False,
+                )
+                self.take = widget(
+                    "takefile", "video_take", value={"n": ""}, programs=list(PROGRAMS), formats=list(FORMATS)
+                )
+
+
+class _Requests:
+    """Requests of the browser -> callbacks of the tab."""
+
+    def __init__(self, tab: VideoTab):
+        self.tab = tab
+
+    def _begun(self) -> dict[str, Any]:
+        """What tells a widget that its job has begun."""
+        return {"n": str(time.time_ns())}
+
+    def _source(self, source: str | None, current: Mapping[str, Any] | None) -> str | None:
+        return source or (current or {}).get("source")
+
+    def _start(self, do: str, request: gr.Request, event: gr.EventData, source, current, **more: Any) -> None:
+        asked = self.tab.asked(do, self._source(source, current), event._data, **more)
+        self.tab.start(request.session_hash or "", asked)
+
+    def looked(self, source, current, every, request: gr.Request, event: gr.EventData):
+        self._start("look", request, event, source, current, sampling=every)
+        return self._begun() | {"people": self.tab.faces()}
+
+    def made(self, source, current, every, way, masks, request: gr.Request, event: gr.EventData):
+        self._start("make", request, event, source, current, sampling=every, way=way, masks=masks)
+        return self._begun() | {"people": self.tab.faces()}
+
+    def previewed(self, source, current, every, way, request: gr.Request, event: gr.EventData):
+        self._start("preview", request, event, source, current, sampling=every, way=way)
+        return self._begun() | {"people": self.tab.faces()}
+
+    def took(self, source, current, every, way, request: gr.Request, event: gr.EventData):
+        data = event._data
+        if data.get("format"):
+            self._start("export", request, event, source, current, sampling=every, format=data["format"])
+        else:
+            self._start("take", request, event, source, current, sampling=every, way=way,
+                        program=data.get("program"), per_person=bool(data.get("per_person")))  # fmt: skip
+        return self._begun()
+
+    def said(self, current, event: gr.EventData):
+        return self.tab.corrected(current, list(event._data.get("said") or ()))
+
+    def taken_back(self, current):
+        return self.tab.taken_back(current)
+
+    def frame(self, current, event: gr.EventData):
+        data = event._data
+        found = self.tab.tracks.frame(*_shown(current), float(data.get("t") or 0), bool(data.get("picture")))
+        return {"frame": found}
+
+    def enrolled(self, current, request: gr.Request, event: gr.EventData):
+        _, sampling = _shown(current)
+        data = event._data
+        self._start("enrol", request, event, None, current, sampling=sampling, track=data.get("track"),
+                    name=data.get("name"))  # fmt: skip
+        return {"begun": self._begun()["n"]}
+
+    def again(self, current, request: gr.Request):
+        asked = (current or {}).get("asked")
         if not asked:
-            raise InputError("process a video first")
-        if not name:
-            raise InputError("choose who the track is, or -")
-        path = find(asked["output"], self.page.analyses)
-        correct(path, int(track or 0), None if name == "-" else name)
-        return self.render(session, asked, progress)
+            raise InputError("make a video first")
+        self.tab.start(request.session_hash or "", asked)
+        return {"begun": self._begun()["n"]}
+
+    def met(self):
+        return {"people": self.tab.faces()}
 
 
-def _rows_of_timeline(found, names, colour_of):
-    """(label, colour, [(from, to)]) per person and per nameless track that was seen more than once."""
-    counts = Counter(point.track for sample in found.samples for point in sample.tracks)
-    rows = []
-    for who, spans in on_screen(found, names).items():
-        times = [(span.from_s, span.to_s) for span in spans]
-        if isinstance(who, str):
-            rows.append((who, colour_of(who), times))
-        elif counts[who] > 1:
-            rows.append((f"? {who}", (150, 150, 150), times))
-    return sorted(rows, key=lambda row: (row[0].startswith("? "), row[0]))
-
-
-def build(tab: VideoTab, words: Words, people: People, demo: gr.Blocks) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """Lay out the tab Video; returns its two lists of people: whom to look for, and who a track is.
+def build(tab: VideoTab, words: Words, demo: gr.Blocks) -> gr.HTML:
+    """Lay out the tab Video; returns the widget that asks whom to look for, whose value is {"people": `faces`}.
 
     Args:
         tab: the callbacks.
         words: key of a text -> the text.
-        people: everyone on file.
         demo: the page's blocks.
     """
-    page, first = tab.page, people[0][1] if people else None
-    with gr.Tab(words("tab_video"), id="video"):
-        job = gr.State(None)
-        with gr.Row():
-            with gr.Column():
-                source = gr.Video(label=words("video"), sources=["upload"], elem_id="video_source")
-                wanted = gr.Dropdown(
-                    people, value=[first] if first else [], multiselect=True, label=words("members"),
-                    elem_id="video_members",
-                )  # fmt: skip
-                view = gr.Radio(list(VIEWS), value="overlay", label=words("view"), elem_id="video_view")
-                every = gr.Slider(1, 30, 5, step=1, label=words("sampling"))
-                also = gr.CheckboxGroup(
-                    [(words(k), k) for k in ("alpha_webm", "alpha_mov", "masks")], label=words("formats")
-                )
-                with gr.Row():
-                    run = gr.Button(words("run"), variant="primary", elem_id="video_run")
-                    stop = gr.Button(words("cancel"), variant="stop", elem_id="video_cancel")
-                found = page.samples(".mp4")
-                if found:
-                    gr.Examples(found, source, label=EXAMPLES)
-            with gr.Column():
-                result = gr.Video(label=words("result"), interactive=False, elem_id="video_result")
-                status = gr.Textbox(label=words("status"), elem_id="video_status", lines=2)
-                files = gr.File(
-                    label=words("downloads"), file_count="multiple", interactive=False, elem_id="video_files"
-                )
-                line = shown_image(words("timeline"), "video_timeline")
-                review = gr.Dataframe(
-                    headers=["track", "name", "from, s", "to, s", "why"],
-                    datatype=["number", "str", "number", "number", "str"], label=words("review"),
-                    interactive=False, elem_id="video_review", wrap=True,
-                )  # fmt: skip
-                with gr.Row():
-                    track = gr.Number(label=words("track"), precision=0, elem_id="video_track")
-                    really = gr.Dropdown([*people, ("-", "-")], label=words("is_really"), elem_id="video_really")
-                    again = gr.Button(words("correct"), elem_id="video_correct")
-        outputs = [result, files, line, review, status, job]
-        audit.build(audit.AuditPart(page, tab.jobs, tab.render), words, job, outputs)
-
-        def process(source, members, view, sampling, formats, request: gr.Request, bar=PROGRESS):
-            return tab.video(
-                request.session_hash, source, members, view, sampling, formats,
-                lambda done, total, text: bar((done, total), desc=text, unit="frames"),
-            )  # fmt: skip
-
-        def recorrect(asked, number, name, request: gr.Request, bar=PROGRESS):
-            return tab.corrected(
-                request.session_hash, asked, number, name,
-                lambda done, total, text: bar((done, total), desc=text, unit="frames"),
-            )  # fmt: skip
-
-        def halt(request: gr.Request):
-            tab.stop(request.session_hash)
-
-        run.click(safely(process), [source, wanted, view, every, also], outputs, **ENGINE, **PRIVATE)
-        again.click(safely(recorrect), [job, track, really], outputs, **ENGINE, **PRIVATE)
-        stop.click(halt, None, None, queue=False, **PRIVATE)
-        demo.unload(halt)
-    return wanted, really
+    with gr.Tab(words("tab_video"), id="video") as here:
+        see, do = _Layout(tab, words), _Requests(tab)
+        shown = [see.tracks, see.current, see.files, see.status]
+        second = audit.build(tab.audit, words, see.current, see.take)
+    where = [see.source, see.current, see.every]
+    see.source.change(safely(tab.given), [see.source, see.every], shown, **_QUICK)
+    see.ask.look(safely(do.looked), where, see.ask, **_QUICK)
+    see.ask.make(safely(do.made), [*where, see.way, see.masks], see.ask, **_QUICK)
+    see.ask.preview(safely(do.previewed), [*where, see.way], see.ask, **_QUICK)
+    see.take.take(safely(do.took), [*where, see.way], see.take, **_QUICK)
+    see.tracks.say(safely(do.said), see.current, see.tracks, **_QUICK)
+    see.tracks.undo(safely(do.taken_back), see.current, see.tracks, **_QUICK)
+    see.tracks.frame(safely(do.frame), see.current, see.tracks, **_QUICK)
+    see.tracks.enrol(safely(do.enrolled), see.current, see.tracks, **_QUICK)
+    see.tracks.again(safely(do.again), see.current, see.tracks, **_QUICK)
+    here.select(do.met, None, see.ask, **_QUICK)
+    demo.load(do.met, None, see.ask, **_QUICK)
+    tab.page.opener("video", "video", tab.opened, [*shown, *second])
+    return see.ask

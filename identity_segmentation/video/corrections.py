@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,6 +128,53 @@ def point_at(path: str | os.PathLike, box: Sequence[float], at: float, name: str
     line = {"kind": "point", "track": track, "name": name, "i": sample.index, "box": rounded([x0, y0, x1, y1])}
     append(analysis.path, line)
     return track
+
+
+def apply(path: str | os.PathLike, said: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Several corrections in one go: all of them, or none where one cannot be.
+
+    Args:
+        path: the analysis file.
+        said: in order, {"kind": "name", "track", "name"}, {"kind": "split", "track", "at", "new"},
+            {"kind": "merge", "track", "into"}, {"kind": "point", "box", "at", "name"}; see the functions of these
+            names. What a split calls `new`, any text, is the later part's number for those that come after it.
+
+    Returns:
+        What the later parts of splits are called -> their numbers.
+
+    Raises:
+        InputError: one of them cannot be; what was said before it is taken back.
+    """
+    made: dict[str, int] = {}
+
+    def number(given: Any) -> int:
+        found = made.get(str(given), given)
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise InputError(f"expected the number of a track, got {given!r}")
+        return found
+
+    done = 0
+    try:
+        for one in said:
+            kind = one.get("kind")
+            if kind == "name":
+                correct(path, number(one["track"]), one["name"])
+            elif kind == "split":
+                made[str(one["new"])] = split(path, number(one["track"]), float(one["at"]))
+            elif kind == "merge":
+                merge(path, number(one["track"]), number(one["into"]))
+            elif kind == "point":
+                point_at(path, one["box"], float(one["at"]), one["name"])
+            else:
+                raise InputError(f"expected a correction: name, split, merge or point; got {kind!r}")
+            done += 1
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        for _ in range(done):
+            undo(path)
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"that is no correction: {dict(one)}") from error
+    return made
 
 
 def undo(path: str | os.PathLike) -> str:

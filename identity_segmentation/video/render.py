@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..covers import check_way
 from ..engines import any_detector
 from ..engines.protocols import BoxSegmenter, EdgeRefiner, ObjectDetector
 from ..errors import Cancelled, InputError, OutputError
-from ..files import as_json, atomic_write
+from ..files import as_json, atomic_write, write_json
 from ..geometry import encode_rle
 from ..types import Frame
 from .analysis import Analysis, rounded
@@ -39,6 +39,7 @@ from .files import VideoReader, prefetched
 from .headwatch import MARGIN_S, Heads
 from .mattes import Mattes, Placed
 from .naming import TrackName
+from .partial import PLAN, plan_of, work_of
 from .recovering import bounds, keys_of, note, recover
 from .review import spans_to_review
 from .runs import Pictured, Run, parts_in, runs_in, spanned
@@ -319,7 +320,7 @@ class _Job:
         return [*self.wanted, *sorted(others, key=str)]
 
     def run(self, progress: Callable[[int, int], None] | None, cancel: threading.Event | None) -> VideoReport:
-        work = self.output.with_name(f".{self.output.name}.work")
+        work = work_of(self.output)
         cache_key = self._cache_key()
         with contextlib.suppress(OSError, ValueError):
             if json.loads((work / "cache_key.json").read_bytes()) != cache_key:
@@ -330,11 +331,13 @@ class _Job:
             file.write(json.dumps(cache_key).encode())
         starts = self.starts
         segments = bounds(starts, self.analysis.frames)
+        seconds = [self.analysis.seconds_at(start) for start in [*starts, self.analysis.frames]]
+        alpha = self.delivery.form is not None and self.delivery.form.alpha
+        write_json(work / PLAN, plan_of(starts, self.analysis.frames, seconds, self.settings.voice, alpha))
         keys: list[str] = []
         question = [*cache_key[:-1], cache_key[-1] and cache_key[-1][:-1]]
         if self.covering is not None:
-            seconds = self.analysis.seconds_at
-            keys = keys_of(self.output, [(seconds(begin), seconds(end)) for begin, end in segments])
+            keys = keys_of(self.output, list(pairwise(seconds)))
             if not any(work.glob("*.done")) and not self.settings.masks:
                 recover(work, self.delivery, Path(f"{self.output}.covers.jsonl"), question, segments, keys)
         todo = [s for s in starts if not (work / f"{s:08d}.done").exists()]

@@ -45,6 +45,17 @@ def analysis_path(folder: Path, source: str | os.PathLike, **decided: Any) -> Pa
     return folder / f"{file_sha256(Path(source))[:16]}-{others[:8]}{_SUFFIX}"
 
 
+def sibling(analysis: Path, source: str | os.PathLike) -> Path:
+    """Where the analysis of another video lies that is looked at in the same way.
+
+    Args:
+        analysis: the file of a video's analysis.
+        source: the other video.
+    """
+    decided = analysis.name.removesuffix(_SUFFIX).rpartition("-")[2]
+    return analysis.with_name(f"{file_sha256(Path(source))[:16]}-{decided}{_SUFFIX}")
+
+
 def check_free(folder: Path, outputs: Sequence[Path], overwrite: bool = False) -> None:
     """Refuse to write over a file that is not ours: one that was never rendered, or was changed since.
 

@@ -89,7 +89,7 @@ def cut_video(
     pictures = output.with_name(f".{output.name}.pictures{form.suffix}")
     try:
         ranges = _pictures(source, pictures, form, parts, progress, cancel)
-        _with_sound(source, pictures, output, form, ranges)
+        with_sound(source, pictures, output, form, ranges)
     finally:
         pictures.unlink(missing_ok=True)
     return float(sum(end - begin for begin, end in ranges))
@@ -134,8 +134,19 @@ def _pictures(
     return ranges
 
 
-def _with_sound(source: Path, pictures: Path, output: Path, form: Format, ranges: Sequence[Range]) -> None:
-    """The written pictures and the sound of the ranges in one file."""
+def with_sound(source: Path, pictures: Path, output: Path, form: Format, ranges: Sequence[Range]) -> None:
+    """The written pictures and the sound of the ranges in one file.
+
+    Args:
+        source: the video whose sound is taken.
+        pictures: a video of the ranges, one after the other, without sound.
+        output: the new file.
+        form: how the pictures were encoded.
+        ranges: (begin, end) in the source, seconds from its first picture.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     import av
 
     partial = output.with_name(f".{output.name}.part")
