@@ -29,6 +29,7 @@ from ..images import decode_image, shrink_to, write_image
 from ..kinds import HEAD, PHOTO_SUFFIXES, photo_kind
 from ..pipeline import IdentityAwareSegmentation
 from .jobs import Jobs
+from .speech import error_in_language, heading, in_language, language_now, language_of
 from .toolkit import without_stubs
 
 try:
@@ -227,23 +228,36 @@ def served(path: str | os.PathLike | None) -> dict | None:
 
 
 def safely(function: Callable) -> Callable:
-    """Errors reach the user as a sentence; the log keeps what a developer needs."""
+    """Errors reach the user as a sentence in their language; the log keeps what a developer needs.
+
+    The language is that of the `gr.Request` among the arguments, or of the event that is being answered.
+    """
 
     @functools.wraps(function)
     def run(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except Cancelled as error:
-            raise gr.Error("cancelled; what was finished is kept", duration=5, print_exception=False) from error
-        except IdentitySegmentationError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        except (Cancelled, IdentitySegmentationError) as error:
+            language = _language(args, kwargs)
+            shown = {"duration": 5} if isinstance(error, Cancelled) else {}
+            raise gr.Error(
+                html.escape(error_in_language(error, language)), title=heading(error, language), print_exception=False,
+                **shown,
+            ) from error  # fmt: skip
         except Exception as error:
             logger.exception("the page failed in %s", function.__name__)
+            language = _language(args, kwargs)
             raise gr.Error(
-                "something went wrong here; the log of the server has the details", print_exception=False
-            ) from error
+                in_language("something went wrong here; the log of the server has the details", language),
+                title=heading(error, language), print_exception=False,
+            ) from error  # fmt: skip
 
     return run
+
+
+def _language(args: tuple, kwargs: dict) -> str:
+    given = next((value for value in (*args, *kwargs.values()) if isinstance(value, gr.Request)), None)
+    return language_of(given) if given is not None else language_now()
 
 
 def _as_uploaded(self: gr.Image, payload: Any) -> str | None:

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from ..errors import EngineUnavailable, InputError
 from ..pipeline import IdentityAwareSegmentation
+from . import look
 from .example import PATH, Beside, Example
 from .gate import Gate
 from .guard import LOOPBACK, Guard, Hosts
@@ -26,11 +27,6 @@ from .login import Login
 from .page import Page
 from .site import build
 from .smaller import Smaller
-
-_CHECKERED = """
-.gradio-container {max-width: 1200px !important}
-.checkered img {background: repeating-conic-gradient(#bbb 0% 25%, #eee 0% 50%) 50% / 24px 24px}
-"""
 
 
 def _script() -> str:
@@ -106,7 +102,8 @@ def launch(
         return gr.mount_gradio_app(
             FastAPI(docs_url=None, redoc_url=None, openapi_url=None), blocks, PATH, i18n=blocks.translations,
             max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
-            mcp_server=False, show_error=True, css=_CHECKERED, head=_script(), footer_links=[],
+            mcp_server=False, show_error=True, css=look.CSS, theme=look.theme(), head=_script() + look.head(),
+            footer_links=[],
         )  # fmt: skip
 
     demo = prepared(page)
@@ -114,8 +111,9 @@ def launch(
         demo.launch(
             server_name=host, server_port=port, share=share, auth=gate, i18n=demo.translations,
             max_file_size=max_upload, allowed_paths=[], run_history=False, enable_monitoring=False, ssr_mode=False,
-            mcp_server=False, show_error=True, css=_CHECKERED, head=_script(), prevent_thread_lock=True,
-            quiet=not block, footer_links=[], app_kwargs={"lifespan": _guarded(page, hosts, gate, mounted)},
+            mcp_server=False, show_error=True, css=look.CSS, theme=look.theme(), head=_script() + look.head(),
+            prevent_thread_lock=True, quiet=not block, footer_links=[],
+            app_kwargs={"lifespan": _guarded(page, hosts, gate, mounted)},
         )  # fmt: skip
     except (OSError, OverflowError) as error:
         raise EngineUnavailable(f"port {port} cannot be used ({error}); choose another with --port") from error

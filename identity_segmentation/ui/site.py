@@ -14,6 +14,7 @@ from . import first, label, label_layout, video
 from . import people as people_tab
 from .page import DAY, JOB_KINDS, PRIVATE, Opener, Page, safely, texts, widget
 from .pictures import PictureTabs, build_identify, build_possession, build_segment
+from .speech import said
 
 
 def build(page: Page) -> gr.Blocks:
@@ -49,7 +50,7 @@ def build(page: Page) -> gr.Blocks:
                 refresh = gr.Button(words("look_again"), elem_id="about_again")
                 # Not before somebody looks: it loads whatever is installed, to say whether it works.
                 for looked in (about_tab.select, refresh.click):
-                    looked(safely(lambda: _about(page.pipeline)), None, [about], **PRIVATE)
+                    looked(safely(lambda: said(_about(page.pipeline))), None, [about], **PRIVATE)
         _connect_jobs(page, jobs, tabs, demo)
         _share_nothing(demo)
     demo.translations = translations
@@ -63,7 +64,8 @@ def _connect_jobs(page: Page, jobs: gr.HTML, tabs: gr.Tabs, demo: gr.Blocks) -> 
     def now(request: gr.Request) -> dict:
         found = page.jobs.of(request.session_hash or "")
         kept = ("id", "kind", "title", "state", "stage", "stages", "doing", "done", "total", "left", "said", "made")
-        return {"jobs": [{key: job[key] for key in kept} for job in found]}
+        spoken = [job | {"doing": said(job["doing"]), "said": said(job["said"])} for job in found]
+        return {"jobs": [{key: job[key] for key in kept} for job in spoken]}
 
     def hello(event: gr.EventData, request: gr.Request) -> dict:
         page.jobs.hello(request.session_hash or "", event.owner)
