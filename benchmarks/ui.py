@@ -28,7 +28,7 @@ from identity_segmentation.ui.page import Page
 from identity_segmentation.ui.serving import launch
 
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-READY = "name => document.querySelector('#segment_evidence textarea').value.startsWith(name + ', similarity')"
+READY = "name => document.querySelector('#segment_stage .status').textContent === 'Cut out: ' + name"
 
 
 def click(page, name: str) -> float:
@@ -111,7 +111,7 @@ def main() -> None:
                 loads.append(time.perf_counter() - started)
             rows.append(("first load to interactive", f"{loads[0]:.2f} s (again: {min(loads[1:]):.2f} s)"))
             page.locator("#segment_photo input[type=file]").first.set_input_files(str(photo))
-            page.locator("#segment_photo img").first.wait_for()
+            page.locator("#segment_stage .person").first.wait_for()
             image, extra = read_image(photo), []
             for number in range(12):
                 name = ("Mina", "Leo")[number % 2]

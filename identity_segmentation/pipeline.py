@@ -216,10 +216,16 @@ class IdentityAwareSegmentation:
         matches = self.identify(image_bgr)
         humans = self.humans(image_bgr, matches)
         sightings = segment_matches(image_bgr, matches, self.segmenter, names, humans)
-        return Look(image_bgr, tuple(self._with_edges(image_bgr, sightings, single)))
+        return Look(image_bgr, tuple(self.with_edges(image_bgr, sightings, single)))
 
-    def _with_edges(self, image_bgr: np.ndarray, sightings: Sequence[Sighting], single: bool) -> list[Sighting]:
-        """The sightings with fine edges where they are asked for, or there is time."""
+    def with_edges(self, image_bgr: np.ndarray, sightings: Sequence[Sighting], single: bool = True) -> list[Sighting]:
+        """The sightings with fine edges where they are asked for, or there is time.
+
+        Args:
+            image_bgr: uint8 (H, W, 3).
+            sightings: everybody in it; those with a segment are refined.
+            single: one picture is asked for, not a folder of them.
+        """
         drawn = sum(s.segment is not None for s in sightings)
         if self.edges == "fast" or not drawn or (self.edges == "auto" and not (single and drawn <= _FEW)):
             return list(sightings)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from conftest import ROOT
-from page_fixtures import choose, shot, shown, waits
+from page_fixtures import choose, shot, shown
 
 from identity_segmentation import IdentityAwareSegmentation
 
@@ -49,10 +49,13 @@ def test_browser_two_people_at_once_see_their_own_results(tab, example):
         choose(found, "segment_member", name)
     one.locator("#segment_go").click()
     other.locator("#segment_go").click()
-    assert "Mina" in waits(one, "segment_evidence", "similarity")
-    assert "하나" in waits(other, "segment_evidence", "similarity")
-    source = one.locator("#segment_cutout img").first.get_attribute("src")
-    assert source != other.locator("#segment_cutout img").first.get_attribute("src")
+    sources = []
+    for found, name in ((one, "Mina"), (other, "하나")):
+        found.locator("#segment_stage .status").get_by_text(f"Cut out: {name}").wait_for(timeout=60_000)
+        assert name in found.locator("#segment_stage .evidence").inner_text()
+        assert found.locator("#segment_stage .strip button").count() == 1
+        sources.append(found.locator("#segment_stage .after img").get_attribute("src"))
+    assert sources[0] != sources[1]
 
 
 @pytest.mark.parametrize(("language", "text"), [("ko-KR", "멤버 분할"), ("th-TH", "ตัดสมาชิก")])

@@ -1,24 +1,36 @@
-"""The web page over photos: callbacks, and the page itself in a real browser."""
+"""The web page over photos: what scripts call, what is given to it, and somebody's things."""
 
 from __future__ import annotations
 
-import time
+import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from made_photos import heic, turned
-from page_fixtures import choose, drawn, give, picture_of, shot, shown, waits
+from page_fixtures import choose, drawn, give, shot, shown
 from PIL import Image
+from stage_hands import (
+    STAGE,
+    cut_out,
+    downloaded,
+    file_of,
+    looked_at,
+    pick,
+    pixel_at,
+    said,
+)
 
 from identity_segmentation import read_image, write_image
 from identity_segmentation.errors import EngineUnavailable, InputError, UnknownPerson
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
+from identity_segmentation.ui.batch import Batch
 from identity_segmentation.ui.people import PeopleTab
 from identity_segmentation.ui.pictures import PictureTabs
+from identity_segmentation.ui.stage import Asked, Stage
 from identity_segmentation.ui.video import VideoTab
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -52,12 +64,25 @@ def test_requests_that_cannot_be_served_are_sentences(page, example, tmp_path):
         (lambda: PeopleTab(page).add("", [photo]), "who it is"),
         (lambda: PeopleTab(page).add("New", []), "at least one photo"),
         (lambda: PeopleTab(page).delete("ดาว", False), "tick the box"),
-        (lambda: PictureTabs(page).choose_face({"path": photo, "boxes": []}, (3, 3)), "no face at that place"),
+        (lambda: Stage(page).of("../../etc"), "not here any more"),
+        (lambda: Stage(page).recall("job-" + "0" * 32), "not here any more"),
+        (lambda: Stage(page).packed([]), "cut somebody out first"),
+        (lambda: Stage(page).cut(Stage(page).looked(photo), Asked(99)), "a person's place from 0 to 5, got 99"),
+        (lambda: Asked.of({"who": 1, "clicks": ["x"]}, True), "no request of this page"),
+        (lambda: Batch(page).start("s", [], ["Mina"]), "1 to 500 photos"),
+        (lambda: Batch(page).start("s", [photo], []), "choose a member"),
     ):
         with pytest.raises((InputError, EngineUnavailable), match=reason):
             call()
     with pytest.raises(UnknownPerson):
         PictureTabs(page).segment(photo, "nobody", 0)
+
+
+def test_nobody_is_handed_an_empty_cutout(page, example):
+    photo = next(p for p in example[1].glob("*.jpg") if "recomposed" in p.name)
+    annotated, overlay, cutout, evidence = PictureTabs(page).segment(str(photo), "Mina", 0)
+    assert read_image(annotated).shape == read_image(photo).shape
+    assert overlay is None and cutout is None and evidence.startswith("Mina is not among the")
 
 
 def test_a_preview_is_made_for_what_browsers_cannot_show_and_for_nothing_else(page, tmp_path):
@@ -88,33 +113,40 @@ def test_a_picture_too_large_is_refused_before_it_is_decoded(page, tmp_path):
         PictureTabs(page).segment(str(tmp_path / "bomb.png"), "ดาว", 0)
 
 
-def test_browser_a_member_with_a_thai_name_is_cut_out(tab, example, tmp_path):
-    found = tab("Segment member")
-    photo = sorted(example[1].glob("*.jpg"))[0]
-    shown(found, "segment_photo", photo)
-    choose(found, "segment_member", "ดาว")
-    found.locator("#segment_go").click()
-    waits(found, "segment_evidence", "ดาว, similarity")
-    shown(found, "segment_cutout")
-    cutout = picture_of(found, "segment_cutout", tmp_path)
-    assert cutout.shape[2] == 4 and 0.01 < (cutout[..., 3] > 127).mean() < 0.5
-    shot(found, "segment")
+def test_names_of_results_are_safe_and_short_and_several_go_into_one_zip(page, example, tmp_path):
+    photo = tmp_path / ("사진 " * 40 + "x.jpg")
+    photo = photo.with_name(photo.name[-60:])
+    photo.write_bytes(sorted(example[1].glob("*.jpg"))[0].read_bytes())
+    stage = Stage(page)
+    looked = stage.looked(str(photo))
+    PeopleTab(page).add('Ann / "B" <i>', [str(stage.face(looked, 0))])
+    looked = stage.of(looked.job)
+    first, second = stage.cut(looked, Asked(0)), stage.cut(looked, Asked(1))
+    for value in (first, second, first):
+        name = file_of(value, "cutout").name
+        assert len(name.encode()) < 255 and not set(name) & set('/\\:*?"<>| ') and name.endswith("_cutout.png")
+    packed = stage.packed([first["result"]["id"], second["result"]["id"]])["pack"]["file"]["path"]
+    with zipfile.ZipFile(packed) as archive:
+        assert len(set(archive.namelist())) == 8 and archive.testzip() is None
+        assert archive.read(file_of(second, "mask").name) == file_of(second, "mask").read_bytes()
 
 
 def test_browser_an_example_is_one_click_away(tab):
     found = tab("Segment member")
     found.locator("button.gallery-item").first.click()
     shown(found, "segment_photo")
+    said(found, "people in the picture")
 
 
 def test_browser_mistakes_are_told_in_a_sentence(tab, example, tmp_path):
     found = tab("Segment member")
     found.locator("#segment_go").click()
-    found.get_by_text("upload or paste a photo first").wait_for(timeout=20_000)
+    found.get_by_text("upload or paste a photo first").first.wait_for(timeout=20_000)
     grey = write_image(tmp_path / "grey 회색.png", np.full((300, 400, 3), 90, np.uint8))
     shown(found, "segment_photo", grey)
+    said(found, "Nobody was found")
     found.locator("#segment_go").click()
-    assert "no face" in waits(found, "segment_evidence", "no face")
+    assert "no face was found" in said(found, "There is no face in this picture")
     (tmp_path / "text.png").write_text("this is no picture")
     found.reload()
     found.locator("#segment_go").wait_for(timeout=60_000)
@@ -142,9 +174,9 @@ def test_browser_photos_that_it_cannot_draw_are_shown_as_copies_and_used_as_they
     assert source.endswith(".preview.jpg")
     choose(found, "segment_member", "ดาว")
     found.locator("#segment_go").click()
-    waits(found, "segment_evidence", "ดาว, similarity")
-    shown(found, "segment_cutout")
-    cutout = picture_of(found, "segment_cutout", tmp_path)
+    cut_out(found, "ดาว")
+    name, cutout = downloaded(found, "cutout")
+    assert name == f"{path.stem.replace(' ', '_')}_ดาว_cutout.png"
     inside = cutout[..., 3] > 250
     apart = np.abs(cutout[..., :3].astype(int) - read_image(path))[inside]
     assert inside.any() and apart.max() == 0, "of the photo's own pixels, not of the copy's"
@@ -164,7 +196,7 @@ def test_browser_after_an_example_a_heic_photo_is_still_read(tab, example, tmp_p
     drawn(found, "segment_photo")
     choose(found, "segment_member", "ดาว")
     found.locator("#segment_go").click()
-    assert "similarity" in waits(found, "segment_evidence", "ดาว, similarity")
+    assert "similarity" in said(found, "Cut out: ดาว")
 
 
 @pytest.mark.parametrize("name", ["DSC1.MPO", "photo"])
@@ -212,52 +244,56 @@ def test_browser_a_broken_photo_is_said_to_be_one_when_it_is_given(tab, tmp_path
         found.get_by_text(reason).nth(1).wait_for(timeout=20_000)
 
 
-def test_browser_everyone_is_listed_and_a_clicked_face_is_put_on_file(tab, served, example):
-    found = tab("Identify all")
-    recomposed = next(p for p in example[1].glob("*.jpg") if "recomposed" in p.name)
-    shown(found, "identify_photo", recomposed)
-    found.locator("#identify_go").click()
-    shown(found, "identify_annotated")
-    table = found.locator("#identify_table")
-    table.get_by_text("Eileen").locator("visible=true").first.wait_for(timeout=20_000)
-    for text in ("하나", "Nora", "unknown"):
-        assert table.get_by_text(text, exact=True).count() >= 1
-    image = found.locator("#identify_annotated img").first
-    box, size = image.bounding_box(), read_image(recomposed).shape
-    faces = served[1].face_engine.faces(read_image(recomposed), embed=False)
-    stranger = max(faces, key=lambda f: f.side)
-    x, y = stranger.centre
-    found.mouse.click(box["x"] + box["width"] * x / size[1], box["y"] + box["height"] * y / size[0])
-    shown(found, "identify_face")
-    name = found.locator("#identify_name input")
-    name.fill(HOSTILE)
-    name.press("Enter")
-    found.locator("#identify_add").click()
-    cell = found.locator("#identify_verdict").get_by_text("used", exact=True).locator("visible=true")
-    cell.first.wait_for(timeout=30_000)
-    found.get_by_role("tab", name="People").click()
-    found.locator("#people_table").get_by_text(HOSTILE).locator("visible=true").first.wait_for(timeout=20_000)
-    shot(found, "people")
-    assert HOSTILE in served[1].gallery.names
-    choose(found, "people_person", HOSTILE)
-    found.locator("#people_delete").click()
-    found.get_by_text("tick the box").wait_for(timeout=20_000)
-    found.locator("#people_sure input").check()
-    found.locator("#people_delete").click()
-    deadline = time.time() + 20
-    while HOSTILE in served[1].gallery.names and time.time() < deadline:
-        found.wait_for_timeout(100)
-    assert HOSTILE not in served[1].gallery.names
+def test_browser_a_photo_dropped_on_the_stage_takes_the_place_of_the_one_before(tab, example):
+    photos = sorted(example[1].glob("*.jpg"))[:2]
+    found = tab("Segment member")
+    for photo in photos:
+        found.locator(f"{STAGE} .stage").evaluate(
+            """(place, [name, bytes]) => {
+                const all = new DataTransfer();
+                all.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
+                place.dispatchEvent(new DragEvent("drop", { dataTransfer: all, bubbles: true, cancelable: true }));
+            }""",
+            [photo.name, list(photo.read_bytes())],
+        )
+        found.wait_for_function(
+            "name => document.querySelector('#segment_stage .before').alt.includes(name)",
+            arg=photo.name,
+            timeout=30_000,
+        )
+        said(found, "people in the picture")
 
 
-def test_browser_somebodys_thing_is_found(tab, example):
+def test_browser_somebodys_thing_is_a_click_on_a_person_and_one_on_a_thing(tab, example):
     found = tab("Possession")
-    shown(found, "possession_photo", sorted(example[1].glob("*.jpg"))[0])
+    stage = "#possession_stage"
+    looked_at(found, sorted(example[1].glob("*.jpg"))[0], "possession")
+    pick(found, "하나, similarity", stage).click()
+    said(found, "Now choose a thing", stage)
+    pick(found, "hair", stage, exact=True).click()
+    said(found, "하나 · hair", stage)
+    name, hair = downloaded(found, "mask", stage)
+    assert name.endswith("_하나_hair_mask.png") and 0.001 < (hair > 127).mean() < 0.1
+    pick(found, "shirt", stage, exact=True).click()
+    said(found, "하나 · shirt", stage)
+    _, shirt = downloaded(found, "mask", stage)
+    assert np.argwhere(shirt > 127)[:, 0].mean() > np.argwhere(hair > 127)[:, 0].mean(), "below the hair"
+    assert not ((shirt > 127) & (hair > 127)).any()
+    pick(found, "magenta", stage, exact=True).click()
+    found.mouse.move(5, 5)
+    assert pixel_at(found, (0.98, 0.02), stage) == [255, 0, 255]
+    pick(found, "ดาว, similarity", stage).click()
+    said(found, "ดาว · shirt", stage)
+    shot(found, "thing")
+
+
+def test_browser_somebodys_thing_is_found_by_a_phrase(tab, example):
+    found = tab("Possession")
+    looked_at(found, sorted(example[1].glob("*.jpg"))[0], "possession")
     found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나의 상의")
     found.locator("#possession_go").click()
-    assert "하나's top" in waits(found, "possession_status", "top")
-    shown(found, "possession_overlay")
+    assert "하나 · top" in said(found, "top", "#possession_stage")
     shot(found, "possession")
     found.locator("#possession_phrase textarea, #possession_phrase input").first.fill("하나's guitar")
     found.locator("#possession_go").click()
-    found.get_by_text("does not know").wait_for(timeout=20_000)
+    found.get_by_text("does not know").first.wait_for(timeout=20_000)

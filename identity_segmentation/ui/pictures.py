@@ -1,10 +1,15 @@
-"""Photos: a member cut out, everyone named, somebody's thing. (Tabs Segment, Identify and Thing.)"""
+"""Photos: everyone named, anyone cut out by a click, somebody's thing. (Tabs Segment and Thing.)
+
+People are chosen in the picture, on the stage (`stage`). The first callbacks are what scripts call, by the names
+"segment", "identify" and "possession": one request, one answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -15,21 +20,22 @@ from ..errors import EngineUnavailable, InputError
 from ..files import safe_filename
 from ..geometry import united
 from ..images import write_image
-from ..pipeline import IdentityAwareSegmentation
+from ..phrases import Phrase
 from ..types import Sighting
-from .page import (
-    ENGINE,
-    PRIVATE,
-    Page,
-    People,
-    Words,
-    cutout_image,
-    example_photos,
-    photo_input,
-    safely,
-    shown_image,
-    verdict_table,
-)
+from . import batch
+from .page import ENGINE, PRIVATE, Page, People, Words, example_photos, photo_input, safely, verdict_table, widget
+from .stage import Asked, Stage, answered
+
+# Who is on file is changed in one place, the button; in a part that was shut it comes with the opening.
+_PRESS = """async () => {
+    for (let tries = 0; tries < 100; tries++) {
+        const button = document.querySelector("#identify_add");
+        if (button) return void button.click();
+        await new Promise((done) => setTimeout(done, 50));
+    }
+}"""
+_GIVEN = 200  # pixels: the photo as it was given; it is looked at on the stage
+THINGS = ("shirt", "jacket", "trousers", "skirt", "dress", "shoes", "hair", "face", "legs", "bag")  # one click each
 
 
 class PictureTabs:
@@ -40,7 +46,7 @@ class PictureTabs:
     """
 
     def __init__(self, page: Page):
-        self.page = page
+        self.page, self.stage, self.batch = page, Stage(page), batch.Batch(page)
 
     def segment(
         self,
@@ -50,8 +56,9 @@ class PictureTabs:
         prompt: str = "box",
         words: str = "",
         fine: bool = True,
-    ) -> tuple[str, str, str, str]:
-        """(annotated, overlay, cutout, evidence) as files and a line.
+    ) -> tuple[str, str | None, str | None, str]:
+        """(annotated, overlay, cutout, evidence) as files and a line; no overlay and no cutout of somebody who is not
+        in the photo.
 
         Args:
             path: the photo.
@@ -68,11 +75,13 @@ class PictureTabs:
         if not member:
             raise InputError("choose a member first")
         result = self.page.asked(threshold, None if fine else "fast").segment_member(image, member)
-        files = self._written(folder, result.annotated, result.overlay, result.cutout, member)
         status = result.status
-        return *files, f"{status.message} · {status.engine}"
+        said = f"{status.message} · {status.engine}"
+        if not result.mask.any():  # nobody is handed an empty cutout
+            return str(write_image(folder / "annotated.jpg", result.annotated)), None, None, said
+        return *self._written(folder, result.annotated, result.overlay, result.cutout, member), said
 
-    def _words(self, image: np.ndarray, words: str, folder: Path) -> tuple[str, str, str, str]:
+    def _words(self, image: np.ndarray, words: str, folder: Path) -> tuple[str, str | None, str | None, str]:
         segmenter = self.page.pipeline.segmenter
         if not isinstance(segmenter, TextSegmenter):
             raise EngineUnavailable(
@@ -99,9 +108,9 @@ class PictureTabs:
 
     def possession(
         self, path: str | None, phrase: str | None, member: str | None, thing: str | None
-    ) -> tuple[str, ...]:
+    ) -> tuple[str | None, ...]:
         """(the thing on the picture, its cutout, the person's mask, everything of the kind, the status) of a phrase, or
-        of a member and a thing.
+        of a member and a thing; no cutout where there is no such thing.
 
         Args:
             path: the photo.
@@ -125,11 +134,13 @@ class PictureTabs:
             "overlay.jpg": found.overlay, "cutout.png": found.cutout, "person.png": found.person_mask,
             "things.png": things,
         }  # fmt: skip
-        files = [str(write_image(folder / name, picture)) for name, picture in pictures.items()]
+        files: list[str | None] = [str(write_image(folder / name, picture)) for name, picture in pictures.items()]
+        if not found.mask.any():  # nobody is handed an empty cutout
+            files[1] = None
         return *files, f"{found.status.message} · {found.status.engine}"
 
     def identify(self, path: str | None, threshold: float | None) -> tuple[str, list[list], dict]:
-        """(annotated picture, table, faces for clicking)."""
+        """(annotated picture, a row per face, their boxes) of everyone in a photo."""
         image = self.page.picture(path)
         sightings = self.page.asked(threshold).everybody(image)
         matches = [s.match for s in sightings if s.match is not None]
@@ -147,73 +158,122 @@ class PictureTabs:
         ]
         rows += [["unknown", None, None, None, "the face is not seen"] for s in sightings if s.match is None]
         boxes = [[float(v) for v in m.face.box] for m in matches]
-        return str(file), rows, {"path": path, "boxes": boxes}
-
-    def choose_face(self, faces: dict | None, point: Sequence[float]) -> str:
-        """The face at a click: its picture as a file."""
-        (x, y), faces = point, faces or {}
-        for box in faces.get("boxes", ()):
-            if box[0] <= x <= box[2] and box[1] <= y <= box[3]:
-                image = self.page.picture(faces["path"])
-                side = 0.6 * max(box[2] - box[0], box[3] - box[1])
-                x0, y0 = int(max(0, box[0] - side)), int(max(0, box[1] - side))
-                crop = image[y0 : int(box[3] + side), x0 : int(box[2] + side)]
-                return str(write_image(self.page.job() / "face.png", crop))
-        raise InputError("there is no face at that place; click inside a box")
+        return str(file), rows, {"boxes": boxes}
 
 
-def knows_words(pipeline: IdentityAwareSegmentation) -> bool:
-    """Has the pipeline a segmenter that takes words? False too where it has none that can run."""
-    try:
-        return isinstance(pipeline.segmenter, TextSegmenter)
-    except EngineUnavailable:
-        return False
+class _Requests:
+    """What the widgets call; every answer begins with (what the stage shows, the photo that it is about)."""
+
+    def __init__(self, tab: PictureTabs):
+        self.stage = tab.stage
+
+    @staticmethod
+    def _both(value: dict) -> tuple:
+        job = value.get("job")
+        return value, gr.skip() if job is None else job
+
+    def dropped(self, path, level):
+        # A photo that is shown as a copy is given twice; what was made of it in between stays.
+        return self._both({**answered(self.stage.look)(path, level), "given": True})
+
+    def again(self, job, level):
+        return self._both(answered(self.stage.again)(job, level)) if job else (gr.skip(), gr.skip())
+
+    def named(self, path, job, name, level, fine):
+        return self._both(answered(self._named)(path, job, name, level, fine))
+
+    def _named(self, path, job, name, level, fine):
+        return self.stage.named(self._looked(path, job, level), name, fine)
+
+    def _looked(self, path, job, level):
+        looked = self.stage.of(job) if job else self.stage.looked(path, level)
+        return looked if looked.threshold == level else self.stage.looked(looked.path, level)
+
+    def picked(self, level, fine, event: gr.EventData):
+        """Somebody was clicked: their cutout, and their face where it could be put on file."""
+        said = event._data
+        value = answered(self._picked)(said, level, fine)
+        return (*self._both(value), *self._face(said.get("job"), said.get("who"), value))
+
+    def _picked(self, said, level, fine):
+        looked = self.stage.of(said.get("job"))
+        if level is not None and looked.threshold != level:
+            looked = self.stage.looked(looked.path, level)
+        return self.stage.cut(looked, Asked.of(said, fine))
+
+    def _face(self, job, who, value) -> tuple:
+        """(the part about who it is, the face, the name) after somebody was picked."""
+        people = {person["who"]: person for person in value.get("people", ())}
+        person = people.get(who)
+        if value["code"] == "error" or person is None or person["face"] is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        face = self.stage.face(self.stage.of(value["job"]), who)
+        return gr.update(open=True) if person["name"] is None else gr.skip(), str(face), person["name"]
+
+    def phrased(self, path, job, phrase, name, fine):
+        return self._both(answered(self._phrased)(path, job, phrase, name, fine))
+
+    def _phrased(self, path, job, phrase, name, fine):
+        if not (phrase or "").strip():
+            raise InputError("say whose what, such as Wonyoung's shirt, or click a person and a thing")
+        looked = self._looked(path, job, 0)
+        meant = looked.picking.pipeline.understood(phrase) if not name else Phrase(name, phrase)
+        if meant.person and meant.thing:
+            place = looked.picking.place_of(meant.person)
+            if place is None:
+                return self.stage.named(looked, meant.person, fine)
+            return self.stage.cut(looked, Asked(place, meant.thing, fine=fine))
+        if meant.person:
+            return self.stage.named(looked, meant.person, fine)
+        return self.stage.cut(looked, Asked(phrase=phrase, fine=fine))
+
+    def recalled(self, event: gr.EventData):
+        return self._both(answered(self.stage.recall)(event._data.get("id")))
+
+    def packed(self, event: gr.EventData):
+        return answered(self.stage.packed)(list(event._data.get("ids") or ())[:100])
+
+    def kept(self, event: gr.EventData):
+        """A face is to be put on file: (the part about who it is, its name, its picture)."""
+        said = event._data
+        looked = self.stage.of(said.get("job"))
+        return gr.update(open=True), str(said.get("name") or ""), str(self.stage.face(looked, int(said.get("who"))))
 
 
-def build_segment(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown:
-    """Lay out the tab Segment; returns its list of people.
+def _connect(stage: gr.HTML, at: gr.Textbox, photo: gr.Image, bar: gr.Slider | None, fine: gr.Checkbox, do: _Requests,
+             who: Sequence[Any] = ()) -> None:  # fmt: skip
+    """What is common to every stage.
 
     Args:
-        tab: the callbacks.
-        words: key of a text -> the text.
-        people: everyone on file.
+        stage: the widget.
+        at: the job of the photo that the stage shows; empty while a new photo is looked at.
+        photo: where photos are given.
+        bar: least similarity for a name; None = the engine's.
+        fine: fine edges.
+        do: the callbacks.
+        who: the part about who it is, the face, and the name; none where faces are not put on file.
     """
-    page, words_there = tab.page, knows_words(tab.page.pipeline)
-    first = people[0][1] if people else None
-    with gr.Tab(words("tab_segment"), id="segment"):
-        with gr.Row():
-            with gr.Column():
-                photo = photo_input(page, words, "segment_photo")
-                member = gr.Dropdown(people, value=first, label=words("member"), elem_id="segment_member")
-                with gr.Accordion(words("threshold"), open=False):
-                    bar = gr.Slider(
-                        0, 1, 0, step=0.01, label=words("threshold"), info=words("threshold_info"),
-                        elem_id="segment_threshold",
-                    )  # fmt: skip
-                    prompt = gr.Radio(
-                        [(words("prompt_box"), "box"), (words("prompt_words"), "words")], value="box",
-                        label=words("prompt"), visible=words_there,
-                    )  # fmt: skip
-                    phrase = gr.Textbox(label=words("words"), info=words("words_info"), visible=words_there)
-                fine = gr.Checkbox(
-                    page.pipeline.edges != "fast", label=words("fine"), info=words("fine_info"), elem_id="segment_fine"
-                )
-                go = gr.Button(words("segment"), variant="primary", elem_id="segment_go")
-                example_photos(page, photo)
-            with gr.Column():
-                evidence = gr.Textbox(label=words("evidence"), elem_id="segment_evidence", lines=2)
-                cutout = cutout_image(words("cutout"), "segment_cutout")
-                overlay = shown_image(words("overlay"), "segment_overlay")
-                annotated = shown_image(words("annotated"), "segment_annotated")
-        go.click(
-            safely(tab.segment), [photo, member, bar, prompt, phrase, fine], [annotated, overlay, cutout, evidence],
-            api_name="segment", show_progress="minimal", **ENGINE,
-        )  # fmt: skip
-    return member
+    quiet: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+    busy: dict[str, Any] = {**quiet, **ENGINE, "trigger_mode": "always_last"}
+    level = bar if bar is not None else gr.State(0)
+    photo.change(None, None, at, js="() => ''", **quiet)
+    photo.change(do.dropped, [photo, level], [stage, at], **busy)
+
+    def picked(level, fine, event: gr.EventData):
+        found = do.picked(level, fine, event)
+        return found if who else found[:2]
+
+    stage.pick(safely(picked), [level, fine], [stage, at, *who], **busy)
+    stage.recall(safely(do.recalled), None, [stage, at], queue=False, **quiet)
+    stage.pack(safely(do.packed), None, stage, queue=False, **quiet)
+    again = "() => { document.querySelector('#%s .stage')?.dispatchEvent(new Event('idseg-again', {bubbles: true})) }"
+    fine.input(None, None, None, js=again % stage.elem_id, **quiet)
+    if bar is not None:
+        bar.release(do.again, [at, bar], [stage, at], **busy)
 
 
-def build_identify(tab: PictureTabs, words: Words, people: People) -> tuple[gr.Dropdown, gr.Button, list, gr.Dataframe]:
-    """Lay out the tab Identify.
+def build_segment(tab: PictureTabs, words: Words, people: People) -> tuple[list[gr.Dropdown], tuple]:
+    """Lay out the tab Segment: everyone in a photo, named, and cut out by a click.
 
     Args:
         tab: the callbacks.
@@ -221,77 +281,127 @@ def build_identify(tab: PictureTabs, words: Words, people: People) -> tuple[gr.D
         people: everyone on file.
 
     Returns:
-        Its list of people; the button that puts a stranger on file, its inputs, and where the verdict is shown. (Who is
+        Its lists of people; the button that puts somebody on file, its inputs, and where the verdict is shown. (Who is
         on file changes other tabs too.)
     """
-    page = tab.page
-    with gr.Tab(words("tab_identify"), id="identify"):
-        faces = gr.State(None)
+    page, do = tab.page, _Requests(tab)
+    first = people[0][1] if people else None
+    with gr.Tab(words("tab_segment"), id="segment"):
+        at = gr.Textbox("", visible=False)
         with gr.Row():
-            with gr.Column():
-                everyone = photo_input(page, words, "identify_photo")
-                everyone_bar = gr.Slider(0, 1, 0, step=0.01, label=words("threshold"), info=words("threshold_info"))
-                look = gr.Button(words("identify"), variant="primary", elem_id="identify_go")
-                example_photos(page, everyone)
-            with gr.Column():
-                marked = shown_image(words("annotated"), "identify_annotated")
-                who = gr.Dataframe(
-                    headers=["name", "similarity", "margin", "face, pixels", "rests on"],
-                    datatype=["str", "number", "number", "number", "str"], label=words("found"),
-                    interactive=False, elem_id="identify_table",
-                )  # fmt: skip
-                gr.Markdown(words("click_face"))
-                with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                photo = photo_input(page, words, "segment_photo")
+                photo.height = _GIVEN
+                example_photos(page, photo)
+                member = gr.Dropdown(people, value=first, label=words("member"), elem_id="segment_member")
+                go = gr.Button(words("segment"), variant="primary", elem_id="segment_go")
+                fine = gr.Checkbox(
+                    page.pipeline.edges != "fast", label=words("fine"), info=words("fine_info"), elem_id="segment_fine"
+                )
+                with gr.Accordion(words("threshold"), open=False):
+                    bar = gr.Slider(
+                        0, 1, 0, step=0.01, label=words("threshold"), info=words("threshold_info"),
+                        elem_id="segment_threshold",
+                    )  # fmt: skip
+            with gr.Column(scale=3, min_width=300):
+                stage = widget("photo", "segment_stage", mode="person", given="segment_photo")
+                with (
+                    gr.Accordion(words("who_is_this"), open=False, elem_id="identify") as panel,
+                    gr.Row(),
+                ):
                     chosen = gr.Image(
                         label=words("chosen_face"), type="filepath", interactive=False, height=160,
-                        elem_id="identify_face",
+                        elem_id="identify_face", buttons=[], scale=1, min_width=140,
                     )  # fmt: skip
-                    with gr.Column():
+                    with gr.Column(scale=2, min_width=220):
                         called = gr.Dropdown(
-                            people, value=None, label=words("who_is"), allow_custom_value=True,
-                            elem_id="identify_name",
-                        )  # fmt: skip
+                            people, value=None, label=words("who_is"), allow_custom_value=True, elem_id="identify_name"
+                        )
                         keep = gr.Button(words("add_face"), elem_id="identify_add")
-                verdict = verdict_table(words, "identify_verdict")
-        look.click(safely(tab.identify), [everyone, everyone_bar], [marked, who, faces], api_name="identify", **ENGINE)
-
-        def clicked(found, event: gr.SelectData):
-            return tab.choose_face(found, event.index)
-
-        marked.select(safely(clicked), [faces], [chosen], **PRIVATE)
-    return called, keep, [called, chosen], verdict
+                    with gr.Column(scale=4, min_width=280):
+                        verdict = verdict_table(words, "identify_verdict")
+        names = batch.build(tab.batch, words, people, bar)
+        _scripts_segment(tab, words)
+        _scripts_identify(tab, words)
+    _connect(stage, at, photo, bar, fine, do, [panel, chosen, called])
+    quiet: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+    go.click(do.named, [photo, at, member, bar, fine], [stage, at], **quiet, **ENGINE)
+    stage.keep(safely(do.kept), None, [panel, called, chosen], **quiet).success(None, None, None, js=_PRESS, **quiet)
+    verdict.change(do.again, [at, bar], [stage, at], **quiet, **ENGINE)
+    return [member, called, names], (keep, [called, chosen], verdict)
 
 
 def build_possession(tab: PictureTabs, words: Words, people: People) -> gr.Dropdown:
-    """Lay out the tab Thing; returns its list of people.
+    """Lay out the tab Thing: a person is clicked, and what of theirs; or a phrase says both.
 
     Args:
         tab: the callbacks.
         words: key of a text -> the text.
         people: everyone on file.
+
+    Returns:
+        Its list of people.
     """
-    page = tab.page
+    page, do = tab.page, _Requests(tab)
     with gr.Tab(words("tab_possession"), id="possession"):
+        at = gr.Textbox("", visible=False)
         with gr.Row():
-            with gr.Column():
+            with gr.Column(scale=1, min_width=280):
                 scene = photo_input(page, words, "possession_photo")
+                scene.height = _GIVEN
+                example_photos(page, scene)
                 whose = gr.Textbox(
                     label=words("possession_phrase"), info=words("possession_info"), elem_id="possession_phrase"
                 )
-                with gr.Row():
-                    owner = gr.Dropdown(people, value=None, label=words("member"), elem_id="possession_member")
-                    thing = gr.Textbox(label=words("mask_thing"), elem_id="possession_thing")
+                owner = gr.Dropdown(people, value=None, label=words("member"), elem_id="possession_member")
                 find = gr.Button(words("find"), variant="primary", elem_id="possession_go")
-                example_photos(page, scene)
-            with gr.Column():
-                answer = gr.Textbox(label=words("status"), elem_id="possession_status", lines=2)
-                both = shown_image(words("mask_both"), "possession_overlay")
-                cut = cutout_image(words("cutout"), "possession_cutout")
-                with gr.Row():
-                    body = shown_image(words("mask_person"), "possession_person")
-                    every_thing = shown_image(words("mask_thing"), "possession_things")
-        find.click(
-            safely(tab.possession), [scene, whose, owner, thing], [both, cut, body, every_thing, answer],
-            api_name="possession", **ENGINE,
-        )  # fmt: skip
+                fine = gr.Checkbox(False, label=words("fine"), visible=False)
+            with gr.Column(scale=3, min_width=300):
+                stage = widget("photo", "possession_stage", mode="thing", given="possession_photo", things=list(THINGS))
+        _scripts_possession(tab, words)
+    _connect(stage, at, scene, None, fine, do)
+    asked: dict[str, Any] = {**PRIVATE, **ENGINE, "show_progress": "hidden"}
+    gr.on([find.click, whose.submit], do.phrased, [scene, at, whose, owner, fine], [stage, at], **asked)
     return owner
+
+
+# ---- what scripts call. Its places are not seen: people have the stage.
+
+
+def _scripts_segment(tab: PictureTabs, words: Words) -> None:
+    with gr.Row(visible=False):
+        given = [
+            photo_input(tab.page, words, "segment_given"), gr.Textbox(label="member"), gr.Number(0, label="threshold"),
+            gr.Radio(["box", "words"], value="box", label="prompt"), gr.Textbox(label="words"),
+            gr.Checkbox(True, label="fine"),
+        ]  # fmt: skip
+        found = [*(gr.Image(type="filepath", label=part) for part in ("annotated", "overlay")), _cutout(),
+                 gr.Textbox(label="evidence")]  # fmt: skip
+        gr.Button().click(safely(tab.segment), given, found, api_name="segment", **ENGINE)
+
+
+def _scripts_identify(tab: PictureTabs, words: Words) -> None:
+    with gr.Row(visible=False):
+        given = [photo_input(tab.page, words, "identify_given"), gr.Number(0, label="threshold")]
+        found = [
+            gr.Image(type="filepath", label="annotated"),
+            gr.Dataframe(headers=["name", "similarity", "margin", "face, pixels", "rests on"], label="found"),
+            gr.JSON(label="faces"),
+        ]  # fmt: skip
+        gr.Button().click(safely(tab.identify), given, found, api_name="identify", **ENGINE)
+
+
+def _scripts_possession(tab: PictureTabs, words: Words) -> None:
+    with gr.Row(visible=False):
+        given = [
+            photo_input(tab.page, words, "possession_given"),
+            *(gr.Textbox(label=part) for part in ("phrase", "member", "thing")),
+        ]
+        found = [gr.Image(type="filepath", label="overlay"), _cutout(),
+                 *(gr.Image(type="filepath", label=part) for part in ("person", "things")),
+                 gr.Textbox(label="status")]  # fmt: skip
+        gr.Button().click(safely(tab.possession), given, found, api_name="possession", **ENGINE)
+
+
+def _cutout() -> gr.Image:
+    return gr.Image(type="filepath", format="png", label="cutout")

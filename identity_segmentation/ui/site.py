@@ -13,7 +13,7 @@ from ..pipeline import IdentityAwareSegmentation
 from . import first, label, label_layout, video
 from . import people as people_tab
 from .page import DAY, JOB_KINDS, PRIVATE, Opener, Page, safely, texts, widget
-from .pictures import PictureTabs, build_identify, build_possession, build_segment
+from .pictures import PictureTabs, build_possession, build_segment
 from .speech import said
 
 
@@ -37,12 +37,11 @@ def build(page: Page) -> gr.Blocks:
             first.build(first.FirstRun(page), words, demo)
         jobs = widget("jobs", "jobs", [f"show_{kind}" for kind in JOB_KINDS], value={})
         with gr.Tabs() as tabs:
-            member = build_segment(pictures, words, people)
-            called, *stranger = build_identify(pictures, words, people)
+            faces, stranger = build_segment(pictures, words, people)
             owner = build_possession(pictures, words, people)
             video.build(video.VideoTab(page), words, demo)
-            lists = [member, called, owner]
-            people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, tuple(stranger))
+            lists = [*faces, owner]
+            people_tab.build(people_tab.PeopleTab(page), words, people, demo, lists, stranger)
             with gr.Tab(words("tab_label"), id="label"):
                 label_layout.build(label.LabelPage(page), words, demo)
             with gr.Tab(words("tab_about"), id="about") as about_tab:
