@@ -26,9 +26,10 @@ from identity_segmentation import Gallery, build_embeddings_db, identify, read_i
 from identity_segmentation.engines.embedded_faces import EmbeddedFaces
 from identity_segmentation.engines.insightface_faces import InsightFaceEngine
 from identity_segmentation.images import shrink_to
-from identity_segmentation.people.gallery import SCORINGS, Person, blended
+from identity_segmentation.people.gallery import SCORINGS, blended
 from identity_segmentation.people.matching import name_faces
 from identity_segmentation.people.measure import own_scores
+from identity_segmentation.people.person import Person
 from identity_segmentation.people.rule import NamingRule
 from identity_segmentation.types import Face
 

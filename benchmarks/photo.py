@@ -54,7 +54,8 @@ def main() -> None:
     from identity_segmentation import IdentityAwareSegmentation, cutout, overlay, read_image, segment_matches
     from identity_segmentation.drawing import annotate
     from identity_segmentation.engines._sface import Descriptor
-    from identity_segmentation.people.gallery import Gallery, Person, Reference
+    from identity_segmentation.people.gallery import Gallery
+    from identity_segmentation.people.person import Person, Reference
     from identity_segmentation.people.rule import NamingRule
     from identity_segmentation.types import unit
 

@@ -19,7 +19,7 @@ _WHERE = {
     "Settings": "settings",
     "Gallery": "people.gallery",
     "build_embeddings_db": "people.enrolment",
-    "add_photos": "people.enrolment",
+    "add_photos": "people.adding",
     "open_gallery": "people.gallery",
     "identify": "people.matching",
     "identify_all_members": "people.matching",

@@ -22,7 +22,7 @@ from .files import atomic_write, package_folder, safe_filename
 from .images import decode_image, read_image, shrink_to, write_image
 from .looks import Look
 from .people.enrolment import build_embeddings_db
-from .people.gallery import PALETTE
+from .people.person import PALETTE
 from .pipeline import IdentityAwareSegmentation
 from .settings import Settings
 from .types import Face, Sighting

@@ -23,7 +23,8 @@ from .engines.protocols import FaceEngine
 from .errors import EngineUnavailable, IdentitySegmentationError, InputError
 from .files import safe_filename
 from .images import list_photos
-from .people.enrolment import add_photos, build_embeddings_db
+from .people.adding import add_photos
+from .people.enrolment import build_embeddings_db
 from .people.gallery import Gallery
 from .people.matching import identify
 from .people.rule import NamingRule

@@ -27,9 +27,12 @@ from .masks.humans import find_humans
 from .masks.instances import every
 from .masks.possession import thing_of
 from .masks.segmentation import segment_by_box, segment_humans, segment_matches, sightings_of
-from .people.enrolment import add_photos, build_embeddings_db
-from .people.gallery import Gallery, Person, open_gallery
+from .people.adding import add_photos, look_at_photos
+from .people.enrolment import build_embeddings_db
+from .people.gallery import Gallery, open_gallery
 from .people.matching import identify
+from .people.person import Person
+from .people.photos import Photo
 from .people.rule import NamingRule
 from .phrases import Phrase, known_things, parse_phrase
 from .settings import Settings
@@ -157,27 +160,42 @@ class IdentityAwareSegmentation:
         """Build or update the gallery from a folder of photos; see `build_embeddings_db`."""
         folder = self._gallery.folder if isinstance(self._gallery, Gallery) else self._gallery
         self._gallery = build_embeddings_db(
-            dataset or self.settings.dataset, self.face_engine, folder, progress, keep_outliers, anew
-        )
+            dataset or self.settings.dataset, self.face_engine, folder, progress, keep_outliers, anew,
+            self.settings.thumbnails,
+        )  # fmt: skip
         return self._gallery
 
+    def look_at_photos(
+        self,
+        photos: Sequence[str | os.PathLike],
+        progress: Callable[[int, int], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[Photo]:
+        """The long part of `add_person`, which takes what this gives; see `adding.look_at_photos`."""
+        return look_at_photos(self.face_engine, photos, progress, cancel, self.settings.thumbnails)
+
     def add_person(
-        self, name: str, photos: Sequence[str | os.PathLike], keep_outliers: bool = False
+        self, name: str, photos: Sequence[str | os.PathLike | Photo], keep_outliers: bool = False
     ) -> list[PhotoVerdict]:
         """Add a person by hand, or more photos of one; saved if the gallery has a folder. See `add_photos`."""
         folder = self._gallery.folder if isinstance(self._gallery, Gallery) else Path(self._gallery)
+        engine, keep = self.face_engine, self.settings.thumbnails
         if folder is None:
-            self._gallery, found = add_photos(self.gallery, self.face_engine, name, photos, keep_outliers)
+            self._gallery, found = add_photos(self.gallery, engine, name, photos, keep_outliers, keep)
             return found
+        # Nobody else waits for the gallery while photos are looked at.
+        given = [photo for photo in photos if not isinstance(photo, Photo)]
+        fresh = iter(self.look_at_photos(given))
+        looked = [photo if isinstance(photo, Photo) else next(fresh) for photo in photos]
         verdicts: list[PhotoVerdict] = []
 
         def add(current: Gallery) -> Gallery:
-            current.check_engine(self.face_engine)
-            changed, found = add_photos(current, self.face_engine, name, photos, keep_outliers)
+            current.check_engine(engine)
+            changed, found = add_photos(current, engine, name, looked, keep_outliers, keep)
             verdicts.extend(found)
             return changed
 
-        self._gallery = Gallery.edit(folder, add, Gallery.empty(self.face_engine))[1]
+        self._gallery = Gallery.edit(folder, add, Gallery.empty(engine))[1]
         return verdicts
 
     # ---- pictures

@@ -40,6 +40,7 @@ class Settings:
         device: "auto", "cuda", "mps", "cpu", for SAM 3.
         dtype: "auto", "float32", "bfloat16", "float16", for SAM 3.
         compile: torch.compile SAM 3's vision encoder (slow first picture, faster afterwards).
+        thumbnails: keep a small picture of each face with its embedding in the gallery.
         max_pixels: largest picture decoded, in pixels (a 100-megapixel photo is about 300 MB).
     """
 
@@ -61,6 +62,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False
+    thumbnails: bool = True
     max_pixels: int = 120_000_000
 
     @classmethod

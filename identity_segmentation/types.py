@@ -362,8 +362,8 @@ class PhotoVerdict:
         person: the person whose folder it lies in.
         photo: path relative to the data set's folder, with forward slashes.
         verdict: "used", "several_faces" (used: the face nearest the person's others), "no_face",
-            "duplicate", "outlier", "conflict" (the same photo under two people: used for neither)
-            "kept" (an outlier, used as asked) or "unreadable".
+            "duplicate", "outlier", "conflict" (the same photo under two people: used for neither),
+            "kept" (an outlier, used as asked), "not_theirs" (said by hand to be somebody else's) or "unreadable".
         detail: one sentence, possibly empty.
     """
 

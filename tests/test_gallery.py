@@ -29,8 +29,9 @@ from identity_segmentation.errors import (
     UnknownPerson,
 )
 from identity_segmentation.images import decode_image
-from identity_segmentation.people.gallery import Reference, locked, normal_name
+from identity_segmentation.people.gallery import locked
 from identity_segmentation.people.measure import measure
+from identity_segmentation.people.person import Reference, normal_name
 
 
 def photo(folder, name, *people, **options):
@@ -814,7 +815,7 @@ def test_the_nearest_of_many_people_is_found_exactly():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(5000, 32)).astype(np.float32)
     gallery = Gallery("fake", "0")
-    from identity_segmentation.people.gallery import Person
+    from identity_segmentation.people.person import Person
 
     people = tuple(Person(str(i), f"p{i}", references=(Reference("x", str(i), 0),)) for i in range(5000))
     gallery = Gallery("fake", "0", people, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

@@ -284,7 +284,7 @@ def test_a_back_is_unknown_and_never_named(fake_faces, fake_masks, tmp_path):
     back = (230, 40, 290, 200)
     pipeline = _pipeline(fake_faces, fake_masks, detector=FakeBodies((70, 40, 130, 200), back))
     pipeline.use_gallery(pipeline.gallery)
-    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.adding import add_photos
 
     gallery, _ = add_photos(pipeline.gallery, fake_faces, "Ada", [photo])
     pipeline.use_gallery(gallery)
@@ -326,7 +326,7 @@ def test_fine_edges_gain_nothing_where_others_are(astronaut, embedded_masks):
 
 def test_people_with_fine_edges_share_no_pixel(group, embedded_faces, embedded_masks, embedded_objects, tmp_path):
     from identity_segmentation.images import write_image
-    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.adding import add_photos
     from identity_segmentation.people.gallery import Gallery
 
     gallery = Gallery.empty(embedded_faces)

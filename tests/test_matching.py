@@ -8,8 +8,8 @@ from fakes import DIM, PEOPLE, draw, near
 
 from identity_segmentation import Gallery, build_embeddings_db, identify, identify_all_members, match_faces, write_image
 from identity_segmentation.errors import GalleryMismatch, InputError
-from identity_segmentation.people.gallery import Person, Reference
 from identity_segmentation.people.measure import measure
+from identity_segmentation.people.person import Person, Reference
 from identity_segmentation.types import Face, unit
 
 

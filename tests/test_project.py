@@ -275,7 +275,7 @@ def test_requirements_txt_holds_the_full_set_its_users_expect():
 
 def test_the_members_file_names_the_six_and_their_spellings_do_not_collide():
     from identity_segmentation.people.enrolment import read_members
-    from identity_segmentation.people.gallery import name_key
+    from identity_segmentation.people.person import name_key
 
     members = read_members(ROOT / "Dataset")
     assert {m.folder: m.name for m in members.values()} == {

@@ -205,7 +205,7 @@ def test_two_lookalikes_on_file_who_follow_each_other_are_split_as_well():
     assert float(one @ other) > LEVELS.other
     gallery = Gallery.empty(type("E", (), {"id": "x", "model_hash": "y", "dim": 8})())
     for name, looks in (("One", one), ("Other", other)):
-        from identity_segmentation.people.gallery import Reference
+        from identity_segmentation.people.person import Reference
 
         gallery = gallery.with_person(name, looks[None], [Reference(name, name, 0)])
     samples = film((one, 8, STRAIGHT), (other, 8, STRAIGHT))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from conftest import ROOT
-from page_fixtures import choose, shot, shown
+from page_fixtures import choose, shot, shown, waits
 
 from identity_segmentation import IdentityAwareSegmentation
 

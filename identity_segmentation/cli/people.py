@@ -13,6 +13,7 @@ from .console import Verbs, pipeline_of, print_json, say, settings_of
 
 if TYPE_CHECKING:
     from ..people.check import Check
+    from ..people.gallery import Gallery
 
 
 def add(verbs: Verbs) -> None:
@@ -45,6 +46,16 @@ def add(verbs: Verbs) -> None:
     verb = people.add("merge", _people_merge, "two entries are one person: the second joins the first")
     verb.add_argument("name")
     verb.add_argument("other")
+    verb = people.add("apart", _people_apart, "two people who look like one are two: nobody asks again")
+    verb.add_argument("name")
+    verb.add_argument("other")
+    verb = people.add("move", _people_move, "some of a person's photos are somebody else's")
+    verb.add_argument("name")
+    verb.add_argument("other", help="whose they are: somebody on file, or a new name")
+    verb.add_argument("photos", nargs="+", metavar="PHOTO", help="a file name, or the first 8 digits of its SHA-256")
+    verb = people.add("forget", _people_forget, "take photos away from a person, and every older copy of them")
+    verb.add_argument("name")
+    verb.add_argument("photos", nargs="+", metavar="PHOTO", help="a file name, or the first 8 digits of its SHA-256")
 
 
 def _people_build(arguments: argparse.Namespace) -> int:
@@ -146,11 +157,11 @@ def _people_add(arguments: argparse.Namespace) -> int:
     return 0 if all(v.used for v in verdicts) else 4
 
 
-def _edit(arguments, change):
+def _edit(arguments, change, purge: bool | None = None):
     """Change the gallery on disk; returns it before and after."""
     from ..people.gallery import Gallery
 
-    return Gallery.edit(settings_of(arguments).gallery, change)
+    return Gallery.edit(settings_of(arguments).gallery, change, purge=purge)
 
 
 def _people_remove(arguments: argparse.Namespace) -> int:
@@ -181,6 +192,39 @@ def _people_alias(arguments: argparse.Namespace) -> int:
 
 def _people_merge(arguments: argparse.Namespace) -> int:
     _, after = _edit(arguments, lambda gallery: gallery.merged(arguments.name, arguments.other))
+    person = after.find(arguments.name)
+    print(f"{person.name} now has {len(person.references)} references")
+    return 0
+
+
+def _people_apart(arguments: argparse.Namespace) -> int:
+    from ..people.editing import tell_apart
+
+    _, after = _edit(arguments, lambda gallery: tell_apart(gallery, arguments.name, arguments.other))
+    print(f"{after.find(arguments.name).name} and {after.find(arguments.other).name} are two people")
+    return 0
+
+
+def _people_move(arguments: argparse.Namespace) -> int:
+    from ..people.editing import find_photos, move_photos
+
+    def change(gallery: Gallery) -> Gallery:
+        photos = find_photos(gallery, arguments.name, arguments.photos)
+        return move_photos(gallery, arguments.name, photos, arguments.other)
+
+    _, after = _edit(arguments, change)
+    for person in (after.find(arguments.name), after.find(arguments.other)):
+        print(f"{person.name} now has {len(person.references)} references")
+    return 0
+
+
+def _people_forget(arguments: argparse.Namespace) -> int:
+    from ..people.editing import find_photos, remove_photos
+
+    def change(gallery: Gallery) -> Gallery:
+        return remove_photos(gallery, arguments.name, find_photos(gallery, arguments.name, arguments.photos))
+
+    _, after = _edit(arguments, change, purge=True)
     person = after.find(arguments.name)
     print(f"{person.name} now has {len(person.references)} references")
     return 0

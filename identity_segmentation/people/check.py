@@ -289,7 +289,7 @@ def remarks(gallery: Gallery, engine: FaceEngine, rule: NamingRule | None = None
     """
     rule = NamingRule.of_engine(engine, gallery) if rule is None else rule
     found = measure(gallery, engine.threshold, engine.margin)
-    said = [_pair_remark(gallery, pair) for pair in found.pairs]
+    said = [_pair_remark(gallery, pair) for pair in found.pairs if not gallery.are_apart(pair.first, pair.second)]
     said += [_astray_remark(gallery, astray) for astray in found.astray]
     sizes = {person.name: len(person.references) for person in gallery.people}
     for count, word in ((1, "one photo"), (2, "two photos")):

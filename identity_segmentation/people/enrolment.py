@@ -27,8 +27,9 @@ from ..images import list_photos
 from ..kinds import left_out, look_through
 from ..types import USED_VERDICTS, BuildReport, PhotoVerdict
 from .check import remarks
-from .gallery import Gallery, Person, Reference, checked_colour, name_key, normal_name
-from .photos import Photo, face_of, judge, judge_against, load_photo, same_picture, vector_of
+from .gallery import Gallery
+from .person import NOT_THEIRS, Person, Reference, checked_colour, name_key, normal_name
+from .photos import Photo, face_of, faces_of, judge, load_photo, look, same_picture, vector_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def build_embeddings_db(
     progress: Callable[[int, int, str], None] | None = None,
     keep_outliers: bool = False,
     anew: bool = False,
+    thumbnails: bool = True,
 ) -> Gallery:
     """Build the gallery from a folder of photos: one sub-folder per person.
 
@@ -102,6 +104,7 @@ def build_embeddings_db(
         keep_outliers: use photos that look like somebody else's, in this build; their verdict is "kept".
         anew: look at every photo again, with this engine, whichever engine the gallery there was built with. Ids,
             names, aliases, colours and merges stay; embeddings that were added by hand cannot, and are named.
+        thumbnails: keep a small picture of each face with its embedding. False = keep none, and drop those there are.
 
     Returns:
         The gallery; `.report` has the verdicts, and notes on the people (`check.remarks`).
@@ -122,13 +125,15 @@ def build_embeddings_db(
             notes += lost
         else:
             old.check_engine(face_engine)
-        built = _build(folder, _grouped(found, old), face_engine, old, progress, keep_outliers)
+        built = _build(folder, _grouped(found, old), face_engine, old, progress, keep_outliers, thumbnails)
         if anew:
             _nobody_lost(old, built)
         return replace(built, report=replace(built.report, notes=tuple(notes) + built.report.notes))
 
     nobody = Gallery.empty(face_engine)
-    return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody, purge=False if anew else None)[1]
+    # Pictures of people that are no longer wanted are not kept in an older generation.
+    purge = False if anew else None if thumbnails else True
+    return build(nobody) if gallery is None else Gallery.edit(gallery, build, nobody, purge)[1]
 
 
 def _nobody_lost(old: Gallery, built: Gallery) -> None:
@@ -174,7 +179,8 @@ def _without_embeddings(
             notes.append(f"{person.name}: added by hand and not carried over, add them again: {', '.join(by_hand)}")
     people = [replace(person, references=()) for person in old.people]
     empty = np.zeros((0, engine.dim), np.float32)
-    nobody = replace(Gallery.empty(engine), folder=old.folder)
+    said = tuple(row for row in old.photos if row["verdict"] == NOT_THEIRS)
+    nobody = replace(Gallery.empty(engine), folder=old.folder, photos=said, apart=old.apart)
     return nobody.with_everyone(people, [empty] * len(people)), notes
 
 
@@ -317,10 +323,11 @@ def _check_names(groups: Iterable[_Group], others: Iterable[Person]) -> None:
 
 def _build(
     folder: Path, groups: list[_Group], engine: FaceEngine, old: Gallery,
-    progress: Callable[[int, int, str], None] | None, keep_outliers: bool,
+    progress: Callable[[int, int, str], None] | None, keep_outliers: bool, thumbnails: bool,
 ) -> Gallery:  # fmt: skip
     started = time.perf_counter()
-    known, unchanged = _known_photos(old), _unchanged_groups(folder, groups, old, keep_outliers)
+    known = _known_photos(old, thumbnails)
+    unchanged = _unchanged_groups(folder, groups, old, keep_outliers, thumbnails)
     total, done = sum(len(group.paths) for group in groups), 0
     judged: list[tuple[_Group, list[Photo]]] = []
     with ThreadPoolExecutor(1) as reader:  # the next photo is decoded while this one is looked at
@@ -334,7 +341,7 @@ def _build(
                     if ahead < len(group.paths):
                         waiting.append(reader.submit(load_photo, group.paths[ahead], folder, known))
                     if image is not None:
-                        photo.faces = engine.faces(image)
+                        look(photo, image, engine, thumbnails)
                     photos.append(photo)
                     if progress:
                         progress(done + len(photos), total, group.name)
@@ -346,18 +353,30 @@ def _build(
                 judge(photos, engine, keep_outliers)
             judged.append((group, photos))
     _find_conflicts(judged)
+    if not thumbnails:
+        old = without_thumbnails(old)
+        for photo in (photo for _, photos in judged for photo in photos):
+            photo.thumbnail = b""
     built = _assemble(judged, engine, old, time.perf_counter() - started)
-    faces = _faces([photo for _, photos in judged for photo in photos])
+    faces = faces_of([photo for _, photos in judged for photo in photos])
     return replace(built, report=replace(built.report, folder=folder.absolute(), faces=faces))
 
 
-def _faces(photos: Iterable[Photo]) -> dict[str, tuple[float, float, float, float]]:
-    """Photo -> where its face is, of those that have one."""
-    return {photo.source: place for photo in photos if (place := face_of(photo)) is not None}
+def without_thumbnails(gallery: Gallery) -> Gallery:
+    """The gallery without pictures of anybody.
+
+    Args:
+        gallery: the people on file.
+    """
+    people = (
+        replace(person, references=tuple(replace(one, thumbnail=b"") for one in person.references))
+        for person in gallery.people
+    )
+    return replace(gallery, people=tuple(people))
 
 
 def _unchanged_groups(
-    folder: Path, groups: list[_Group], old: Gallery, keep_outliers: bool
+    folder: Path, groups: list[_Group], old: Gallery, keep_outliers: bool, thumbnails: bool
 ) -> list[list[Photo] | None]:
     """For each group its photos as the last build left them, if not a byte of any has changed; else None.
 
@@ -365,7 +384,7 @@ def _unchanged_groups(
     are now to be kept or no longer) are never taken over.
     """
     open_verdicts = ("conflict", "unreadable", "outlier" if keep_outliers else "kept")
-    embeddings = _embeddings(old)
+    embeddings = _embeddings(old, thumbnails)
     rows: dict[str, dict[str, dict]] = {}
     for row in old.photos:
         rows.setdefault(row["folder"], {})[row["source"]] = row
@@ -396,32 +415,43 @@ def _unchanged(
             return None
         reference, vector = embeddings[key] if used else (None, None)
         picture_hash = reference.picture_hash if reference else 0
-        face = reference.face if reference else None
-        photos.append(Photo(*key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True, face=face))
+        thumbnail, face = (reference.thumbnail, reference.face) if reference else (b"", None)
+        photos.append(
+            Photo(
+                *key, picture_hash, [], vector, row["verdict"], row["detail"], reused=True, face=face,
+                thumbnail=thumbnail,
+            )
+        )  # fmt: skip
     return photos
 
 
-def _embeddings(gallery: Gallery) -> dict[tuple[str, str], tuple[Reference, np.ndarray]]:
-    """(source, sha256) -> reference and embedding, of everything that came from the data set."""
+def _embeddings(gallery: Gallery, thumbnails: bool) -> dict[tuple[str, str], tuple[Reference, np.ndarray]]:
+    """(source, sha256) -> reference and embedding, of everything that came from the data set. Where thumbnails are
+    wanted, what has none yet is left out, to be looked at again."""
     return {
         (reference.source, reference.sha256): (reference, vector)
         for index, person in enumerate(gallery.people)
         for reference, vector in zip(person.references, gallery.person_references(index), strict=True)
-        if not reference.by_hand
+        if not reference.by_hand and (reference.thumbnail or not thumbnails)
     }
 
 
-def _known_photos(old: Gallery) -> dict[tuple[str, str], Photo]:
+def _known_photos(old: Gallery, thumbnails: bool) -> dict[tuple[str, str], Photo]:
     """(source, sha256) -> the photo as the last build left it. Photos with several faces are looked at again: which
     face is the person's depends on their other photos, and the other faces were not kept."""
-    embeddings, known = _embeddings(old), {}
+    embeddings, known = _embeddings(old, thumbnails), {}
     for row in old.photos:
         key = (row["source"], row["sha256"])
         if row["verdict"] == "used" and key in embeddings:
             reference, vector = embeddings[key]
-            known[key] = Photo(*key, reference.picture_hash, embedding=vector, reused=True, face=reference.face)
+            known[key] = Photo(
+                *key, reference.picture_hash, embedding=vector, reused=True, face=reference.face,
+                thumbnail=reference.thumbnail,
+            )  # fmt: skip
         elif row["verdict"] == "no_face":
             known[key] = Photo(*key, verdict="no_face", reused=True)
+        elif row["verdict"] == NOT_THEIRS:
+            known[key] = Photo(*key, verdict=NOT_THEIRS, detail=row["detail"], reused=True)
     return known
 
 
@@ -496,7 +526,7 @@ def _assemble(judged: list[tuple[_Group, list[Photo]]], engine: FaceEngine, old:
     if not people:
         raise InputError("no usable face in any photo; nothing was written.\n" + BuildReport(verdicts).table())
     reused = sum(photo.reused for _, photo in every)
-    built = Gallery.empty(engine).with_everyone(people, blocks)
+    built = replace(Gallery.empty(engine), apart=old.apart).with_everyone(people, blocks)
     notes += [remark.text for remark in remarks(built, engine)]
     report = BuildReport(verdicts, len(every) - reused, reused, seconds, tuple(notes))
     return replace(built, photos=tuple(_stored(photo) for _, photo in every), report=report)
@@ -507,7 +537,8 @@ def _references(photos: list[Photo], earlier: Person | None, old: Gallery) -> tu
     used = [p for p in photos if p.embedding is not None and p.verdict in USED_VERDICTS]
     references = [
         Reference(
-            p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "", face=face_of(p)
+            p.source, p.sha256, p.picture_hash, p.detail if p.verdict == "several_faces" else "", face=face_of(p),
+            thumbnail=p.thumbnail,
         )
         for p in used
     ]  # fmt: skip
@@ -537,74 +568,3 @@ def _stored(photo: Photo) -> dict:
         "sha256": photo.sha256, "verdict": photo.verdict, "detail": "" if photo.names_others else photo.detail,
         "again": photo.names_others,
     }  # fmt: skip
-
-
-def add_photos(
-    gallery: Gallery,
-    engine: FaceEngine,
-    name: str,
-    photos: Sequence[str | os.PathLike],
-    keep_outliers: bool = False,
-) -> tuple[Gallery, list[PhotoVerdict]]:
-    """Add a person, or more photos of one, by hand.
-
-    Args:
-        gallery: the people on file.
-        engine: who looks at the faces.
-        name: of a new person, or of one on file.
-        photos: paths of pictures.
-        keep_outliers: use photos that look like somebody else's as well.
-
-    Returns:
-        The new gallery (not yet saved), whose report has notes on the person, and a verdict per photo.
-
-    Raises:
-        InputError: no photo could be used.
-        GalleryMismatch: the gallery belongs to another engine.
-    """
-    gallery.check_engine(engine)
-    person = gallery.find(name) if name in gallery else None
-    label = person.name if person else normal_name(name)
-    loaded = [_looked_at(path, engine) for path in map(Path, photos)]
-    on_file = [
-        (owner, Photo(r.source, r.sha256, r.picture_hash, embedding=v))
-        for index, owner in enumerate(gallery.people)
-        for r, v in zip(owner.references, gallery.person_references(index), strict=True)
-    ]
-    own = [photo for owner, photo in on_file if person and owner.id == person.id]
-    if own:
-        judge_against(loaded, own, engine, keep_outliers)
-    else:
-        judge(loaded, engine, keep_outliers)
-    _find_others_faces(loaded, [(owner, photo) for owner, photo in on_file if not person or owner.id != person.id])
-    verdicts = [PhotoVerdict(label, p.source, p.verdict, p.detail) for p in loaded]
-    used = [p for p, v in zip(loaded, verdicts, strict=True) if v.used]
-    if not used:
-        raise InputError(f"no photo of {label!r} could be used.\n" + BuildReport(tuple(verdicts)).table())
-    sources = [Reference(p.source, p.sha256, p.picture_hash, p.detail, True, face_of(p)) for p in used]
-    changed = gallery.with_person(label, np.stack([vector_of(p) for p in used]), sources)
-    notes = tuple(remark.text for remark in remarks(changed, engine) if label in remark.people)
-    folders = {Path(path).parent for path in photos}
-    folder = folders.pop() if len(folders) == 1 else None
-    return replace(
-        changed, report=BuildReport(tuple(verdicts), len(loaded), 0, 0.0, notes, folder, _faces(loaded))
-    ), verdicts
-
-
-def _find_others_faces(photos: list[Photo], on_file: list[tuple[Person, Photo]]) -> None:
-    """A new photo of a face that is on file as somebody else is used for nobody."""
-    for photo in photos:
-        for owner, twin in on_file:
-            shown = photo.verdict in USED_VERDICTS and photo.embedding is not None and same_picture(photo, twin)
-            if shown and float(vector_of(photo) @ vector_of(twin)) > 0.9:
-                photo.verdict = "conflict"
-                photo.detail = f"the same face is on file as {owner.name}; not used"
-
-
-def _looked_at(path: Path, engine: FaceEngine) -> Photo:
-    """A photo given by hand, with its faces."""
-    photo, image = load_photo(path, path.parent, {})
-    photo.source = shown_path(path.name)
-    if image is not None:
-        photo.faces = engine.faces(image)
-    return photo

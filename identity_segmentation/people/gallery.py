@@ -1,9 +1,9 @@
 """Folders of reference photos -> the people on file: names, embeddings, where each came from. (Notebook section 2.)
 
 On disk a gallery is a folder of immutable generations: ``gen-000007.json`` (who, from what, by which engine) beside
-``gen-000007.safetensors`` (the embeddings), and ``CURRENT``, which names the live one and is replaced in one step. A
-broken generation is passed over for the last good one; nothing is ever unpickled. Faces are biometric data: the folder
-is readable by its owner alone.
+``gen-000007.safetensors`` (the embeddings, and a thumbnail of each face), and ``CURRENT``, which names the live one and
+is replaced in one step. A broken generation is passed over for the last good one; nothing is ever unpickled. Faces are
+biometric data: the folder is readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import os
 import re
 import shlex
 import time
-import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,6 +38,8 @@ from ..errors import (
 from ..files import atomic_write, held
 from ..settings import Settings
 from ..types import BuildReport, unit
+from . import thumbnails
+from .person import Person, Reference, checked_colour, name_key, normal_name, person_row, reference_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,67 +52,6 @@ _SHORTLIST = 50  # people per face that are scored reference by reference in a l
 EXHAUSTIVE = 2000  # people up to which everyone is
 _KEPT_GENERATIONS = 2
 _MOST_ROWS, _FACES_SHOWN = 36, 3  # people that a card shows, and faces of each
-# Distinct at a glance, and in print (Okabe and Ito's palette for colour-blind readers, and two more).
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8A5FD6", "#7F9F3F")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Where one embedding came from. `source` is relative to the data set's folder; for a photo added by
-    hand, its file name. `face` is where the face is: xyxy as parts of the picture's width and height, 0..1; None in
-    galleries of early versions, which do not say."""
-
-    source: str
-    sha256: str
-    picture_hash: int  # 64-bit difference hash of the picture: finds re-encoded and resized copies
-    note: str = ""
-    by_hand: bool = False
-    face: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Person:
-    """One person: a stable id, a display name, other names they answer to, a colour, and their references.
-
-    `folders` are the data set's folders they were built from: none for a person added by hand, several for people who
-    were merged or whose folders `members.toml` gives one name. The fields `hand_...` keep what was said by hand, apart
-    from what the data set says: a name, further names, and folders that were merged.
-    """
-
-    id: str
-    name: str
-    aliases: tuple[str, ...] = ()
-    colour: str = PALETTE[0]
-    folders: tuple[str, ...] = ()
-    references: tuple[Reference, ...] = ()
-    hand_name: str | None = None
-    hand_aliases: tuple[str, ...] = ()
-    hand_folders: tuple[str, ...] = ()
-
-    @property
-    def colour_bgr(self) -> tuple[int, int, int]:
-        return int(self.colour[5:7], 16), int(self.colour[3:5], 16), int(self.colour[1:3], 16)
-
-
-def normal_name(name: str) -> str:
-    """A name as it is stored: NFC, no control or invisible characters, single spaces.
-
-    Raises:
-        InputError: nothing is left, or it is longer than 100 characters.
-    """
-    text = unicodedata.normalize("NFC", name)
-    # Zero-width joiners matter in some scripts' shaping; the rest of Cc and Cf only hides differences.
-    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c in "\u200c\u200d")
-    text = " ".join(text.split())
-    if not name_key(text) or len(text) > 100:
-        raise InputError(f"expected a name of 1 to 100 visible characters, got {name[:120]!r}")
-    return text
-
-
-def name_key(name: str) -> str:
-    """What two spellings of one name have in common: NFKC, no case, no spaces, no joiners."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +65,7 @@ class Gallery:
         photos: verdict on every photo of the last build.
         report: of the build that made this gallery; empty if none did.
         folder: where it was loaded from or saved to.
+        apart: pairs of ids of people who look like one person and were said to be two.
     """
 
     engine_id: str
@@ -134,6 +75,7 @@ class Gallery:
     photos: tuple[dict, ...] = ()
     report: BuildReport = field(default_factory=BuildReport)
     folder: Path | None = None
+    apart: tuple[tuple[str, str], ...] = ()
     # Worked out from the rest: each person's mean, first row of references, names as keys.
     means: np.ndarray = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
@@ -202,6 +144,19 @@ class Gallery:
         """float32 (n, D): the single references of person number `index`."""
         return self.references[self._starts[index] : self._starts[index + 1]]
 
+    def are_apart(self, first: int, second: int) -> bool:
+        """Were the people of these two indices said to be two, though they look like one?"""
+        one, other = self.people[first].id, self.people[second].id
+        return (one, other) in self.apart or (other, one) in self.apart
+
+    def portrait(self, index: int) -> bytes:
+        """The thumbnail of person number `index` that is most like them: nearest their mean; empty if there is none."""
+        shown = [i for i, one in enumerate(self.people[index].references) if one.thumbnail]
+        if not shown:
+            return b""
+        near = self.person_references(index)[shown] @ self.means[index]
+        return self.people[index].references[shown[int(near.argmax())]].thumbnail
+
     @property
     def owners(self) -> np.ndarray:
         """int (N,): for every reference the index of its person."""
@@ -247,7 +202,9 @@ class Gallery:
         return cards.card(f"{len(self)} people on file", cards.table(heads, rows), cards.lines(said))
 
     def _thumbnail(self, reference: Reference) -> bytes | None:
-        """The face of a reference, where its photo is still the one that was learnt from."""
+        """The face of a reference: as it is kept, or out of its photo where that is still the one that was learnt from."""
+        if reference.thumbnail:
+            return reference.thumbnail
         from .. import cards
 
         folder = Path(Settings.from_env().dataset) if self.report.folder is None else self.report.folder
@@ -344,7 +301,8 @@ class Gallery:
         """The person under a new display name; the old one is dropped unless it is an alias."""
         person = self.find(name)
         name = normal_name(new_name)
-        return self._with_people(replace(person, name=name, hand_name=name))
+        others = tuple(alias for alias in person.aliases if name_key(alias) != name_key(name))
+        return self._with_people(replace(person, name=name, hand_name=name, aliases=others))
 
     def with_aliases(self, name: str, aliases: Iterable[str]) -> Gallery:
         """The person's aliases replaced."""
@@ -359,11 +317,13 @@ class Gallery:
         return self._with_people(replace(self.find(name), colour=checked_colour(colour, ())))
 
     def merged(self, keep: str, other: str) -> Gallery:
-        """`other`'s references and names become `keep`'s."""
+        """`other`'s references and names become `keep`'s; of a photo that both have, `keep`'s reference stays."""
         first, second = self.find(keep), self.find(other)
         if first.id == second.id:
             raise InputError(f"{keep!r} and {other!r} are already the same person")
         i, j = self.people.index(first), self.people.index(second)
+        own = {reference.sha256 for reference in first.references}
+        new = [k for k, reference in enumerate(second.references) if reference.sha256 not in own]
         joined = replace(
             first,
             aliases=(*first.aliases, second.name, *second.aliases),
@@ -372,9 +332,9 @@ class Gallery:
             hand_folders=tuple(
                 dict.fromkeys(first.folders + second.folders + first.hand_folders + second.hand_folders)
             ),
-            references=first.references + second.references,
+            references=first.references + tuple(second.references[k] for k in new),
         )
-        block = np.concatenate([self.person_references(i), self.person_references(j)])
+        block = np.concatenate([self.person_references(i), self.person_references(j)[new]])
         rest = [k for k in range(len(self)) if k != j]
         return self.with_everyone(
             [joined if k == i else self.people[k] for k in rest],
@@ -388,7 +348,9 @@ class Gallery:
         """The gallery with these people instead, and float32 (n, D) references of each."""
         dim = self.references.shape[1] if self.references.ndim == 2 and self.references.size else 0
         stacked = np.concatenate(blocks) if blocks else np.zeros((0, dim), np.float32)
-        return replace(self, people=tuple(people), references=np.ascontiguousarray(stacked, np.float32))
+        there = {person.id for person in people}
+        apart = tuple(pair for pair in self.apart if there.issuperset(pair))
+        return replace(self, people=tuple(people), references=np.ascontiguousarray(stacked, np.float32), apart=apart)
 
     # ---- disk
 
@@ -414,13 +376,15 @@ class Gallery:
             raise OutputError(f"{folder}: the gallery cannot be written there ({error.strerror})") from error
         number = max([0, *(n for n, _ in _generations(folder))]) + 1
         stem = f"gen-{number:06d}"
-        tensors = to_safetensors({"references": np.ascontiguousarray(self.references)})
+        pictures = [reference.thumbnail for person in self.people for reference in person.references]
+        tensors = to_safetensors({"references": np.ascontiguousarray(self.references), **thumbnails.packed(pictures)})
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "engine": {"id": self.engine_id, "model_hash": self.model_hash, "dim": int(self.references.shape[1])},
             "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
-            "people": [asdict(person) for person in self.people],
+            "people": [person_row(person) for person in self.people],
             "photos": list(self.photos),
+            "apart": [list(pair) for pair in self.apart],
         }
         text = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
         pointer = {"generation": stem, "manifest_sha256": hashlib.sha256(text).hexdigest()}
@@ -540,14 +504,16 @@ class Gallery:
         if hashlib.sha256(data).hexdigest() != manifest["tensors_sha256"]:
             raise ValueError("its embeddings do not match their hash")
         try:
-            references = from_safetensors(data)["references"]
+            tensors = from_safetensors(data)
         except SafetensorError as error:
             raise ValueError(str(error)) from error
+        references = tensors["references"]
+        pictures = iter(thumbnails.unpacked(tensors, len(references)))
         people = tuple(
             Person(
                 **{**row, "aliases": tuple(row["aliases"]), "folders": tuple(row["folders"]),
                    "hand_aliases": tuple(row["hand_aliases"]), "hand_folders": tuple(row["hand_folders"]),
-                   "references": tuple(map(_reference, row["references"]))}
+                   "references": tuple(reference_of(one, next(pictures, b"")) for one in row["references"])}
             )
             for row in manifest["people"]
         )  # fmt: skip
@@ -555,6 +521,7 @@ class Gallery:
         return cls(
             engine["id"], engine["model_hash"], people, references.astype(np.float32, copy=False),
             tuple(manifest["photos"]), BuildReport(), folder,
+            tuple((str(one), str(other)) for one, other in manifest.get("apart", ())),
         )  # fmt: skip
 
 
@@ -581,29 +548,10 @@ def blended(embeddings: np.ndarray, references: np.ndarray, scoring: str = "blen
     return best if scoring == "best" else (mean + best) / 2
 
 
-def _reference(row: dict) -> Reference:
-    """A reference out of a manifest; galleries of early versions call its picture's hash "look"."""
-    known = {("picture_hash" if key == "look" else key): value for key, value in row.items()}
-    return Reference(**known | {"face": tuple(known["face"]) if known.get("face") else None})
-
-
 def _generations(folder: Path) -> list[tuple[int, str]]:
     """(number, stem) of the generations in a folder, newest first; other files are nobody's business."""
     found = [re.fullmatch(r"gen-(\d{6,})", p.stem) for p in folder.glob("gen-*.json")]
     return sorted(((int(m[1]), m[0]) for m in found if m), reverse=True)
-
-
-def checked_colour(colour: str | None, taken: Iterable[str]) -> str:
-    """A colour checked, or the first of the palette that nobody has."""
-    if colour is None:
-        taken = list(taken)
-        return next((c for c in PALETTE if c not in taken), PALETTE[len(taken) % len(PALETTE)])
-    if not isinstance(colour, str):
-        raise InputError(f"expected a colour as #RRGGBB, got {colour!r}")
-    text = colour.strip().upper()
-    if len(text) != 7 or text[0] != "#" or any(c not in "0123456789ABCDEF" for c in text[1:]):
-        raise InputError(f"expected a colour as #RRGGBB, got {colour!r}")
-    return text
 
 
 def exists(folder: str | os.PathLike) -> bool:

@@ -7,7 +7,7 @@ outlier, and one that was there before is a duplicate.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..errors import ImageError, InputError
 from ..files import shown_path
 from ..images import decode_image, shrink_to
 from ..types import USED_VERDICTS, Face, unit
+from . import thumbnails
 
 _REFERENCE_SIDE = 1600  # reference photos are shrunk to this; their faces are large
 
@@ -38,6 +39,13 @@ class Photo:
     size: tuple[int, int] = (0, 0)  # (width, height) of the picture that the faces were looked for in
     face: tuple[float, float, float, float] | None = None  # of a known photo; see `face_of`
     names_others: bool = False  # the detail speaks of somebody else, so it is not stored
+    thumbnail: bytes = b""  # of the face that is theirs
+    crops: list[bytes] = field(default_factory=list)  # a thumbnail of each face, or of a picture without any
+
+    def take(self, face: int) -> None:
+        """Say which of its faces is theirs."""
+        self.embedding = self.faces[face].embedding
+        self.thumbnail = self.crops[face] if self.crops else b""
 
 
 def vector_of(thing: Photo | Face) -> np.ndarray:
@@ -54,6 +62,11 @@ def face_of(photo: Photo) -> tuple[float, float, float, float] | None:
         return photo.face
     x0, y0, x1, y1 = (round(float(v), 4) for v in mine.box / (photo.size * 2))
     return x0, y0, x1, y1
+
+
+def faces_of(photos: Iterable[Photo]) -> dict[str, tuple[float, float, float, float]]:
+    """Source -> where the face is, of those photos that have one."""
+    return {photo.source: place for photo in photos if (place := face_of(photo)) is not None}
 
 
 def load_photo(path: Path, folder: Path, known: Mapping[tuple[str, str], Photo]) -> tuple[Photo, np.ndarray | None]:
@@ -81,6 +94,21 @@ def load_photo(path: Path, folder: Path, known: Mapping[tuple[str, str], Photo])
         return Photo(source, digest, verdict="unreadable", detail=str(error)), None
     image = shrink_to(image, _REFERENCE_SIDE)[0]
     return Photo(source, digest, _difference_hash(image), size=(image.shape[1], image.shape[0])), image
+
+
+def look(photo: Photo, image_bgr: np.ndarray, engine: FaceEngine, keep_thumbnails: bool = True) -> None:
+    """Find the faces of a photo, and make a thumbnail of each.
+
+    Args:
+        photo: as `load_photo` gave it; it is changed.
+        image_bgr: its picture, uint8 (H, W, 3).
+        engine: who looks.
+        keep_thumbnails: False = make none.
+    """
+    photo.faces = engine.faces(image_bgr)
+    if keep_thumbnails:
+        faces = [thumbnails.of_face(image_bgr, face.box) for face in photo.faces]
+        photo.crops = faces or [thumbnails.of_picture(image_bgr)]
 
 
 def _difference_hash(image_bgr: np.ndarray) -> int:
@@ -112,7 +140,7 @@ def judge(photos: list[Photo], engine: FaceEngine, keep_outliers: bool = False) 
         if not photo.faces:
             photo.verdict = "no_face"
         elif len(photo.faces) == 1:
-            photo.embedding = photo.faces[0].embedding
+            photo.take(0)
     crowded = [p for p in photos if len(p.faces) > 1]
     if crowded:
         _pick_faces(crowded, [p.embedding for p in photos if p.embedding is not None])
@@ -147,7 +175,7 @@ def judge_against(photos: list[Photo], own: list[Photo], engine: FaceEngine, kee
         if not photo.faces:
             photo.verdict = "no_face"
             continue
-        photo.embedding = photo.faces[0].embedding
+        photo.take(0)
         if len(photo.faces) > 1:
             _pick_faces([photo], vectors)
         twin = next((k for k in kept if same_picture(photo, k)), None)
@@ -180,9 +208,10 @@ def _pick_faces(crowded: list[Photo], singles: list[np.ndarray]) -> None:
         else:
             scores = [f.side for f in photo.faces]
             why = "the largest is used, as there is no other photo to compare with"
-        best = photo.faces[int(np.argmax(scores))]
-        x, y = best.centre
-        photo.embedding, photo.verdict = best.embedding, "several_faces"
+        best = int(np.argmax(scores))
+        x, y = photo.faces[best].centre
+        photo.take(best)
+        photo.verdict = "several_faces"
         photo.detail = f"{len(photo.faces)} faces; {why} (at {x:.0f}, {y:.0f})"
 
 

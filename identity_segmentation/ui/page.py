@@ -31,6 +31,7 @@ from ..pipeline import IdentityAwareSegmentation
 from .jobs import Jobs
 from .speech import error_in_language, heading, in_language, language_now, language_of
 from .toolkit import without_stubs
+from .wall import FaceFiles
 
 try:
     with without_stubs():
@@ -100,6 +101,7 @@ class Page:
         if os.name == "posix":
             self.folder.chmod(0o700)  # people's pictures, and exported galleries
         self.jobs = Jobs(self.folder, self.job)
+        self.face_files = FaceFiles(self.folder)
         self.openers: list[Opener] = []
 
     def people(self) -> list[tuple[str, str]]:
@@ -108,6 +110,18 @@ class Page:
             return [(" · ".join([p.name, *p.aliases]), p.name) for p in self.pipeline.gallery.people]
         except GalleryError:
             return []
+
+    def faces(self) -> list[dict[str, Any]]:
+        """Everyone on file as lists of faces show them: name, label (name and aliases), colour ("#RRGGBB"), and image
+        (`served`; None where there is no picture of them)."""
+        try:
+            gallery = self.pipeline.gallery
+        except GalleryError:
+            return []
+        return [
+            {"name": one.name, "label": one.label, "colour": one.colour, "image": served(one.image)}
+            for one in self.face_files.of(gallery)
+        ]
 
     def opener(self, kind: str, tab: str, show: Callable[[str, dict[str, Any]], Any], outputs: list[Any]) -> None:
         """Say how jobs of a kind are shown when they have ended; see `Opener`."""
