@@ -110,7 +110,7 @@ def tab(browser, served):
         found.on("dialog", lambda dialog: (found.alerts.append(dialog.message), dialog.dismiss()))
         found.goto(served[0])
         found.locator("#segment_go").wait_for(timeout=60_000)
-        found.get_by_role("tab", name=name).click()
+        found.get_by_role("tab", name=name).filter(visible=True).first.click()
         opened.append((context, found))
         return found
 

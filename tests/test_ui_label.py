@@ -213,7 +213,7 @@ def test_browser_points_and_fast_strokes_all_arrive_in_order(tab, served, plates
     hand.saved()
     assert job.book.all()[0].marks.done[-1].tool == "mask"
     found.reload()
-    found.get_by_role("tab", name="Label", exact=True).click()
+    found.get_by_role("tab", name="Label", exact=True).filter(visible=True).first.click()
     choose(found, "label_job", "fast")
     found.locator("#label_canvas [data-shown], #label_canvas[data-shown]").first.wait_for(timeout=20_000)
     assert len(job.book.all()[0].marks.done) == 8
@@ -353,7 +353,7 @@ def test_browser_keys_decide_on_any_keyboard_but_not_while_somebody_writes(tab, 
     assert looking(found) == names[6]
     assert found.locator("#label_grid .cell[tabindex='0']").count() == 1
     found.keyboard.press("Control+a")
-    found.get_by_role("tab", name="Segment member").click()
+    found.get_by_role("tab", name="Segment member").filter(visible=True).first.click()
     found.keyboard.press("a")
     found.wait_for_timeout(700)
     assert job.row(names[6])["state"] == "proposed"
@@ -372,7 +372,7 @@ def test_browser_keyboard_alone_marks_labels_looks_corrects_and_exports(
     broken: list[str] = []
     found.on("pageerror", lambda error: broken.append(str(error)))
     found.goto(served[0])
-    found.get_by_role("tab", name=tab_name, exact=True).click(timeout=60_000)
+    found.get_by_role("tab", name=tab_name, exact=True).filter(visible=True).first.click(timeout=60_000)
     found.set_viewport_size({"width": 390, "height": 844})
     name = f"keys {language}"
     hand = begin(found, name, folder, "표시 1", "표시 2")
@@ -514,7 +514,7 @@ def test_browser_a_run_outlives_a_reload_fills_the_grid_and_cancel_keeps_what_is
     found.wait_for_function("() => document.querySelector('#label_grid progress')?.value > 0", timeout=30_000)
     last = names[-1]
     found.reload()
-    found.get_by_role("tab", name="Label", exact=True).click()
+    found.get_by_role("tab", name="Label", exact=True).filter(visible=True).first.click()
     found.locator("#label_grid .cell").first.wait_for(timeout=30_000)
     assert found.locator("#label_grid .running").is_visible(), "the open job, and its run, are found again"
     cell(found, last).click()

@@ -202,7 +202,7 @@ class Gallery:
         return cards.card(f"{len(self)} people on file", cards.table(heads, rows), cards.lines(said))
 
     def _thumbnail(self, reference: Reference) -> bytes | None:
-        """The face of a reference: as it is kept, or out of its photo where that is still the one that was learnt from."""
+        """The face of a reference: as it is kept, or out of its photo where that is still there."""
         if reference.thumbnail:
             return reference.thumbnail
         from .. import cards
