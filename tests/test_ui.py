@@ -12,6 +12,8 @@ from identity_segmentation import IdentityAwareSegmentation
 
 pytest.importorskip("gradio", reason="the web page's tests need gradio: scripts/setup.sh --dev")
 
+import gradio as gr
+
 from identity_segmentation.ui import build
 from identity_segmentation.ui.page import Page, texts
 
@@ -39,6 +41,22 @@ def test_the_pages_tabs_are_built_with_a_gallery_and_without(page, tmp_path, emb
     assert demo.config["title"] == "Identity-aware segmentation"
     empty = IdentityAwareSegmentation(embedded_faces, embedded_masks, gallery=tmp_path / "nobody")
     build(Page(empty, tmp_path / "w2"))
+
+
+def test_nothing_but_tabs_lies_between_the_tabs(page):
+    """Gradio counts what lies there, a state too, and then writes a tab's name over the next one's."""
+    (tabs,) = (block for block in build(page).blocks.values() if isinstance(block, gr.Tabs))
+    assert [child for child in tabs.children if not isinstance(child, gr.Tab)] == []
+
+
+def test_browser_every_tab_keeps_its_name_once_it_was_opened(tab):
+    found = tab("Segment member")
+    bar = found.get_by_role("tablist").filter(visible=True).first
+    names = bar.get_by_role("tab").all_inner_texts()
+    for name in names:
+        bar.get_by_role("tab", name=name, exact=True).first.click()
+        found.wait_for_timeout(400)
+    assert len(set(names)) == len(names) > 4 and bar.get_by_role("tab").all_inner_texts() == names
 
 
 def test_browser_two_people_at_once_see_their_own_results(tab, example):

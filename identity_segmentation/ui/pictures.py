@@ -359,9 +359,9 @@ def build_possession(tab: PictureTabs, words: Words, people: People) -> gr.Dropd
             with gr.Column(scale=3, min_width=300):
                 stage = widget("photo", "possession_stage", mode="thing", given="possession_photo", things=list(THINGS))
         _scripts_possession(tab, words)
-    _connect(stage, at, scene, None, fine, do)
-    asked: dict[str, Any] = {**PRIVATE, **ENGINE, "show_progress": "hidden"}
-    gr.on([find.click, whose.submit], do.phrased, [scene, at, whose, owner, fine], [stage, at], **asked)
+        _connect(stage, at, scene, None, fine, do)
+        asked: dict[str, Any] = {**PRIVATE, **ENGINE, "show_progress": "hidden"}
+        gr.on([find.click, whose.submit], do.phrased, [scene, at, whose, owner, fine], [stage, at], **asked)
     return owner
 
 
