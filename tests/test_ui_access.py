@@ -85,8 +85,9 @@ def go_to(found, name: str) -> None:
     else:
         shown.first.click()
     found.get_by_role("tab", name=name, exact=True, selected=True).wait_for(timeout=10_000)
-    for fold in found.locator("[role=tabpanel]:visible button.label-wrap:not(.open)").all():
-        fold.click()
+    folds = found.locator("[role=tabpanel]:visible button.label-wrap:not(.open)")
+    for _ in range(folds.count()):  # one that is open is no longer among them
+        folds.first.click()
     found.wait_for_timeout(300)  # what is opened is drawn
 
 

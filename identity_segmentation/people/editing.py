@@ -46,8 +46,9 @@ def find_photos(gallery: Gallery, name: str, given: Sequence[str]) -> list[str]:
         meant = list(dict.fromkeys(exact or loose))
         if len(meant) != 1:
             theirs = ", ".join(f"{one.source} ({one.sha256[:_LEAST_DIGITS]})" for one in person.references)
-            what = f"{text!r} is no photo" if not meant else f"{text!r} could be {len(meant)} photos"
-            raise InputError(f"{what} of {person.name}; theirs are: {theirs}")
+            if meant:
+                raise InputError(f"{text!r} could be {len(meant)} photos of {person.name}; theirs are: {theirs}")
+            raise InputError(f"{text!r} is no photo of {person.name}; theirs are: {theirs}")
         found.append(meant[0])
     return found
 
@@ -105,11 +106,9 @@ def _chosen(gallery: Gallery, owner: Person, photos: Collection[str]) -> tuple[l
     if not mine:
         raise InputError(f"none of these photos is filed under {owner.name} any more")
     if len(mine) == len(owner.references):
-        what = "this is the only photo" if len(mine) == 1 else "these are all the photos"
-        raise InputError(
-            f"{what} of {owner.name}, who cannot be on file without any; rename {owner.name}, merge them with somebody "
-            "else, or delete them"
-        )
+        if len(mine) == 1:
+            raise InputError(f"this is the only photo of {owner.name}; rename, merge or delete the person instead")
+        raise InputError(f"these are all the photos of {owner.name}; rename, merge or delete the person instead")
     return [owner.references[i] for i in mine], gallery.person_references(gallery.people.index(owner))[mine]
 
 

@@ -397,7 +397,11 @@ def _unchanged_groups(
 
 
 def _unchanged(
-    folder: Path, paths: list[Path], before: dict[str, dict], embeddings, open_verdicts: Sequence[str]
+    folder: Path,
+    paths: list[Path],
+    before: dict[str, dict],
+    embeddings: dict[tuple[str, str], tuple[Reference, np.ndarray]],
+    open_verdicts: Sequence[str],
 ) -> list[Photo] | None:
     if {shown_path(path.relative_to(folder)) for path in paths} != before.keys():
         return None

@@ -296,11 +296,7 @@ class PeopleTab:
             return None
         folder = Path(job["folder"])
         photos = [
-            {
-                **one,
-                "detail": said(one["detail"]),
-                "image": served(_there(folder / one["image"]) if one["image"] else None),
-            }
+            one | {"detail": said(one["detail"]), "image": served(_there(folder, one["image"]))}
             for one in found["photos"]
         ]
         return {**found, "photos": photos, "notes": [said(note) for note in found["notes"]], "id": job["id"]}
@@ -461,8 +457,9 @@ def _kept(folder: Path, number: int, picture: bytes) -> str:
     return f"{number:04d}.jpg"
 
 
-def _there(file: Path) -> Path | None:
-    return file if file.exists() else None  # swept, or deleted with somebody
+def _there(folder: Path, name: str) -> Path | None:
+    """A picture of a report; None if there is none, or it was swept or deleted with somebody."""
+    return folder / name if name and (folder / name).exists() else None
 
 
 def _report_rows(report: BuildReport) -> list[list[str]]:
