@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import time
 import zipfile
 from dataclasses import replace
@@ -333,8 +334,10 @@ def nobody(browser, embedded_faces, embedded_masks, tmp_path, monkeypatch):
     demo = launch(page, port=free_port())
     contexts = []
 
-    def open_page(language: str = "en-US", width: int = 1280):
-        context = browser.new_context(locale=language, viewport={"width": 1280, "height": 1000})
+    def open_page(language: str = "en-US", width: int = 1280, scheme: str = "light"):
+        context = browser.new_context(
+            locale=language, viewport={"width": 1280, "height": 1000}, color_scheme=scheme
+        )  # fmt: skip
         found = context.new_page()
         found.broken = []
         found.on("pageerror", lambda error: found.broken.append(str(error)))
@@ -480,6 +483,33 @@ def test_browser_two_faces_are_asked_about_and_the_answer_is_kept(nobody, photos
     found.get_by_role("tab", name="People", exact=True).filter(visible=True).first.click()
     card(found, "에일린 2").wait_for(timeout=60_000)
     assert ask.count() == 0 and len(Gallery.load(page.pipeline.gallery_folder)) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_browser_axe_core_finds_nothing_on_a_wall_with_everything_open(nobody, photos, scheme):
+    page = nobody.page
+    page.pipeline.add_person("Eileen", photos["Eileen"][:3])
+    two_of_one(page)
+    found, wall = nobody(scheme=scheme), "#people_wall"
+    drop(found, f"{wall} .card[data-id]", photos["Eileen"][3])
+    found.locator(f"{wall} .report li").wait_for(timeout=60_000)
+    opened(found, "Eileen")
+    found.locator(f"{wall} .photos button").first.click()
+    panel(found, "This is somebody else …")
+    panel(found, "Delete")
+    shot(found, f"wall_open_{scheme}")
+    found.evaluate(axe_core())
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    result = found.evaluate("(options) => axe.run(document.querySelector('#people_wall'), options)", options)
+    faults = [f"{v['id']}: {n['html'][:200]} {n['failureSummary']}" for v in result["violations"] for n in v["nodes"]]
+    assert not faults, "\n".join(faults)
+
+
+def axe_core() -> str:
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or found.origin is None:
+        pytest.skip('the page is not looked at by axe-core: pip install "axe-playwright-python>=0.1.8"')
+    return (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
 
 
 def test_browser_a_gallery_is_taken_in_twice_over(nobody, photos, tmp_path):

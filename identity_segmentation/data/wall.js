@@ -135,7 +135,7 @@ function picker(title, but, onPick, onName) {
     if (exact) onPick(exact); else if (onName && input.value.trim()) onName(input.value);
   });
   fill();
-  box.append(made('h4', '', title), row, picks);
+  box.append(made('h3', '', title), row, picks);
   return [box, input];
 }
 
@@ -235,7 +235,7 @@ function newPanel() {
   panel.style.removeProperty('--ring');
   panel.setAttribute('aria-label', word('new_person'));
   const head = made('div', 'row'), row = made('div', 'row'), input = made('input');
-  head.append(made('h3', '', word('new_person')), closing());
+  head.append(made('h2', '', word('new_person')), closing());
   input.type = 'text';
   input.maxLength = 100;
   input.value = draft.name;
@@ -275,7 +275,7 @@ function personPanel(open) {
   panel.style.setProperty('--ring', person.colour);
   panel.setAttribute('aria-label', person.name);
   const head = made('div', 'row'), names = made('div', 'row'), name = made('input'), colour = made('input');
-  head.append(face(person, 'small'), made('h3', '', person.name), made('span', '', photos(person.count)),
+  head.append(face(person, 'small'), made('h2', '', person.name), made('span', '', photos(person.count)),
     button(word('choose_photos'), () => chooseFiles({ id: person.id }), 'strong'), closing());
   name.type = 'text';
   name.maxLength = 100;
@@ -292,7 +292,7 @@ function personPanel(open) {
   colour.title = word('colour');
   colour.addEventListener('change', () => alter('colour', { id: person.id, colour: colour.value }));
   names.append(name, button(word('rename'), rename), colour);
-  panel.replaceChildren(head, names, aliasRow(person), made('h4', '', word('photos_of', { name: person.name })), photosOf(person, open), ending(person));
+  panel.replaceChildren(head, names, aliasRow(person), made('h3', '', word('photos_of', { name: person.name })), photosOf(person, open), ending(person));
   if (had) panel.querySelector(`[data-focus=${had}]`)?.focus();
 }
 function aliasRow(person) {
@@ -392,7 +392,7 @@ function ending(person) {
     }));
   }
   row.append(sure(word('delete'), word('delete_sure', { name: person.name }), () => alter('delete', { id: person.id })));
-  box.append(made('h4', '', word('person')), row);
+  box.append(made('h3', '', word('person')), row);
   return box;
 }
 
@@ -404,7 +404,7 @@ function asks(pairs) {
   const found = pairs.filter((pair) => byId(pair.first) && byId(pair.second));
   if (!found.length) return box.replaceChildren();
   const section = made('section');
-  section.append(made('h3', '', word('one_person')), ...found.map((pair) => {
+  section.append(made('h2', '', word('one_person')), ...found.map((pair) => {
     let [keep, other] = [byId(pair.first), byId(pair.second)];
     if (other.count > keep.count) [keep, other] = [other, keep];
     const row = made('div', 'pair'), acts = made('div', 'row');
@@ -439,7 +439,7 @@ function report(found) {
   const head = made('div', 'row'), list = made('ul');
   list.tabIndex = 0;  // it scrolls, by keys too
   list.setAttribute('aria-label', word('report', { name: found.name, used, n: sorted.length }));
-  head.append(made('h3', '', word('report', { name: found.name, used, n: sorted.length })));
+  head.append(made('h2', '', word('report', { name: found.name, used, n: sorted.length })));
   const away = button('✕', () => { report(null); fresh.querySelector('.open').focus(); });
   away.setAttribute('aria-label', word('close'));
   head.append(away);
