@@ -38,6 +38,7 @@ _WHERE = {
     "TemporalSmoother": "video.flow",
     "VideoReader": "video",
     "VideoReport": "video.render",
+    "batch": "batch",
     "LabelJob": "labels.job",
     "Mark": "labels.marks",
     "SmartSelector": "labels.window",

@@ -78,6 +78,25 @@ def _is_stale(entry: os.DirEntry) -> bool:
     return now == _GONE or (_UNKNOWN not in (now, match[3]) and now != match[3])
 
 
+def this_process() -> str:
+    """What `has_ended` knows this process by: its machine, its number, and when it began."""
+    process = os.getpid()
+    return f"{_machine()}-{process}-{_begun(process)}"
+
+
+def has_ended(process: str) -> bool:
+    """Has a process surely ended? Of one on another machine nobody here can say, so it has not.
+
+    Args:
+        process: as `this_process` said it there.
+    """
+    machine, number, begun = (process.split("-") + ["", ""])[:3]
+    if machine != _machine() or not number.isdigit():
+        return False
+    now = _begun(int(number))
+    return now == _GONE or (_UNKNOWN not in (now, begun) and now != begun)
+
+
 def _is_mine(status: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
 

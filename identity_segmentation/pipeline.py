@@ -420,6 +420,7 @@ class IdentityAwareSegmentation:
         fresh: bool = False,
         overwrite: bool = False,
         analyses: str | os.PathLike = "",
+        only: range | None = None,
         progress: Callable[[str, int, int], None] | None = None,
         cancel: threading.Event | None = None,
         **look: Any,
@@ -441,6 +442,7 @@ class IdentityAwareSegmentation:
             fresh: put an earlier analysis aside, corrections by hand included.
             overwrite: write over a file at `output_path` that this did not make, too.
             analyses: folder of analyses; empty = the settings', or `.analyses` beside the output.
+            only: numbers of the segments to render, for a later run to go on from; nothing is handed over.
             progress: called with ("analyse" | "look for heads" | "render", frames done, frames in all).
             cancel: set it to stop within a frame; what is finished is kept.
             look: fields of `RenderSettings` one by one, laid over `settings`: view="overlay", masks=True ...
@@ -489,9 +491,10 @@ class IdentityAwareSegmentation:
         report = render(
             source, output, found, people.track_names(found), wanted, self.segmenter, colour_of, settings,
             lambda done, total: step("render", done, total), cancel, self.detector_or_none,
-            self._fine_edges if self.edges == "fine" else None, overwrite, heads,
+            self._fine_edges if self.edges == "fine" else None, overwrite, heads, only,
         )  # fmt: skip
-        store.delivered(folder, made)
+        if only is None:
+            store.delivered(folder, made)
         return replace(report, remarks=(*report.remarks, *filter(None, [found.remark])))
 
     def knowing_somebody(self) -> IdentityAwareSegmentation:

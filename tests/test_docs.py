@@ -34,7 +34,7 @@ NOT_RUN = {
     "hf": "asks a person for a token",
     "jupyter": "serves until it is stopped; the notebook has a test of its own",
 }
-NEEDS_A_GPU = ("--segmenter sam3 ", "--device cuda")
+NEEDS_A_GPU = ("--segmenter sam3 ", "--device cuda", "s3://")
 
 
 def blocks(page: Path):
@@ -172,7 +172,8 @@ def test_every_line_of_a_code_block_runs_in_the_order_it_is_written(page, home, 
             json.loads(text)
         elif kind == "toml":
             tomllib.loads(text)
-            Path("clips.toml").write_text(text, "utf-8")
+            for name in ("clips.toml", "batch.toml"):
+                Path(name).write_text(text, "utf-8")
         elif kind == "python":
             exec(compile(text, str(page), "exec"), {})
         elif any(line.startswith(("idseg", "IDSEG", "make", "pip", "hf", "jupyter")) for line in text.splitlines()):

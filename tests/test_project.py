@@ -175,6 +175,7 @@ def test_the_public_names_are_these_and_all_are_documented():
             "VideoReader",
             "VideoReport",
             "VideoError",
+            "batch",
             "LabelJob",
             "Mark",
             "SmartSelector",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import IdentitySegmentationError
-from . import audit, clips, label, people, pictures, privacy, setup, video
+from . import audit, batch, clips, label, people, pictures, privacy, setup, video
 from .console import FAILED, INTERRUPTED, Verbs, shared_options
 
 _EXAMPLES = """examples:
@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(batch.with_run(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names come in every script, consoles and pipes do not
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -62,6 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"idseg {__version__}")
     verbs = Verbs(parser, shared_options())
-    for group in (people, pictures, privacy, video, audit, clips, label, setup):
+    for group in (people, pictures, privacy, video, audit, clips, label, batch, setup):
         group.add(verbs)
     return parser

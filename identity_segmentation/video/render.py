@@ -1,7 +1,9 @@
 """An analysed video and names -> the video to be handed over. (Notebook section 7.)
 
 Only the people asked for are segmented, in as few frames as will do (`mattes`). The output is made in segments of about
-ten seconds; a killed run goes on after the last finished one, and ends with the same masks as an undisturbed run.
+ten seconds; a killed run goes on after the last finished one, and ends with the same masks as an undisturbed run. Some
+segments can be rendered alone, here or on another machine: brought together in one work folder they are a run that has
+only its end left to do.
 """
 
 from __future__ import annotations
@@ -202,6 +204,16 @@ class RenderSettings:
             format_for(output)
 
 
+def segment_starts(analysis: Analysis) -> list[int]:
+    """Where the segments begin in which an output is rendered: first frames, in order.
+
+    Args:
+        analysis: of the video.
+    """
+    step = analysis.header["sampling"]
+    return parts_in(analysis, max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / step)) * step)
+
+
 def render(
     source: str | os.PathLike,
     output: str | os.PathLike,
@@ -217,6 +229,7 @@ def render(
     edges: EdgeRefiner | None = None,
     overwrite: bool = False,
     heads: Heads | None = None,
+    only: range | None = None,
 ) -> VideoReport:
     """Render a video of the people `wanted` (names); see the module.
 
@@ -237,9 +250,11 @@ def render(
         edges: gives the masks of key frames finer edges, half a second each; None = they stay as they are.
         overwrite: write over pictures of the same names that are not ours?
         heads: every head of the video; needed by the views that cover people (`headwatch.watch`).
+        only: numbers of the segments to render, which stay in the output's work folder (`partial.work_of`); nothing is
+            handed over. None = all, and the output. What is reported is of the segments that lie there.
 
     Raises:
-        InputError: an unknown view, or a format that cannot hold it.
+        InputError: an unknown view, a format that cannot hold it, or a segment that there is not.
         OutputError: there are pictures that are not ours where ours would be, or the output cannot be written; finished
             segments are kept.
         Cancelled: `cancel` was set; finished segments are kept.
@@ -255,7 +270,7 @@ def render(
         )
     job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges, heads)
     job.delivery.check(overwrite)
-    return job.run(progress, cancel)
+    return job.run(progress, cancel) if only is None else job.run_some(only, progress, cancel)
 
 
 class _Job:
@@ -268,9 +283,7 @@ class _Job:
         self.wanted, self.segmenter, self.colour_of, self.settings = wanted, segmenter, colour_of, settings
         with VideoReader(source) as reader:
             self.info: VideoInfo = reader.info
-        self.sampling = analysis.header["sampling"]
-        per_segment = max(1, round(_SEGMENT_SECONDS * float(analysis.fps) / self.sampling))
-        self.starts = parts_in(analysis, per_segment * self.sampling)
+        self.starts = segment_starts(analysis)
         view, size = settings.view, (analysis.header["width"], analysis.header["height"])
         self.crop = None
         if view == "crop":
@@ -320,15 +333,8 @@ class _Job:
         return [*self.wanted, *sorted(others, key=str)]
 
     def run(self, progress: Callable[[int, int], None] | None, cancel: threading.Event | None) -> VideoReport:
-        work = work_of(self.output)
         cache_key = self._cache_key()
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads((work / "cache_key.json").read_bytes()) != cache_key:
-                shutil.rmtree(work)
-        if work.exists() and not (work / "cache_key.json").exists():
-            shutil.rmtree(work, ignore_errors=True)
-        with atomic_write(work / "cache_key.json") as file:
-            file.write(json.dumps(cache_key).encode())
+        work = self._work_of(cache_key)
         starts = self.starts
         segments = bounds(starts, self.analysis.frames)
         seconds = [self.analysis.seconds_at(start) for start in [*starts, self.analysis.frames]]
@@ -358,6 +364,31 @@ class _Job:
         if self.output.suffix == "" and self.info.has_audio:
             remarks.append("pictures have no sound; it stays in the source")
         return replace(report, remarks=tuple(remarks), sound=carried.said, kind=self.delivery.kind())
+
+    def run_some(
+        self, only: range, progress: Callable[[int, int], None] | None, cancel: threading.Event | None
+    ) -> VideoReport:
+        """Render some segments and hand nothing over."""
+        if only and not 0 <= min(only) <= max(only) < len(self.starts):
+            raise InputError(f"expected segments from 0 to {len(self.starts) - 1}, got {min(only)} to {max(only)}")
+        work = self._work_of(self._cache_key())
+        starts = [self.starts[number] for number in sorted(only)]
+        todo = [start for start in starts if not (work / f"{start:08d}.done").exists()]
+        if todo:
+            self._render_segments(work, todo, progress, cancel)
+        return self._report(work, self.starts)
+
+    def _work_of(self, cache_key: list) -> Path:
+        """The work folder; what lies there of another render is thrown away."""
+        work = work_of(self.output)
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads((work / "cache_key.json").read_bytes()) != cache_key:
+                shutil.rmtree(work)
+        if work.exists() and not (work / "cache_key.json").exists():
+            shutil.rmtree(work, ignore_errors=True)
+        with atomic_write(work / "cache_key.json") as file:
+            file.write(json.dumps(cache_key).encode())
+        return work
 
     def _cache_key(self) -> list:
         named = sorted((t, n.name) for t, n in self.names.items())
@@ -389,6 +420,8 @@ class _Job:
             for start, end in zip(self.starts, [*self.starts[1:], max(1, self.analysis.frames)], strict=True):
                 if start < todo[0]:
                     continue
+                if start > todo[-1]:
+                    break  # nobody needs the frames that follow
                 mine = islice(runs, sum(start <= run.begin < end for run in plan))
                 part: Iterator[Frame] = iter(()) if ahead is None else islice(ahead, end - start)
                 if start not in todo:
