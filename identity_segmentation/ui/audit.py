@@ -17,6 +17,7 @@ from ..files import atomic_write, shown_path
 from ..video.covering import COVERING
 from .jobs import Work
 from .page import PRIVATE, Page, Words, safely
+from .speech import said
 
 Start = Callable[[str, dict[str, Any]], str]  # (session, what is asked for) -> id of the job
 
@@ -88,7 +89,7 @@ class AuditPart:
         found = job["result"]
         pictures = [tuple(row) for row in found.get("findings", ()) if Path(row[0]).is_file()]
         report = found.get("report")
-        return pictures, [report] if report and Path(report).is_file() else None, str(job["said"]), None
+        return pictures, [report] if report and Path(report).is_file() else None, said(str(job["said"])), None
 
     @staticmethod
     def closed() -> tuple:
@@ -147,7 +148,7 @@ def build(part: AuditPart, words: Words, current: gr.State, tell: gr.HTML) -> li
     with gr.Accordion(words("audit"), open=False, elem_id="audit"):
         gr.Markdown(words("audit_info"))
         look = gr.Button(words("look_again"), elem_id="audit_look")
-        said = gr.Textbox(label=words("status"), elem_id="audit_status", lines=2, interactive=False)
+        line = gr.Textbox(label=words("status"), elem_id="audit_status", lines=2, interactive=False)
         gallery = gr.Gallery(
             label=words("audit_findings"), columns=4, height="auto", interactive=False, elem_id="audit_gallery"
         )
@@ -176,7 +177,7 @@ def build(part: AuditPart, words: Words, current: gr.State, tell: gr.HTML) -> li
 
     gallery.select(select, None, chosen, **quick)
     look.click(safely(looked), [current], tell, **quick)
-    cover.click(safely(to_be_covered), [current, chosen], [said], **PRIVATE)
-    no_head.click(safely(is_no_head), [current, chosen], [said], **PRIVATE)
+    cover.click(safely(to_be_covered), [current, chosen], [line], **PRIVATE)
+    no_head.click(safely(is_no_head), [current, chosen], [line], **PRIVATE)
     again.click(safely(rendered), [current], tell, **quick)
-    return [gallery, report, said, chosen]
+    return [gallery, report, line, chosen]

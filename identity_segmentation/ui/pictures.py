@@ -24,6 +24,7 @@ from ..phrases import Phrase
 from ..types import Sighting
 from . import batch
 from .page import ENGINE, PRIVATE, Page, People, Words, example_photos, photo_input, safely, verdict_table, widget
+from .speech import said
 from .stage import Asked, Stage, answered
 
 # Who is on file is changed in one place, the button; in a part that was shut it comes with the opening.
@@ -76,10 +77,10 @@ class PictureTabs:
             raise InputError("choose a member first")
         result = self.page.asked(threshold, None if fine else "fast").segment_member(image, member)
         status = result.status
-        said = f"{status.message} · {status.engine}"
+        line = f"{said(status.message)} · {status.engine}"
         if not result.mask.any():  # nobody is handed an empty cutout
-            return str(write_image(folder / "annotated.jpg", result.annotated)), None, None, said
-        return *self._written(folder, result.annotated, result.overlay, result.cutout, member), said
+            return str(write_image(folder / "annotated.jpg", result.annotated)), None, None, line
+        return *self._written(folder, result.annotated, result.overlay, result.cutout, member), line
 
     def _words(self, image: np.ndarray, words: str, folder: Path) -> tuple[str, str | None, str | None, str]:
         segmenter = self.page.pipeline.segmenter
@@ -137,7 +138,7 @@ class PictureTabs:
         files: list[str | None] = [str(write_image(folder / name, picture)) for name, picture in pictures.items()]
         if not found.mask.any():  # nobody is handed an empty cutout
             files[1] = None
-        return *files, f"{found.status.message} · {found.status.engine}"
+        return *files, f"{said(found.status.message)} · {found.status.engine}"
 
     def identify(self, path: str | None, threshold: float | None) -> tuple[str, list[list], dict]:
         """(annotated picture, a row per face, their boxes) of everyone in a photo."""
