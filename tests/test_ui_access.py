@@ -84,7 +84,11 @@ def go_to(found, name: str) -> None:
         menu.get_by_text(name, exact=True).click()
     else:
         shown.first.click()
-    found.get_by_role("tab", name=name, exact=True, selected=True).wait_for(timeout=10_000)
+    bar.get_by_role("tab", name=name, exact=True, selected=True).wait_for(timeout=10_000)
+    unfolded(found)
+
+
+def unfolded(found) -> None:
     folds = found.locator("[role=tabpanel]:visible button.label-wrap:not(.open)")
     for _ in range(folds.count()):  # one that is open is no longer among them
         folds.first.click()
@@ -117,6 +121,10 @@ def test_browser_axe_core_finds_nothing_on_any_tab(opened, request, axe, people,
     for name in tab_names(found):
         go_to(found, name)
         wrong[name] = faults(found, axe)
+        for inner in found.locator("[role=tabpanel]:visible [role=tab][aria-selected=false]").all():
+            inner.click()
+            unfolded(found)
+            wrong[name] += faults(found, axe)
         sideways = found.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         assert sideways <= 2, f"{name} sticks out sideways by {sideways} pixels"
     said = "\n".join(f"{name}: {fault}" for name, found_ in wrong.items() for fault in found_)
@@ -156,11 +164,18 @@ def test_browser_axe_core_finds_nothing_in_results_and_pictures_have_words(opene
     assert any(re.search("[가-힣]", text) for text in pictures), pictures
 
 
-def test_browser_an_error_that_pops_up_can_be_read(opened, axe):
-    found = opened(locale="ko-KR")
+@pytest.mark.parametrize(
+    ("locale", "text", "title"),
+    [
+        ("ko-KR", "먼저 사진을 올리거나 붙여넣으세요", "^(오류|주의)$"),
+        ("th-TH", "อัปโหลดหรือวางรูปก่อน", "^(ข้อผิดพลาด|คำเตือน)$"),
+    ],
+)
+def test_browser_an_error_that_pops_up_is_in_the_language_and_can_be_read(opened, axe, locale, text, title):
+    found = opened(locale=locale)
     found.locator("[role=tabpanel]:visible button.primary:visible").first.click()
-    found.get_by_text("먼저 사진을 올리거나 붙여넣으세요").first.wait_for(timeout=20_000)
-    found.get_by_text("오류", exact=True).first.wait_for(timeout=5_000)
+    found.get_by_text(text).first.wait_for(timeout=20_000)
+    found.get_by_text(re.compile(title)).first.wait_for(timeout=5_000)
     found.wait_for_function(  # it has come in
         "() => getComputedStyle(document.querySelector('[data-testid=toast-body]')).opacity === '1'", timeout=10_000
     )

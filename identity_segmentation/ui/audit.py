@@ -15,9 +15,9 @@ from ..audit_report import in_words, write_html
 from ..errors import InputError
 from ..files import atomic_write, shown_path
 from ..video.covering import COVERING
+from . import speech
 from .jobs import Work
 from .page import PRIVATE, Page, Words, safely
-from .speech import said
 
 Start = Callable[[str, dict[str, Any]], str]  # (session, what is asked for) -> id of the job
 
@@ -89,7 +89,7 @@ class AuditPart:
         found = job["result"]
         pictures = [tuple(row) for row in found.get("findings", ()) if Path(row[0]).is_file()]
         report = found.get("report")
-        return pictures, [report] if report and Path(report).is_file() else None, said(str(job["said"])), None
+        return pictures, [report] if report and Path(report).is_file() else None, speech.said(str(job["said"])), None
 
     @staticmethod
     def closed() -> tuple:
@@ -148,7 +148,7 @@ def build(part: AuditPart, words: Words, current: gr.State, tell: gr.HTML) -> li
     with gr.Accordion(words("audit"), open=False, elem_id="audit"):
         gr.Markdown(words("audit_info"))
         look = gr.Button(words("look_again"), elem_id="audit_look")
-        line = gr.Textbox(label=words("status"), elem_id="audit_status", lines=2, interactive=False)
+        said = gr.Textbox(label=words("status"), elem_id="audit_status", lines=2, interactive=False)
         gallery = gr.Gallery(
             label=words("audit_findings"), columns=4, height="auto", interactive=False, elem_id="audit_gallery"
         )
@@ -177,7 +177,7 @@ def build(part: AuditPart, words: Words, current: gr.State, tell: gr.HTML) -> li
 
     gallery.select(select, None, chosen, **quick)
     look.click(safely(looked), [current], tell, **quick)
-    cover.click(safely(to_be_covered), [current, chosen], [line], **PRIVATE)
-    no_head.click(safely(is_no_head), [current, chosen], [line], **PRIVATE)
+    cover.click(safely(to_be_covered), [current, chosen], [said], **PRIVATE)
+    no_head.click(safely(is_no_head), [current, chosen], [said], **PRIVATE)
     again.click(safely(rendered), [current], tell, **quick)
-    return [gallery, report, line, chosen]
+    return [gallery, report, said, chosen]

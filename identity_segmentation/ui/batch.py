@@ -15,9 +15,9 @@ from ..errors import IdentitySegmentationError, InputError
 from ..files import read_json, safe_filename, unused_name, write_json
 from ..images import read_image, shrink_to, write_image
 from ..results import segment_to_files
+from . import speech
 from .jobs import UNFINISHED, Work
 from .page import PHOTO_FILES, PRIVATE, Page, People, Words, safely, served, widget
-from .speech import said
 from .stage import cut_short
 
 KIND = "photos"  # of the jobs
@@ -156,7 +156,7 @@ class Batch:
         folder = Path(record["folder"])
         rows = [
             {
-                "name": row["name"], "said": said(row["said"]), "thumb": served(row["thumb"]),
+                "name": row["name"], "said": speech.said(row["said"]), "thumb": served(row["thumb"]),
                 "people": [
                     {
                         "name": p["name"], "code": p["code"], "similarity": p["similarity"],
@@ -171,7 +171,8 @@ class Batch:
         packed = record["result"].get("zip")
         return {
             "version": time.time_ns() // 1000, "id": record["id"], "title": record["title"],
-            "state": "cancelled" if record["result"].get("stopped") else record["state"], "said": said(record["said"]),
+            "state": "cancelled" if record["result"].get("stopped") else record["state"],
+            "said": speech.said(record["said"]),
             "live": record["state"] in UNFINISHED, "done": len(rows), "total": record["asked"].get("photos", 0),
             "rows": rows, "zip": served(folder / packed) if packed else None,
             "file": safe_filename(f"{Path(record['title'].partition(' + ')[0]).stem}") + ".zip",

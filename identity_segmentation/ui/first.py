@@ -11,6 +11,7 @@ from ..people.enrolment import people_waiting
 from ..people.gallery import exists
 from ..types import USED_VERDICTS, PhotoVerdict
 from .page import ENGINE, PHOTO_FILES, PRIVATE, PROGRESS, Page, Words, safely, widget
+from .speech import said
 
 _GOING_ON = "adding"  # in the address, while people are added: the panel stays until that is everybody
 _NAMES_SHOWN = 12
@@ -93,7 +94,7 @@ def _said(verdicts: list[PhotoVerdict] | tuple[PhotoVerdict, ...]) -> list[list[
     """What is worth a word: how many photos were used (a row without a photo), and why each of the others was not."""
     others = [v for v in verdicts if v.verdict not in USED_VERDICTS]
     rows = [["", "used", f"{len(verdicts) - len(others)} / {len(verdicts)}"]]
-    rows += [[v.photo, v.verdict, v.detail] for v in others[:_PHOTOS_SHOWN]]
+    rows += [[v.photo, v.verdict, said(v.detail)] for v in others[:_PHOTOS_SHOWN]]
     return rows + ([["...", "", f"+ {len(others) - _PHOTOS_SHOWN}"]] if len(others) > _PHOTOS_SHOWN else [])
 
 

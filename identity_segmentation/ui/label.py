@@ -27,6 +27,7 @@ from ..images import decode_image, shrink_to, write_image
 from ..labels.canvas import Canvas
 from ..labels.job import LabelJob
 from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id
+from . import speech
 from .jobs import Work
 from .label_grid import Grid, Run
 from .page import served
@@ -229,10 +230,10 @@ class LabelPage:
                     where = str(action.get("where"))
                     self._apply(self._canvas(session, where), action)
                 except IdentitySegmentationError as error:
-                    said = str(error)
+                    said = speech.told(error)
                 except Exception:
                     logger.exception("a gesture failed")
-                    said = "something went wrong here; the log of the server has the details"
+                    said = speech.said("something went wrong here; the log of the server has the details")
                 session.ack = number  # a refused one too, or the page would send it for ever
             return self._value(session, where if where in session.canvases else None, said)
 

@@ -19,6 +19,7 @@ from ..errors import IdentitySegmentationError, InputError
 from ..files import safe_filename
 from ..labels.job import LabelJob
 from ..labels.looking import Looking, seen_of
+from . import speech
 from .page import served
 
 logger = logging.getLogger(__name__)
@@ -192,10 +193,10 @@ class Grid:
                 busy = self._busy(job)
                 looking.decide(name, str(decision.get("state")), seen if isinstance(seen, str) else None, busy)
         except IdentitySegmentationError as error:
-            said = str(error)
+            said = speech.told(error)
         except Exception:
             logger.exception("a decision failed")
-            said = _FAILED
+            said = speech.said(_FAILED)
         try:
             return _row(looking.row(name)), said
         except IdentitySegmentationError:

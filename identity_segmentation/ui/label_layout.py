@@ -10,9 +10,9 @@ import gradio as gr
 from ..errors import IdentitySegmentationError
 from ..labels.export import FORMATS
 from ..labels.marks import MOST_IDS, hex_of_id
+from . import speech
 from .label import LabelPage
 from .page import PHOTO_FILES, PRIVATE, Words, safely, widget
-from .speech import said
 
 _SHOWN = ("job", "picture", "canvas", "grid", "uploads", "targets", "status", "exported")  # parts that a job fills
 
@@ -31,7 +31,7 @@ class _Requests:
     def opened(self, name, request: gr.Request):
         return self._opened(request.session_hash, name)
 
-    def _opened(self, session: str, name: str, line: str = ""):
+    def _opened(self, session: str, name: str, said: str = ""):
         folder = self.label.open(session, name).folder
         found = self.label.references(session)
         first, view = None, self.label.show(session, None)
@@ -40,11 +40,11 @@ class _Requests:
                 first, view = reference, self.label.show(session, reference)
                 break
             except IdentitySegmentationError as error:  # one picture that is gone must not shut the job
-                view = self.label.show(session, None) | {"said": said(str(error))}
+                view = self.label.show(session, None) | {"said": speech.told(error)}
         # Nothing of another job stays: its uploads would be taken for this one's.
         return (
             gr.update(value=folder.name), gr.update(choices=found, value=first), view, self.label.rows(session), None,
-            None, line, None,
+            None, said, None,
         )  # fmt: skip
 
     def reopened(self, request: gr.Request, event: gr.EventData):
@@ -82,12 +82,14 @@ class _Requests:
 
     def ended(self, session: str, found: dict):
         """A run is over: its line, and the grid, where its job is open, or is to be."""
-        job, line = str(found["asked"].get("job")), said(str(found["said"]))
+        job, said = str(found["asked"].get("job")), speech.said(str(found["said"]))
+        if found["state"] == "failed":
+            gr.Warning(html.escape(said))
         opened = self.label.rows(session)
         if opened["job"] == job:
-            return _only(grid=opened, status=line)
+            return _only(grid=opened, status=said)
         if found.get("move") and job in self.label.jobs():
-            return self._opened(session, job, line)
+            return self._opened(session, job, said)
         return _only()
 
     def asked(self, request: gr.Request, event: gr.EventData):

@@ -147,7 +147,7 @@ class Making:
             step: the job at work.
         """
         found = self._looked(asked, step, _Stages(step, ["doing_look", "doing_faces"]))
-        return {"analysis": str(found.path), "said": " ".join(filter(None, [found.remark, found.note]))}
+        return {"analysis": str(found.path), "said": "; ".join(filter(None, [found.remark, found.note]))}
 
     def _looked(self, asked: Asked, step: Work, stages: _Stages) -> Analysis:
         telling = stages.telling("doing_look")
@@ -304,8 +304,9 @@ def said_of(report: VideoReport) -> str:
         report: of it.
     """
     seen = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in report.on_screen.items())
-    said = [f"{report.frames} frames, {report.seconds:.1f} s.", f"On screen: {seen}." if seen else ""]
-    return " ".join(filter(None, [*said, f"{report.kind}; {report.sound}.", *report.remarks, report.note]))
+    said = [f"{report.frames} frames, {report.seconds:.1f} s", f"On screen: {seen}" if seen else ""]
+    said += [f"{report.kind}; {report.sound}", *report.remarks, report.note]
+    return " ".join(f"{sentence.rstrip('.')}." for sentence in said if sentence)
 
 
 def _heads(asked: Asked) -> list[str]:

@@ -307,3 +307,12 @@ def said(text: str) -> str:
         text: as in `in_language`.
     """
     return in_language(text, language_now())
+
+
+def told(error: BaseException) -> str:
+    """An error as a sentence, in the language of the visitor whose event is being answered.
+
+    Args:
+        error: one of `errors`.
+    """
+    return error_in_language(error, language_now())

@@ -30,8 +30,8 @@ from ..geometry import mask_extent
 from ..images import shrink_to, write_image
 from ..picking import ClickAt, Picking
 from ..types import Segment, Sighting, Status
+from . import speech
 from .page import Page, served
-from .speech import said
 
 logger = logging.getLogger(__name__)
 
@@ -232,14 +232,12 @@ class Stage:
     @staticmethod
     def _value(**what: Any) -> dict:
         """A value of the widget; the later one has the larger version."""
-        if what.get("said"):
-            what["said"] = said(what["said"])
         return {"version": time.time_ns() // 1000, **what}
 
     @staticmethod
     def refused(error: Exception) -> dict:
         """What the widget shows of a request that could not be served: what it showed, and why."""
-        return Stage._value(code="error", said=str(error))
+        return Stage._value(code="error", said=speech.told(error))
 
     # ---- cutting out
 
@@ -270,7 +268,12 @@ class Stage:
             asked: what.
         """
         segment, status = self._drawn(looked, asked)
-        value = {"code": status.code, "said": said(status.message), "asked": _as_json(asked), **self._photo(looked)}
+        value = {
+            "code": status.code,
+            "said": speech.said(status.message),
+            "asked": _as_json(asked),
+            **self._photo(looked),
+        }
         match = None if asked.who is None else looked.picking.sightings[asked.who].match
         if match is not None and not asked.thing:
             if status.code == "unsure" and match.name:
@@ -415,7 +418,7 @@ def answered(function: Callable) -> Callable:
         try:
             return function(*args, **kwargs)
         except IdentitySegmentationError as error:
-            gr.Warning(html.escape(said(str(error))))
+            gr.Warning(html.escape(speech.told(error)))
             return Stage.refused(error)
         except Exception:
             logger.exception("the page failed in %s", function.__name__)

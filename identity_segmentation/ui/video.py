@@ -19,11 +19,10 @@ from ..video.analysis import check_sampling
 from ..video.handoff import FORMATS, checked_format
 from ..video.programs import PROGRAMS
 from ..video.render import VIEWS
-from . import audit
+from . import audit, speech
 from .jobs import Work
 from .making import Asked, Making
 from .page import EXAMPLES, PRIVATE, Page, Words, safely, served, widget
-from .speech import said
 from .tracks import Tracks
 
 _SAMPLING = 5
@@ -147,7 +146,7 @@ class VideoTab:
             "source": asked["source"], "sampling": asked["sampling"], "asked": made,
             "output": result.get("video") if made and job["state"] == "done" else None,
         }  # fmt: skip
-        line = said(str(job["said"] or result.get("said") or ""))
+        said = speech.said(str(job["said"] or result.get("said") or ""))
         files = [path for path in result.get("files", ()) if Path(path).is_file()] or None
         value: Any = gr.skip()
         if result.get("analysis") and Path(result["analysis"]).is_file() and Path(asked["source"]).is_file():
@@ -158,7 +157,7 @@ class VideoTab:
                 offset=(result.get("preview") or [0.0])[0], same=asked.get("view") != "crop", made=made is not None,
                 preview=bool(result.get("preview")),
             )  # fmt: skip
-        return (value, current, _files(files), line, *self.audit.closed())
+        return (value, current, _files(files), said, *self.audit.closed())
 
     def refreshed(self, current: Mapping[str, Any], path: Path) -> dict[str, Any]:
         """The timeline after something was said by hand; what is played stays.
