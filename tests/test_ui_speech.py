@@ -36,6 +36,8 @@ SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 # Modules whose sentences no visitor meets, and why. A module that is not here has a translation for all it says.
 OFF_THE_PAGE = {
     "video/handoff/cut": "idseg cut",
+    "batch": "idseg batch",
+    "batch/": "idseg batch",
     "cli/": "the command line",
     "__init__": "attributes of the package",
     "__main__": "the command line",
@@ -90,7 +92,9 @@ NOT_SAID = {
     },
     "video/handoff/boxes": {"the thing that was followed"},  # what the files hold
     "video/handoff/coco_video": {"people on screen in {}"},
-    "video/render": {"unknown keyword {}; expected {}"},  # about arguments of our own calls
+    "video/render": {  # about arguments of our own calls
+        "unknown keyword {}; expected {}", "expected segments from 0 to {}, got {} to {}",
+    },
     "ui/toolkit": {"no stub is wanted"},  # between our own lines
     "ui/page": {'the web page needs gradio; run: pip install ".[ui]"'},  # no page without it
     "ui/site": {"# Identity-aware segmentation", "Identity-aware segmentation"},  # a name

@@ -83,8 +83,6 @@ class _Requests:
     def ended(self, session: str, found: dict):
         """A run is over: its line, and the grid, where its job is open, or is to be."""
         job, said = str(found["asked"].get("job")), speech.said(str(found["said"]))
-        if found["state"] == "failed":
-            gr.Warning(html.escape(said))
         opened = self.label.rows(session)
         if opened["job"] == job:
             return _only(grid=opened, status=said)
