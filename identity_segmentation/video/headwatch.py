@@ -180,7 +180,8 @@ def watch(
     following.end()
     heads = Heads(search.id, following.chains(), looked)
     _write(path, header, heads)
-    return heads
+    # As the file has them, in hundredths of pixels: who goes on after a kill reads that, and has to cover the same.
+    return _read(path, header) or heads
 
 
 def _read(path: Path, header: Mapping) -> Heads | None:
