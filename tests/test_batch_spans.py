@@ -21,7 +21,7 @@ from identity_segmentation.batch.spans import (
     plan_spans,
 )
 from identity_segmentation.batch.units import Outcome, Source, Unit
-from identity_segmentation.errors import InputError, OutputError
+from identity_segmentation.errors import InputError
 from identity_segmentation.video import render as rendering
 from identity_segmentation.video.partial import work_of
 from identity_segmentation.video.render import RenderSettings
@@ -125,7 +125,7 @@ def test_segments_of_another_question_are_not_joined(people, source, tmp_path): 
 
 
 def test_a_span_before_anybody_has_looked_is_refused(people, source, tmp_path):  # noqa: F811
-    with pytest.raises(OutputError, match="run the same command again"):
+    with pytest.raises(InputError, match="run the same command again"):
         do_span(people, source, tmp_path / "1" / "out.mp4", Folder(tmp_path / "dest"), KEY, (0, 1), {})
 
 

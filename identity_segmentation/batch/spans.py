@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import InputError, OutputError
+from ..errors import InputError
 from ..video.analysis import read_analysis
 from ..video.files import VideoReader
 from ..video.partial import work_of
@@ -119,7 +119,8 @@ def do_span(
         span: first and last segment.
 
     Raises:
-        OutputError: nobody has looked at this video, or what was rendered cannot be written.
+        InputError: nobody has looked at this video, or it was put aside.
+        OutputError: what was rendered cannot be written.
     """
     first, last = span
     mark = f"{parts_of(key)}/spans/{first:06d}-{last:06d}.json"
@@ -218,7 +219,8 @@ def _fetch_analysis(place: Place, key: str, folder: str | os.PathLike) -> dict[s
     """Bring the analysis to where `process_video` looks for it; the plan."""
     content = place.read(f"{parts_of(key)}/{_PLAN}")
     if content is None:
-        raise OutputError(f"{place.address}/{parts_of(key)} has no {_PLAN}; run the same command again")
+        # Of this video alone: another span of it may have been put aside meanwhile, and all its parts with it.
+        raise InputError(f"{place.address}/{parts_of(key)} has no {_PLAN}; run the same command again")
     below = f"{parts_of(key)}/analysis"
     for name in place.names(below):
         file = Path(folder) / name.removeprefix(f"{below}/")
