@@ -172,9 +172,8 @@ _worker: Does | None = None
 
 def limit_threads(threads: int) -> None:
     """Let this process, a worker's, compute with so many threads; called before the nets' libraries are loaded."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "IDSEG_THREADS"):
         os.environ[name] = str(threads)
-    os.cpu_count = lambda: threads  # engines ask it how many threads to start their nets with
     import cv2
 
     cv2.setNumThreads(threads)

@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import __version__, errors
 from ..errors import Cancelled, EngineUnavailable, IdentitySegmentationError, InputError
-from .executors import LEAST_SECONDS, SECONDS_A_SECOND, Does, Ended, Setup, outcome_of
+from .executors import LEAST_SECONDS, SECONDS_A_SECOND, Does, Ended, Setup, limit_threads, outcome_of
 from .units import Outcome, Unit
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,7 @@ class Actor:
 
     def hello(self, threads: int) -> dict[str, str]:
         """Set the number of threads, before any net is loaded; where this is, and what is installed here."""
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "IDSEG_THREADS"):
-            os.environ[name] = str(threads)
+        limit_threads(threads)
         return {"package": __version__, "python": platform.python_version(), "host": socket.gethostname()}
 
     def do(self, unit: str) -> dict[str, Any]:

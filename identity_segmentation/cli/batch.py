@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import InputError
+from . import batch_reports
 from .console import DONE, FAILED, PASSED_OVER, Verbs, print_json, say, settings_of
 
 _VERBS = ("run", "status", "report", "people")
@@ -50,6 +51,7 @@ def add(verbs: Verbs) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other option of it: masks=true"
     )
     verb.add_argument("--json", action="store_true", help="the report as JSON; see docs/json.md")
+    batch_reports.add(group)
 
 
 def with_run(arguments: Sequence[str]) -> list[str]:

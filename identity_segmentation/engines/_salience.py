@@ -6,12 +6,10 @@ Recognition 2020; Apache-2.0).
 
 from __future__ import annotations
 
-import os
-
 import cv2
 import numpy as np
 
-from .nets import find_net, onnx_session
+from .nets import find_net, onnx_session, thread_count
 
 _SIZE = 320
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of ImageNet, as the net was trained
@@ -29,7 +27,7 @@ class Salience:
 
     def __init__(self, threads: int | None = None):
         # The net's activations are large; they need not stay.
-        self._session = onnx_session(find_net("edges"), threads or min(4, os.cpu_count() or 1), arena=False)
+        self._session = onnx_session(find_net("edges"), threads or thread_count(), arena=False)
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
 
     def __call__(self, image_bgr: np.ndarray) -> np.ndarray:

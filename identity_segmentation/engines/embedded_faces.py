@@ -8,7 +8,6 @@ described, and the two descriptions averaged.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,7 +18,18 @@ from ..geometry import similarity_transform, suppress_duplicates, warp_crop
 from ..settings import Settings
 from ..types import Face, as_image, unit
 from ._sface import CHIP, DIM, TEMPLATE, Descriptor
-from .nets import AnchorDetector, Net, by_size, cut_by_tile, digests, sigmoid, square_crop, tile_of_any, two_tiles
+from .nets import (
+    AnchorDetector,
+    Net,
+    by_size,
+    cut_by_tile,
+    digests,
+    sigmoid,
+    square_crop,
+    thread_count,
+    tile_of_any,
+    two_tiles,
+)
 
 # Face-mesh indices (viewer's left is the person's right).
 _EYE_CORNERS = ((33, 133), (362, 263))
@@ -58,7 +68,7 @@ class EmbeddedFaces:
     smallest = 0.05
 
     def __init__(self, threads: int | None = None):
-        threads = threads or min(4, os.cpu_count() or 1)
+        threads = threads or thread_count()
         self._full = AnchorDetector("face_full_range", (4,), 1, 6, threads)
         self._short = AnchorDetector("face_short_range", (8, 16, 16, 16), 2, 6, threads)
         self._mesh = Net("face_mesh", threads)

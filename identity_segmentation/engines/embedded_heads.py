@@ -6,12 +6,10 @@ behind.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from ..types import as_image
-from .nets import Net, by_size, sigmoid, square_crop
+from .nets import Net, by_size, sigmoid, square_crop, thread_count
 
 _AROUND = 1.1  # side of the square that the net sees, in the body's longer side
 _PRESENT = 0.2  # belief of the net below which it sees nobody
@@ -30,7 +28,7 @@ class BodyHeads:
     id = "embedded"
 
     def __init__(self, threads: int | None = None):
-        self._pose = Net("pose_landmark", threads or min(4, os.cpu_count() or 1))
+        self._pose = Net("pose_landmark", threads or thread_count())
 
     def describe(self) -> str:
         return "heads on bodies (pose net) on the CPU"

@@ -9,7 +9,6 @@ benchmarks/masks.py and benchmarks/overlaps.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +42,7 @@ from .embedded_belief import NEED_A_BODY, SURE, Joints, evidence
 from .embedded_parts import find_part, part_named
 from .embedded_pixels import PixelClassifier
 from .embedded_things import thing_at, thing_in_box
-from .nets import AnchorDetector, Net, by_size, sigmoid, square_crop
+from .nets import AnchorDetector, Net, by_size, sigmoid, square_crop, thread_count
 from .protocols import face_of_each
 
 # Working sizes, long side in pixels. The nets see at most 256 pixels of a person, so the smallest size at which
@@ -124,7 +123,7 @@ class EmbeddedMasks:
     sure = SURE
 
     def __init__(self, threads: int | None = None):
-        self._threads = threads = threads or min(4, os.cpu_count() or 1)
+        self._threads = threads = threads or thread_count()
         self._people = AnchorDetector("pose_detection", (8, 16, 32, 32, 32), 2, 4, threads)
         self._pose = Net("pose_landmark", threads)
         self._selfie = Net("selfie", threads)

@@ -7,7 +7,6 @@ tiles. Figures: docs/figures.md, printed by benchmarks/masks.py and benchmarks/t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..geometry import suppress_duplicates
 from ..images import scale_to
 from ..settings import Settings
 from ..types import Detection, as_image
-from .nets import Net, by_size, cut_by_tile, two_tiles
+from .nets import Net, by_size, cut_by_tile, thread_count, two_tiles
 
 # The columns of the net's scores, in order; COCO's ids less one, with the ids that COCO never used.
 _COLUMNS = (
@@ -70,7 +69,7 @@ class EmbeddedObjects:
     nouns = NOUNS
 
     def __init__(self, threads: int | None = None):
-        self._net = Net("objects", threads or min(4, os.cpu_count() or 1))
+        self._net = Net("objects", threads or thread_count())
         self._anchors = _anchors(self._net.size)
 
     def describe(self) -> str:

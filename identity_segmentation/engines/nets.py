@@ -308,6 +308,13 @@ class Net:
             return [self._interpreter.get_tensor(output["index"])[0] for output in self._outputs]
 
 
+def thread_count() -> int:
+    """How many threads a net computes with where nobody says: what ``IDSEG_THREADS`` says, which a job over many
+    processes sets for its workers; else one a core, four at most."""
+    said = os.environ.get("IDSEG_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) else min(4, os.cpu_count() or 1)
+
+
 def onnx_session(path: Path, threads: int, rewrite: Callable[[bytes], bytes] | None = None, arena: bool = True) -> Any:
     """A net's file as an ONNX Runtime session on the CPU.
 

@@ -7,7 +7,6 @@ so that what one of them cannot see is not what the other cannot see. Nothing he
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..geometry import box_iou, suppress_duplicates
 from ..images import scale_to
 from ..settings import Settings
 from ..types import as_box, as_image
-from .nets import FETCH_COMMAND, AnchorDetector, onnx_session, two_tiles
+from .nets import FETCH_COMMAND, AnchorDetector, onnx_session, thread_count, two_tiles
 
 _SAME = 0.4  # IoU from which two boxes are one head's
 # A face's box reaches from the brows to the chin; a head reaches higher (forehead, hair) and wider (ears).
@@ -102,7 +101,7 @@ class ScrfdLook:
     _SIDES = (640, 1024)  # pixels of the long side, at the two scales
 
     def __init__(self, file: Path, threads: int | None = None):
-        self._session = onnx_session(file, threads or min(4, os.cpu_count() or 1))
+        self._session = onnx_session(file, threads or thread_count())
         self._input = self._session.get_inputs()[0].name
         if len(self._session.get_outputs()) not in (6, 9):
             raise EngineUnavailable(
@@ -158,7 +157,7 @@ class BlazeLook:
     _ALONE = 0.75  # of its score
 
     def __init__(self, threads: int | None = None):
-        self._net = AnchorDetector("face_full_range", (4,), 1, 6, threads or min(4, os.cpu_count() or 1))
+        self._net = AnchorDetector("face_full_range", (4,), 1, 6, threads or thread_count())
         self.id = f"blazeface full range {hashlib.sha256(self._net.net.path.read_bytes()).hexdigest()[:12]}"
 
     def heads(self, image_bgr: np.ndarray) -> list[SeenHead]:
