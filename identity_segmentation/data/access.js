@@ -33,12 +33,13 @@
         set(element, name, say(key));
       }
     }
-    for (const button of document.querySelectorAll("button.gallery-item:not([aria-label])")) {
+    for (const button of document.querySelectorAll("button.gallery-item:not([aria-label]), [data-idseg-named]")) {
       const file = button.querySelector("img, video")?.getAttribute("src")?.split(/[?#]/)[0].split("/").pop() || "";
       let name = file;
       try { name = decodeURIComponent(file); } catch { /* a name with a stray % */ }
       const place = [...button.parentElement.children].indexOf(button) + 1;
-      button.setAttribute("aria-label", `${say("example")} ${place}: ${name}`);
+      button.dataset.idsegNamed = ""; // the picture may come later
+      set(button, "aria-label", [`${say("example")} ${place}`, name].filter(Boolean).join(": "));
     }
     for (const image of document.querySelectorAll(".block img")) {
       if ((image.getAttribute("alt") || "").trim() || image.closest("[aria-hidden=true], button[aria-label]")) continue;
