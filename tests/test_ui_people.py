@@ -485,6 +485,41 @@ def test_browser_two_faces_are_asked_about_and_the_answer_is_kept(nobody, photos
     assert ask.count() == 0 and len(Gallery.load(page.pipeline.gallery_folder)) == 2
 
 
+def test_browser_a_folder_of_folders_dropped_on_the_wall_is_that_many_people(nobody, photos):
+    found = nobody("ko-KR", 390)
+    files = [
+        {"folder": name, "name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
+        for name, whose in (("에일린", "Eileen"), ("ดาว", "Mina")) for path in photos[whose][:2]
+    ]  # fmt: skip
+    found.evaluate(
+        """(files) => {
+        const bytes = (data) => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+        const file = (name, data, type) =>
+            ({ isFile: true, isDirectory: false, name, file: (good) => good(new File([data], name, { type })) });
+        const folder = (name, within) => ({ isFile: false, isDirectory: true, name, createReader() {
+            let some = within;
+            return { readEntries(good) { good(some); some = []; } };
+        } });
+        const people = [...new Set(files.map((f) => f.folder))].map((name) => folder(name,
+            files.filter((f) => f.folder === name).map((f) => file(f.name, bytes(f.data), 'image/jpeg'))));
+        const others = [file('README.md', 'words', 'text/markdown'), file('.hidden.jpg', 'x', '')];
+        const all = folder('Dataset', [...people, ...others]);
+        const event = new Event('drop', { bubbles: true, cancelable: true });
+        Object.defineProperty(event, 'dataTransfer',
+            { value: { types: ['Files'], files: [], items: [{ webkitGetAsEntry: () => all }] } });
+        document.querySelector('#people_wall .keep').dispatchEvent(event);
+        }""",
+        files,
+    )
+    for name in ("에일린", "ดาว"):
+        card(found, name).wait_for(timeout=60_000)
+    deadline = time.time() + 60
+    while len(nobody.page.pipeline.gallery.names) < 2 and time.time() < deadline:
+        found.wait_for_timeout(100)
+    gallery = Gallery.load(nobody.page.pipeline.gallery_folder)
+    assert set(gallery.names) == {"에일린", "ดาว"} and all(len(p.references) == 2 for p in gallery.people)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_browser_axe_core_finds_nothing_on_a_wall_with_everything_open(nobody, photos, scheme):
     page = nobody.page

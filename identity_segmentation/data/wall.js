@@ -458,9 +458,17 @@ function report(found) {
 }
 
 // ---- photos come in: dropped, pasted, chosen
+const isPhoto = (file) => file.type.startsWith('image/') || /\.(heic|heif|avif|mpo|tiff?|jpe?g|jfif|png|webp|bmp|gif)$/i.test(file.name);
 function take(whom, files) {
   if (!files.length) return;
   if (whom !== 'new') return bring(whom, files);
+  // A folder is a person, as it is in Dataset/: of a folder that was dropped, each folder in it that holds photos.
+  const folders = new Map();
+  for (const file of files.filter((one) => one.folder && isPhoto(one)))
+    folders.set(file.folder, [...(folders.get(file.folder) ?? []), file]);
+  for (const [name, some] of folders) bring({ name }, some);
+  files = files.filter((file) => !file.folder);
+  if (!files.length) return;
   draft.files = [...draft.files, ...files];
   if (opened === 'new') newPanel(); else choose('new');
   panel.querySelector('input')?.focus();
@@ -478,14 +486,17 @@ find('.files').addEventListener('change', () => {
 async function within(transfer) {  // folders too
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean), files = [];
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
-  async function walk(entry) {
+  async function walk(entry, folder) {
     if (entry.name.startsWith('.')) return;
-    if (entry.isFile) return files.push(await new Promise((good, bad) => entry.file(good, bad)));
+    if (entry.isFile) {
+      const file = await new Promise((good, bad) => entry.file(good, bad));
+      return files.push(folder ? Object.assign(file, { folder }) : file);
+    }
     const reader = entry.createReader();
     for (;;) {
       const some = await new Promise((good, bad) => reader.readEntries(good, bad));
       if (!some.length) return;
-      for (const one of some) await walk(one);
+      for (const one of some) await walk(one, entry.name);
     }
   }
   for (const entry of entries) await walk(entry);
