@@ -1,4 +1,5 @@
-"""The web page: its start, its first load, a click over the pipeline's own call, and memory over fifty requests.
+"""The web page: its start, its first load, a click over the pipeline's own call, memory over fifty requests, and how
+many actions two journeys take.
 
     python benchmarks/ui.py
 
@@ -21,9 +22,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import table
+from _journeys import editor, fan
 
 from identity_segmentation import IdentityAwareSegmentation, read_image, write_image
-from identity_segmentation.demo import write_example
+from identity_segmentation.demo import write_clip, write_example
 from identity_segmentation.ui.page import Page
 from identity_segmentation.ui.serving import launch
 
@@ -128,6 +130,18 @@ def main() -> None:
                 if number in (5, 50):
                     used[number] = process.memory_info().rss / 1e6
             rows.append(("memory after 5 and after 50 photos", f"{used[5]:.0f} MB, {used[50]:.0f} MB"))
+            clip = Path(write_clip(pictures, read_image(photo), 2.0))
+            rows.append(
+                (
+                    "editor: a clip, a name corrected, ProRes 4444",
+                    editor(browser.new_page(), demo.local_url, clip, Path(scratch)),
+                )
+            )
+            nobody = IdentityAwareSegmentation("embedded", "embedded", gallery=Path(scratch) / "nobody")
+            empty = launch(Page(nobody, Path(scratch) / "web2"), port=7898)
+            done = fan(browser.new_page(), empty.local_url, Path(dataset), photo, Path(scratch))
+            rows.append((f"fan: {len(nobody.gallery)} people from a folder of photos, and a cutout saved", done))
+            empty.close()
             browser.close()
         demo.close()
     print("### The web page, on loopback, a 1280-pixel photo\n")

@@ -121,6 +121,15 @@ def face_of(image_bgr: np.ndarray, box: Sequence[float] | np.ndarray) -> bytes:
     return jpeg(part if part.size else image_bgr, THUMBNAIL)
 
 
+def kept_face(picture: bytes) -> bytes:
+    """A face that is kept as a JPEG file, at the size of a thumbnail.
+
+    Args:
+        picture: JPEG.
+    """
+    return jpeg(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), THUMBNAIL)
+
+
 def face_in(path: str | os.PathLike, place: Place | None = None, sha256: str = "") -> bytes | None:
     """The face in a photo file, or the whole photo: JPEG. None where it is gone, unreadable, or another one by now.
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -517,20 +518,25 @@ def test_the_page_shows_findings_and_takes_what_is_said_of_them(tmp_path, group,
     page = Page(IdentityAwareSegmentation(embedded_faces, fake_masks, gallery=tmp_path / "gallery"), tmp_path / "web")
     out = film(page.job() / "result.mp4", [cv2.resize(group, (640, 442))] * 2)
     asked = {"output": str(out), "view": "blur"}
-    rendered: list = []
-    jobs: dict = {}
-    part = AuditPart(page, jobs, lambda *call: rendered.append(call) or ("shown",))
-    told: list = []
-    pictures, files, said = part.look("me", asked, lambda *step: told.append(step))
-    assert len(pictures) >= 6 and all(read_image(path).size for path, _ in pictures) and jobs == {}
-    assert told[-1][0] == 2 and "a head seems to be seen" in said and Path(files[0]).is_file()
-    assert "To be covered: 1" in part.say("cover", asked, 2) and corrections_of(out)[0].finding == 3
-    assert "no heads: 1" in part.say("no-head", asked, 0)
-    assert part.again("me", asked, print) == ("shown",) and rendered[0][:2] == ("me", asked)
+    part = AuditPart(page, lambda session, what: f"{session} renders {what['view']}")
+    current = {"source": str(out), "sampling": 1, "output": str(out), "asked": asked}
+    job = part.look("me", current)
+    for _ in range(600):
+        found = page.jobs.get("me", job)
+        if found["state"] not in ("waiting", "running"):
+            break
+        time.sleep(0.1)
+    pictures, files, said, chosen = part.opened(found)
+    assert len(pictures) >= 6 and all(read_image(path).size for path, _ in pictures) and chosen is None
+    assert found["done"] == 2 and "a head seems to be seen" in said and Path(files[0]).is_file()
+    assert "To be covered: 1" in part.say("cover", current, 2) and corrections_of(out)[0].finding == 3
+    assert "no heads: 1" in part.say("no-head", current, 0)
+    assert part.again("me", current) == "me renders blur"
+    plain = {**current, "asked": {**asked, "view": "overlay"}}
     for call, reason in (
-        (lambda: part.look("me", None, print), "process a video first"),
-        (lambda: part.look("me", {**asked, "view": "overlay"}, print), "no heads are covered in the view overlay"),
-        (lambda: part.say("cover", asked, None), "choose one of the pictures"),
+        (lambda: part.look("me", None), "make a video first"),
+        (lambda: part.look("me", plain), "no heads are covered in the view overlay"),
+        (lambda: part.say("cover", current, None), "choose one of the pictures"),
     ):
         with pytest.raises(InputError, match=reason):
             call()

@@ -34,7 +34,7 @@ NOT_RUN = {
     "hf": "asks a person for a token",
     "jupyter": "serves until it is stopped; the notebook has a test of its own",
 }
-NEEDS_A_GPU = ("--segmenter sam3 ", "--device cuda", "s3://")
+NEEDS_A_GPU = ("--segmenter sam3 ", "--device cuda", "s3://", "/mnt/")  # or a store, or a shared folder
 
 
 def blocks(page: Path):
@@ -246,7 +246,17 @@ def test_the_documentation_names_no_option_that_there_is_not():
     known = set().union(*(_options(parser) for _, parser in _verbs()))
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])(--[a-z][\w-]+)", page.read_text("utf-8")))
-        of_scripts = {"--dev", "--light", "--data", "--parts", "--sets", "--version", "--index-url"}
+        of_scripts = {
+            "--dev",
+            "--light",
+            "--data",
+            "--parts",
+            "--sets",
+            "--version",
+            "--index-url",
+            "--head",
+            "--address",
+        }
         assert named - known - of_scripts == set(), page
 
 

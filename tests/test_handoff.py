@@ -222,14 +222,14 @@ def test_a_click_says_the_seconds_of_the_frames_it_was_followed_in(looked_at, id
     assert f"{times[65]:.2f}-{times[75]:.2f} s" in out
 
 
-def test_the_page_draws_the_timeline_at_the_times_of_the_frames(pipeline):
-    from identity_segmentation.ui.video import _rows_of_timeline
+def test_the_page_draws_the_timeline_at_the_times_of_the_frames():
+    from identity_segmentation.video.overview import rows_of
 
     found = slow_analysis()
     names = {1: TrackName(1, "Ada", 0.9, 0.5, None, "Ada", 4)}
-    rows = {label: spans for label, _, spans in _rows_of_timeline(found, names, pipeline.colour_of)}
+    rows = {row.name: [span for strip in row.strips for span in strip.spans] for row in rows_of(found, names)}
     assert rows["Ada"] == [pytest.approx((58 / 30, 6.0), abs=0.01)]
-    assert rows["? 2"] == [pytest.approx((0.0, 58 / 30), abs=0.01)]
+    assert rows[None] == [pytest.approx((0.0, 58 / 30), abs=0.01)]
 
 
 # ---- time codes

@@ -127,10 +127,13 @@ def test_galleries_of_earlier_versions_are_read(dataset, fake_faces, tmp_path):
     assert len(thumbnails(built._repr_html_())) == 6, "the whole photo, where the face is not known"
 
 
-def test_a_photo_that_is_another_one_by_now_is_not_shown(gallery, dataset):
+def test_of_a_photo_that_is_another_one_by_now_the_face_is_shown_that_was_learnt(gallery, dataset):
     write_image(dataset / "Ada" / "0.png", draw((PEOPLE["Di"], 100, 100)))
     (dataset / "Bo" / "1.png").unlink()
-    assert len(thumbnails(gallery._repr_html_())) == 4
+    pictures = thumbnails(gallery._repr_html_())
+    assert len(pictures) == 6 and all(max(p.shape) <= 96 for p in pictures)
+    for folder, two in zip(NAMES, (pictures[:2], pictures[2:4], pictures[4:]), strict=True):
+        assert all(np.abs(colour_of(picture) - PEOPLE[folder]).max() < 25 for picture in two)
 
 
 def test_people_added_by_hand_are_shown_too(gallery, dataset, fake_faces, tmp_path):

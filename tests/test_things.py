@@ -226,7 +226,7 @@ def test_who_is_turned_away_is_hidden_when_the_others_are(tmp_path, backs):
     from fakes import FakeMasks
     from test_video import make_video
 
-    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.adding import add_photos
     from identity_segmentation.people.gallery import Gallery
     from identity_segmentation.pipeline import IdentityAwareSegmentation
     from identity_segmentation.video.files import VideoReader
@@ -254,7 +254,7 @@ def test_a_video_in_which_nobody_looked_for_backs_says_that_they_are_not_covered
     from test_video import make_video
 
     from identity_segmentation import engines
-    from identity_segmentation.people.enrolment import add_photos
+    from identity_segmentation.people.adding import add_photos
     from identity_segmentation.people.gallery import Gallery
     from identity_segmentation.pipeline import IdentityAwareSegmentation
 

@@ -408,7 +408,7 @@ def test_browser_keyboard_alone_marks_labels_looks_corrects_and_exports(
     )
     found.wait_for_timeout(800)
     found.locator("#label_run").press("Enter")
-    waits(found, "label_status", "3 labelled", 90)
+    waits(found, "label_status", {"ko": "3개에", "th": "ติดป้าย 3"}[language[:2]], 90)
     cell(found, "t2").wait_for(timeout=20_000)
     names = order(found)
     assert names == [row["name"] for row in job.ranked()]

@@ -202,13 +202,12 @@ class Gallery:
         return cards.card(f"{len(self)} people on file", cards.table(heads, rows), cards.lines(said))
 
     def _thumbnail(self, reference: Reference) -> bytes | None:
-        """The face of a reference: as it is kept, or out of its photo where that is still there."""
-        if reference.thumbnail:
-            return reference.thumbnail
+        """The face of a reference: out of its photo where that is still the one that was learnt from, or as it is kept."""
         from .. import cards
 
         folder = Path(Settings.from_env().dataset) if self.report.folder is None else self.report.folder
-        return cards.face_in(str(folder / reference.source), reference.face, reference.sha256)
+        seen = cards.face_in(str(folder / reference.source), reference.face, reference.sha256)
+        return seen or (cards.kept_face(reference.thumbnail) if reference.thumbnail else None)
 
     # ---- comparing
 
