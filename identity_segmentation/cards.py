@@ -127,7 +127,7 @@ def kept_face(picture: bytes) -> bytes:
     Args:
         picture: JPEG.
     """
-    return jpeg(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR), THUMBNAIL)
+    return jpeg(decode_image(picture, "a kept face"), THUMBNAIL)
 
 
 def face_in(path: str | os.PathLike, place: Place | None = None, sha256: str = "") -> bytes | None:

@@ -202,7 +202,7 @@ class Gallery:
         return cards.card(f"{len(self)} people on file", cards.table(heads, rows), cards.lines(said))
 
     def _thumbnail(self, reference: Reference) -> bytes | None:
-        """The face of a reference: out of its photo where that is still the one that was learnt from, or as it is kept."""
+        """The face of a reference: out of its photo where that is still the same, or as it is kept."""
         from .. import cards
 
         folder = Path(Settings.from_env().dataset) if self.report.folder is None else self.report.folder
