@@ -194,7 +194,7 @@ def test_browser_after_an_example_a_heic_photo_is_still_read(tab, example, tmp_p
     assert "similarity" in said(found, "Cut out: ดาว")
 
 
-@pytest.mark.parametrize("name", ["DSC1.MPO", "photo"])
+@pytest.mark.parametrize("name", ["DSC1.MPO"])
 def test_browser_photos_of_no_known_type_can_be_dropped_and_chosen(tab, example, name):
     data = sorted(example[1].glob("*.jpg"))[0].read_bytes()
     size = list(read_image(sorted(example[1].glob("*.jpg"))[0]).shape[1::-1])
