@@ -56,7 +56,7 @@ def fan(page: Any, address: str, dataset: Path, photo: Path, scratch: Path) -> s
     names = sorted(folder.name for folder in dataset.iterdir() if folder.is_dir())
     files = [
         {"folder": name, "name": file.name, "data": base64.b64encode(file.read_bytes()).decode()}
-        for name in names for file in sorted((dataset / name).glob("*.jpg"))
+        for name in names for file in sorted((dataset / name).iterdir())
     ]  # fmt: skip
     hand.act(lambda: page.evaluate(_DROP, ["#people_wall .keep", files]))
     page.wait_for_function(
