@@ -11,19 +11,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from . import pages
 from .errors import OutputError
-from .files import atomic_write
 
 _MARK = '<meta name="generator" content="idseg audit">'
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#1b1b1b}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.6em}
-table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.25em .8em .25em 0}
-th{font-weight:600;white-space:nowrap}td{overflow-wrap:anywhere}
+_STYLE = (
+    pages.STYLE
+    + """\
+body{max-width:62em}
 .found{border-top:1px solid #ccc}.found th,.found td{border-bottom:1px solid #ccc}
 .said{border-left:4px solid #b26a00;background:#fff6e6;padding:.6em 1em}
 img{max-width:160px;display:block}
 """
+)
 # A page of pictures and text alone: nothing in it can run, and nothing is fetched.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -163,9 +163,6 @@ def write_html(path: str | os.PathLike, audit: dict[str, Any], pictures: bool = 
     Raises:
         OutputError: a file is there that is no such page, or the folder cannot be written to.
     """
-    path = Path(path)
-    if path.exists() and _MARK.encode() not in (path.read_bytes()[:4096] if path.is_file() else b""):
+    if pages.is_another(path, _MARK):
         raise OutputError(f"{path} is there and was not made by idseg audit; choose another --html FILE")
-    with atomic_write(path) as file:
-        file.write(as_html(audit, pictures).encode("utf-8", "backslashreplace"))
-    return path
+    return pages.write(path, as_html(audit, pictures))

@@ -13,7 +13,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -322,8 +322,3 @@ def _end_of_scan(jpeg: bytes, at: int) -> int:
             at += 1
         else:
             return at
-
-
-def also_removed(metadata: Metadata, what: str) -> Metadata:
-    """The same, with one thing more that was left out."""
-    return replace(metadata, removed=tuple(dict.fromkeys([*metadata.removed, what])))

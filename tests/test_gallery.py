@@ -45,13 +45,17 @@ def varied(colour, count, start=0):
     ]
 
 
-@pytest.fixture
-def dataset(tmp_path):
-    root = tmp_path / "Dataset"
+def three_people(root):
+    """A data set of Ada, Bo and Cy, four photos each."""
     for name in ("Ada", "Bo", "Cy"):
         for i, person in enumerate(varied(PEOPLE[name], 4)):
             photo(root / name, f"{i}.png", person)
     return root
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return three_people(tmp_path / "Dataset")
 
 
 def verdicts(gallery):

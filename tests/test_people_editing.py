@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import PEOPLE, FakeFaces
-from test_gallery import photo, varied, verdicts
+from test_gallery import photo, three_people, varied, verdicts
 
 from identity_segmentation import Gallery, add_photos, build_embeddings_db
 from identity_segmentation.cli import main
@@ -24,11 +24,7 @@ from identity_segmentation.people.measure import measure
 
 @pytest.fixture
 def dataset(tmp_path):
-    root = tmp_path / "Dataset"
-    for name in ("Ada", "Bo", "Cy"):
-        for i, person in enumerate(varied(PEOPLE[name], 4)):
-            photo(root / name, f"{i}.png", person)
-    return root
+    return three_people(tmp_path / "Dataset")
 
 
 def counts(gallery: Gallery) -> dict[str, int]:

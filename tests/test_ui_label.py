@@ -774,8 +774,8 @@ def test_decisions_are_heard_once_each_and_only_about_labels_that_were_seen(labe
     assert label.grid.answer({"n": 1, "job": "job", "decide": [None, 5, {}]})["said"]
 
 
-def test_what_is_decided_during_a_run_waits_until_it_is_over(label, plates, monkeypatch):
-    job = prepared(label, plates)
+def held_run(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """Hold runs at their first picture: (what lets them go on, what tells that one has begun)."""
     gate, begun, real = threading.Event(), threading.Event(), LabelJob._one
 
     def one(self, *args):
@@ -784,6 +784,12 @@ def test_what_is_decided_during_a_run_waits_until_it_is_over(label, plates, monk
         return real(self, *args)
 
     monkeypatch.setattr(LabelJob, "_one", one)
+    return gate, begun
+
+
+def test_what_is_decided_during_a_run_waits_until_it_is_over(label, plates, monkeypatch):
+    job = prepared(label, plates)
+    gate, begun = held_run(monkeypatch)
     # t3 is new: the run leaves the labels of t1 and t2 as they are.
     run = label.begin("s", [str(plates[0] / "t3 <b>x.png")])
     assert begun.wait(30)
@@ -804,14 +810,7 @@ def test_what_is_decided_during_a_run_waits_until_it_is_over(label, plates, monk
 
 def test_a_decision_of_a_run_is_dropped_where_the_labels_became_others(label, plates, monkeypatch):
     job = prepared(label, plates)
-    gate, begun, real = threading.Event(), threading.Event(), LabelJob._one
-
-    def one(self, *args):
-        begun.set()
-        gate.wait(30)
-        return real(self, *args)
-
-    monkeypatch.setattr(LabelJob, "_one", one)
+    gate, begun = held_run(monkeypatch)
     where = label.show("s", "표시_1.png")["where"]
     label.gesture("s", [gesture(5, where, tool="brush", points=[[220, 150]], size=30)])
     run = label.begin("s", anew=True)

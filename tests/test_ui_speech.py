@@ -61,7 +61,7 @@ OFF_THE_PAGE = {
 # Modules whose strings are words for engines, people or files; what they raise counts all the same.
 NO_SENTENCES = (
     "engines/_", "engines/embedded_", "engines/nets", "kinds", "metadata", "phrases", "photo_writing", "fonts",
-    "blurring", "video/covering", "audit_report", "types",
+    "blurring", "video/covering", "audit_report", "pages", "types",
 )  # fmt: skip
 # Strings of those modules that look like sentences and are none.
 NOT_SAID = {

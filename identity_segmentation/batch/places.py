@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -21,21 +20,6 @@ from ..parts import part_name
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _LATER = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file of a place.
-
-    Attributes:
-        name: below the place, with "/".
-        size: bytes, or -1.
-        stamp: what tells that it has changed; see `units.Source.stamp`.
-    """
-
-    name: str
-    size: int
-    stamp: str
 
 
 def is_address(given: str | os.PathLike) -> bool:

@@ -15,8 +15,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from .. import pages
 from ..errors import InputError, OutputError
-from ..files import atomic_write
 from .records import HOME, Records
 
 WORST = 500  # rows on the page
@@ -25,14 +25,14 @@ _PEOPLE = 1000
 _SPANS = 5  # of a row, on the page
 _MARK = '<meta name="generator" content="idseg batch report">'
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1b1b1b}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.6em}
-table{border-collapse:collapse}th,td{text-align:left;vertical-align:top;padding:.25em .8em .25em 0}
-th{font-weight:600;white-space:nowrap}td{overflow-wrap:anywhere}
+_STYLE = (
+    pages.STYLE
+    + """\
+body{max-width:75em}
 .rows{border-top:1px solid #ccc}.rows th,.rows td{border-bottom:1px solid #ccc}
 .failed{color:#a10000;font-weight:600}.n{text-align:right;white-space:nowrap}
 """
+)
 
 
 @dataclass
@@ -259,12 +259,9 @@ def write_html(path: str | os.PathLike, found: Summary) -> Path:
     Raises:
         OutputError: a file is there that is no such page, or the folder cannot be written to.
     """
-    path = Path(path)
-    if path.exists() and _MARK.encode() not in (path.read_bytes()[:4096] if path.is_file() else b""):
+    if pages.is_another(path, _MARK):
         raise OutputError(f"{path} is there and was not made by idseg batch report; choose another file")
-    with atomic_write(path) as file:
-        file.write(as_html(found).encode("utf-8", "backslashreplace"))
-    return path
+    return pages.write(path, as_html(found))
 
 
 def _duration(seconds: float) -> str:

@@ -319,14 +319,6 @@ def shown_image(label: str, name: str) -> gr.Image:
     )
 
 
-def cutout_image(label: str, name: str) -> gr.Image:
-    """A cutout, on a checkerboard where it is transparent."""
-    return gr.Image(
-        label=label, type="filepath", format="png", interactive=False, elem_id=name, elem_classes=["checkered"],
-        buttons=["download", "fullscreen"],
-    )  # fmt: skip
-
-
 def verdict_table(words: Words, name: str) -> gr.Dataframe:
     """Verdicts on photos."""
     return gr.Dataframe(

@@ -7,13 +7,11 @@ brought back, so that a render that begins anew somewhere else goes on with them
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
 from ..files import read_json
 from .handoff.cut import with_sound
 from .writing import Format, format_for, join_segments
@@ -95,27 +93,6 @@ def finished_part(output: Path, source: Path, target: Path) -> Finished | None:
         silent.unlink(missing_ok=True)
     frames = plan["starts"][done] if done < len(plan["starts"]) else plan["frames"]
     return Finished(target, float(plan["seconds"][done]), frames)
-
-
-def put_aside(output: Path, place: Path) -> None:
-    """Keep the segments of a stopped render in another folder; an earlier one there goes.
-
-    Args:
-        output: of the render.
-        place: the folder that they become.
-
-    Raises:
-        OutputError: it cannot be moved.
-    """
-    work = work_of(output)
-    if not work.is_dir():
-        return
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        work.rename(place)
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({error.strerror or error})") from error
 
 
 def bring_back(output: Path, place: Path) -> bool:
