@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from page_fixtures import choose, shot, shown
+from page_fixtures import choose, give, shot, shown
 from stage_hands import (
     STAGE,
     alpha_of,
@@ -375,6 +375,17 @@ def test_browser_it_is_her_puts_the_nearest_face_on_file(tab, served, example):
         found.wait_for_timeout(100)
     assert served[1].gallery.find("Mina").references[-1].source.startswith(f"{photo.stem}_face-")
     served[1].use_gallery(Gallery.edit(served[1].gallery_folder, lambda _: before)[1])
+
+
+def test_browser_a_level_that_is_set_while_the_photo_is_looked_at_is_obeyed(tab, example):
+    found = tab("Segment member")
+    found.get_by_role("button", name="Similarity threshold").click()
+    level = found.locator("#segment_threshold input[type=number]")
+    give(found, "segment_photo", next(p for p in example[1].glob("*.jpg") if "recompressed" in p.name))
+    found.locator("#segment_photo img").wait_for(timeout=60_000)
+    level.fill("0.97")
+    level.press("Tab")
+    said(found, "0 by name")
 
 
 def test_browser_recent_results_come_back_also_after_a_reload(tab, example):

@@ -177,8 +177,11 @@ class _Requests:
         # A photo that is shown as a copy is given twice; what was made of it in between stays.
         return self._both({**answered(self.stage.look)(path, level), "given": True})
 
-    def again(self, job, level):
-        return self._both(answered(self.stage.again)(job, level)) if job else (gr.skip(), gr.skip())
+    def again(self, path, job, level):
+        if job:
+            return self._both(answered(self.stage.again)(job, level))
+        # The photo is still being looked at: what was asked meanwhile is asked of it, not dropped.
+        return self.dropped(path, level) if path else (gr.skip(), gr.skip())
 
     def named(self, path, job, name, level, fine):
         return self._both(answered(self._named)(path, job, name, level, fine))
@@ -270,7 +273,7 @@ def _connect(stage: gr.HTML, at: gr.Textbox, photo: gr.Image, bar: gr.Slider | N
     again = "() => { document.querySelector('#%s .stage')?.dispatchEvent(new Event('idseg-again', {bubbles: true})) }"
     fine.input(None, None, None, js=again % stage.elem_id, **quiet)
     if bar is not None:
-        bar.release(do.again, [at, bar], [stage, at], **busy)
+        bar.release(do.again, [photo, at, bar], [stage, at], **busy)
 
 
 def build_segment(tab: PictureTabs, words: Words, people: People) -> tuple[list[gr.Dropdown], tuple]:
@@ -328,7 +331,7 @@ def build_segment(tab: PictureTabs, words: Words, people: People) -> tuple[list[
     quiet: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
     go.click(do.named, [photo, at, member, bar, fine], [stage, at], **quiet, **ENGINE)
     stage.keep(safely(do.kept), None, [panel, called, chosen], **quiet).success(None, None, None, js=_PRESS, **quiet)
-    verdict.change(do.again, [at, bar], [stage, at], **quiet, **ENGINE)
+    verdict.change(do.again, [photo, at, bar], [stage, at], **quiet, **ENGINE)
     return [member, called, names], (keep, [called, chosen], verdict)
 
 
