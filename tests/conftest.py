@@ -160,6 +160,14 @@ def official_parts(torch, device, tmp_path_factory):
 
 
 @pytest.fixture
+def sam31(embedded_masks, torch, tmp_path, monkeypatch):
+    """SAM 3.1's adapter over a stand-in for Meta's tracker, with the embedded engine for pictures."""
+    import standin_multiplex
+
+    return standin_multiplex.engine(standin_multiplex.installed(monkeypatch), embedded_masks, tmp_path)
+
+
+@pytest.fixture
 def sam3_official(official_parts, torch, device, monkeypatch):
     """Meta's package through our adapter; without a GPU to test on, the CPU plays it."""
     import tiny_official

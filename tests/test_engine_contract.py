@@ -20,7 +20,7 @@ def faces_engine(request):
 @pytest.fixture(params=list(SEGMENTERS))
 def masks_engine(request):
     """Every segmenter; SAM 3 with random weights, so only what does not depend on them can be asked of it."""
-    fixtures = {"embedded": "embedded_masks", "sam3": "sam3_official", "sam3-hf": "sam3_hf"}
+    fixtures = {"embedded": "embedded_masks", "sam3": "sam3_official", "sam3-hf": "sam3_hf", "sam3.1": "sam31"}
     return request.getfixturevalue(fixtures[request.param])
 
 

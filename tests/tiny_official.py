@@ -157,10 +157,10 @@ def checkpoint(folder: Path, device: str = "cpu") -> Path:
     """A random `sam3.pt` in the published layout: {"model": detector.* and tracker.*}."""
     import torch
 
-    from identity_segmentation.engines.sam3_official import _modes_put_back
+    from identity_segmentation.engines._meta import modes_put_back
 
     torch.manual_seed(0)
-    with playing(device), _modes_put_back(torch):
+    with playing(device), modes_put_back(torch):
         model = prepare().build_sam3_image_model(
             bpe_path=str(vocabulary(folder)), device=device, load_from_HF=False, enable_inst_interactivity=True
         )

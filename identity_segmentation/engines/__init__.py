@@ -68,6 +68,7 @@ SEGMENTERS = {
     "sam3": "sam3_official",
     "sam3-hf": "sam3_hf",
     "embedded": "embedded_masks",
+    "sam3.1": "sam31",
 }
 
 
@@ -166,7 +167,7 @@ def findings(settings: Settings) -> Iterator[tuple[str, str, str]]:
         yield "insightface pack", "ok", str(pack)
     except EngineUnavailable as error:
         yield "insightface pack", "note", str(error)
-    for name in ("sam3", "sam3-hf"):
+    for name in ("sam3", "sam3-hf", "sam3.1"):
         why = _module(SEGMENTERS[name]).ready(settings)
         yield name, "note" if why else "ok", why or "ready; `auto` takes it"
     page = f"https://huggingface.co/{sam3.REPOSITORY}"

@@ -7,7 +7,6 @@ must be there. The vocabulary that the package's wheel lacks is rebuilt from the
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import importlib.util
 import json
@@ -24,7 +23,7 @@ from ..files import atomic_write
 from ..geometry import whole_box
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
-from . import _sam3, _torchvision
+from . import _meta, _sam3, _torchvision
 from ._examples import Examples, checked_points
 from .nets import nets_folder
 
@@ -112,12 +111,12 @@ class Sam3Official:
         self._open(path, vocabulary, compile)
 
     def _open(self, path: Path, vocabulary: str, compile: bool) -> None:
-        with _modes_put_back(self._torch):
+        with _meta.modes_put_back(self._torch):
             import sam3.model_builder as builder
             from sam3.model.sam3_image_processor import Sam3Processor
 
         words = vocabulary or str(find_vocabulary())
-        with _modes_put_back(self._torch):
+        with _meta.modes_put_back(self._torch):
             self._model = builder.build_sam3_image_model(
                 bpe_path=words, device="cuda", checkpoint_path=None, load_from_HF=False, enable_inst_interactivity=True,
                 compile=compile,
@@ -367,37 +366,20 @@ def load_checkpoint(model: Any, path: Path) -> None:
     Raises:
         EngineUnavailable: not there, truncated, another model's, or with parameters missing or of another shape.
     """
-    import torch
-
-    broken = torch.serialization.pickle.UnpicklingError  # weights_only: plain tensors, nothing that could run
-    if not path.is_file():
+    content = _meta.read_checkpoint(path, _sam3.REPOSITORY)
+    if _meta.is_multiplex(content):
         raise EngineUnavailable(
-            f"no file {path}; expected a {_CHECKPOINT} from https://huggingface.co/{_sam3.REPOSITORY}"
+            f"{path} is a checkpoint of SAM 3.1, not of SAM 3; choose --segmenter sam3.1 for it, or give a "
+            f"{_CHECKPOINT} from https://huggingface.co/{_sam3.REPOSITORY}"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, broken, EOFError, ValueError, OSError, KeyError) as error:
-        raise EngineUnavailable(
-            f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:200]}); it may be truncated. "
-            "Delete it and fetch it again"
-        ) from error
-    content = content.get("model", content) if isinstance(content, dict) else {}
-    tensors = {}
-    for key, value in content.items():
-        if key.startswith("detector."):
-            tensors[key.removeprefix("detector.")] = value
-        elif key.startswith("tracker."):
-            tensors["inst_interactive_predictor.model." + key.removeprefix("tracker.")] = value
-    wanted = dict(model.named_parameters())
-    missing = sorted(set(wanted) - set(tensors))
-    foreign = sorted(k for k in set(wanted) & set(tensors) if wanted[k].shape != tensors[k].shape)
-    if missing or foreign:
-        what = f"{len(missing)} parameters are missing" if missing else f"{len(foreign)} have another shape"
-        raise EngineUnavailable(
-            f"{path} does not fit SAM 3: {what} ({(missing or foreign)[0]} ...). They would be random numbers, so it "
-            f"is refused; fetch {_CHECKPOINT} from https://huggingface.co/{_sam3.REPOSITORY} again"
-        )
-    model.load_state_dict(tensors, strict=False)
+    places = {"detector.": "", "tracker.": "inst_interactive_predictor.model."}
+    tensors = {
+        new + key.removeprefix(old): value
+        for key, value in content.items()
+        for old, new in places.items()
+        if key.startswith(old)
+    }
+    _meta.load_whole(model, tensors, path, "SAM 3", _sam3.REPOSITORY)
 
 
 def find_vocabulary() -> Path:
@@ -436,28 +418,6 @@ def rebuild_vocabulary(tokenizer: Path, target: Path) -> Path:
     with atomic_write(target) as file:
         file.write(gzip.compress("\n".join(["#version: 0.2", *lines, ""]).encode()))
     return target
-
-
-@contextlib.contextmanager
-def _modes_put_back(torch):
-    """What the package switches on for the whole process is put back: TF32 when it is imported, and an autocast that
-    the tracker enters and never leaves. While that one is open torch keeps a 16-bit copy of every weight it has cast.
-    """
-    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-    before = matrices.allow_tf32, convolutions.allow_tf32, torch.is_autocast_cache_enabled()
-    depth = torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        matrices.allow_tf32, convolutions.allow_tf32, cached = before
-        torch.set_autocast_cache_enabled(cached)
-        torch.set_autocast_enabled("cuda", enabled)
-        torch.set_autocast_dtype("cuda", dtype)
-        while torch.autocast_decrement_nesting() >= depth:
-            pass
-        if depth == 1:
-            torch.clear_autocast_cache()
 
 
 def _rgb(image_bgr: np.ndarray):
