@@ -24,7 +24,7 @@ class Settings:
         output: folder results are written to.
         analyses: folder that videos' analyses are kept in; empty = `.analyses`, beside each output.
         face_engine: "auto", "insightface", "embedded".
-        segmenter: "auto", "sam3", "sam3-hf", "embedded".
+        segmenter: "auto", "sam3", "sam3-hf", "embedded", "sam3.1".
         detector: "auto", "embedded": finds bodies without a face, and things by their nouns.
         edges: "fine" (hair and cloth in the rim of a mask, about 0.4 s a person), "fast", or "auto": fine in a single
             picture of which one or two people are asked for.
@@ -34,7 +34,7 @@ class Settings:
         insightface_models: folder that holds InsightFace packs.
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
         sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.
-        sam3_checkpoint: a local checkpoint instead: sam3.pt for "sam3", a folder for "sam3-hf"; empty = the hub's.
+        sam3_checkpoint: a local checkpoint instead: a file for "sam3" and "sam3.1", a folder for "sam3-hf"; empty = the hub's.
         sam3_prompts: what SAM 3 is asked for a person: "box+points" (points on their face and chest, and on other
             people's faces), or "box" alone.
         device: "auto", "cuda", "mps", "cpu", for SAM 3.

@@ -83,7 +83,7 @@ def shared_options() -> argparse.ArgumentParser:
     group = common.add_argument_group("shared by every command (each also an IDSEG_... variable)")
     group.add_argument("--gallery", metavar="DIR", help="folder of the people on file (default: gallery)")
     group.add_argument("--face-engine", metavar="NAME", help="auto, insightface or embedded (default: auto)")
-    group.add_argument("--segmenter", metavar="NAME", help="auto, sam3, sam3-hf or embedded (default: auto)")
+    group.add_argument("--segmenter", metavar="NAME", help="auto, sam3, sam3-hf, embedded or sam3.1 (default: auto)")
     group.add_argument(
         "--threshold", type=float, metavar="X", help="least similarity for a name (default: the engine's)"
     )
