@@ -34,7 +34,7 @@ class Settings:
         insightface_models: folder that holds InsightFace packs.
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
         sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.
-        sam3_checkpoint: a local checkpoint instead: a file for "sam3" and "sam3.1", a folder for "sam3-hf"; empty = the hub's.
+        sam3_checkpoint: a local checkpoint instead: a folder for "sam3-hf", a file for the others; empty = the hub's.
         sam3_prompts: what SAM 3 is asked for a person: "box+points" (points on their face and chest, and on other
             people's faces), or "box" alone.
         device: "auto", "cuda", "mps", "cpu", for SAM 3.

@@ -34,7 +34,8 @@ NOT_RUN = {
     "hf": "asks a person for a token",
     "jupyter": "serves until it is stopped; the notebook has a test of its own",
 }
-NEEDS_A_GPU = ("--segmenter sam3 ", "--segmenter sam3.1 ", "--device cuda", "s3://", "/mnt/")  # or a store, or a shared folder
+# ... or a store, or a shared folder.
+NEEDS_A_GPU = ("--segmenter sam3 ", "--segmenter sam3.1 ", "--device cuda", "s3://", "/mnt/")
 
 
 def blocks(page: Path):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -165,7 +165,9 @@ class Sam31:
             if people:
                 yield from self._run(frames, start, {who: masks[who] for who in people}, features)
 
-    def _run(self, frames: _Frames, start: int, masks: Mapping[Hashable, np.ndarray], features: dict[int, Any]):
+    def _run(
+        self, frames: _Frames, start: int, masks: Mapping[Hashable, np.ndarray], features: dict[int, Any]
+    ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         torch, model, people = self._torch, self._model, list(masks)
         shape = frames.shape(start)
         with self._precise():
@@ -193,7 +195,9 @@ class Sam31:
                 if index != start or not reverse:
                     yield int(index), result
 
-    def _segments(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
+    def _segments(
+        self, people: list[Hashable], logits: Any, scores: Any, shape: tuple[int, int]
+    ) -> dict[Hashable, Segment]:
         small = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
         there = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
         whole = whole_box(shape)
@@ -214,21 +218,21 @@ class Sam31:
         square = cv2.resize(mask.astype(np.float32), (self._size, self._size), interpolation=cv2.INTER_AREA)
         return self._torch.from_numpy((square >= 0.5).astype(np.float32))
 
-    def _precise(self):
+    def _precise(self) -> _Precise:
         return _Precise(self._torch)
 
 
 class _Precise:
     """bfloat16 and no gradients, for as long as a call takes."""
 
-    def __init__(self, torch):
+    def __init__(self, torch: Any):
         self._modes = (torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16))
 
     def __enter__(self) -> None:
         for mode in self._modes:
             mode.__enter__()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         for mode in reversed(self._modes):
             mode.__exit__(*error)
 
@@ -257,7 +261,7 @@ def _keep(features: dict[int, Any], state: Mapping[str, Any], index: int) -> Non
         del features[max(features, key=lambda other: abs(other - index))]
 
 
-def _forget(state: Mapping[str, Any], what) -> None:
+def _forget(state: Mapping[str, Any], what: Callable[[int], bool]) -> None:
     """Drop the memory of tracked frames for whose index `what` is true; seeds stay."""
     outputs = (state["output_dict"], *state["output_dict_per_obj"].values())
     for kept in cast(Sequence[MutableMapping[str, dict]], outputs):
