@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -179,7 +179,7 @@ class Sam31:
             _keep(features, state, start)
         for reverse in (False, True):
             # What was seen on the way there is the future on the way back.
-            _forget(state, lambda _: True)
+            _forget(state)
             steps = model.propagate_in_video(state, start, len(frames), reverse, tqdm_disable=True)
             while True:
                 # The modes are this thread's: they must not be left on while the caller has the word.
@@ -190,7 +190,7 @@ class Sam31:
                         break
                     index, numbers, logits, _, scores = step
                     _keep(features, state, int(index))
-                    _forget(state, lambda other, here=int(index): abs(other - here) > _KEPT)
+                    _forget(state, int(index))
                     result = self._segments([people[int(n)] for n in numbers], logits, scores, shape)
                 if index != start or not reverse:
                     yield int(index), result
@@ -261,13 +261,13 @@ def _keep(features: dict[int, Any], state: Mapping[str, Any], index: int) -> Non
         del features[max(features, key=lambda other: abs(other - index))]
 
 
-def _forget(state: Mapping[str, Any], what: Callable[[int], bool]) -> None:
-    """Drop the memory of tracked frames for whose index `what` is true; seeds stay."""
+def _forget(state: Mapping[str, Any], index: int | None = None) -> None:
+    """Drop the memory of tracked frames that are farther than `_KEPT` from a frame; None = of all. Seeds stay."""
     outputs = (state["output_dict"], *state["output_dict_per_obj"].values())
     for kept in cast(Sequence[MutableMapping[str, dict]], outputs):
         tracked = kept["non_cond_frame_outputs"]
-        for index in [index for index in tracked if what(index)]:
-            del tracked[index]
+        for other in [other for other in tracked if index is None or abs(other - index) > _KEPT]:
+            del tracked[other]
 
 
 def load(model: Any, path: Path) -> None:
