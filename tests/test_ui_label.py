@@ -833,3 +833,57 @@ def test_a_run_that_waits_can_be_stopped(label, page, plates):
     gate.set()
     assert ended(label, "s", run)["state"] == "cancelled" and label.rows("s")["running"] is None
     assert all(row["question"] != job.cache_key() for row in job.rows())
+
+
+# ---- what to mark next
+
+
+def test_browser_five_that_would_teach_most_are_shown_with_their_reasons_and_lead_to_the_canvas(tab, served, tmp_path):
+    job = made_job(served, tmp_path, "advice", 24)
+    job.accept([job.ranked()[0]["name"]])
+    found = tab("Label")
+    open_job(found, "advice")
+    button = found.locator("#label_grid [data-filter=advised]")
+    assert button.inner_text() == "These five would teach most" and button.get_attribute("aria-pressed") == "false"
+    button.click()
+    found.locator("#label_grid [data-filter=advised][aria-pressed=true]").wait_for(timeout=60_000)
+    wanted = job.suggest().pictures
+    assert order(found) == [one.name for one in wanted] and len(wanted) == 5
+    assert found.locator("#label_grid .cell .why").all_inner_texts() == [one.reason for one in wanted]
+    looked_at(found, wanted[0].name)
+    assert found.locator("#label_grid .look .why").inner_text() == wanted[0].reason
+    assert "5 pictures whose marks would teach most" in found.locator("#label_grid .said").inner_text()
+    assert wanted[0].reason in cell(found, wanted[0].name).get_attribute("aria-label")
+    found.wait_for_timeout(800)
+    found.locator("#label_grid").scroll_into_view_if_needed()
+    shot(found, "label_advice")
+    found.locator("#label_grid [data-do=correct]").click()
+    found.locator("#label_canvas [data-do=done]").wait_for(timeout=20_000)
+    found.wait_for_timeout(1200)
+    hand = Hand(found, (80, 60))
+    hand.tool("brush")
+    hand.drag((10, 50), (20, 50))
+    hand.saved()
+    found.locator("#label_canvas [data-do=done]").click()
+    cell(found, wanted[0].name, "corrected").wait_for(timeout=20_000)
+    looked_at(found, wanted[1].name)
+    assert len(job.book.all()) == 2, "it is a reference now"
+    button.click()
+    found.wait_for_function(
+        "name => !document.querySelector(`#label_grid .cell[data-name='${name}']`)", arg=wanted[0].name, timeout=60_000
+    )
+    found.locator("#label_grid [data-filter=all]").click()
+    assert len(order(found)) == 24 and not found.locator("#label_grid .look .why").is_visible()
+    assert set(found.locator("#label_grid .cell .why").all_inner_texts()) == {""}
+
+
+def test_advice_is_of_labelled_pictures_and_says_what_is_wrong(label, plates):
+    job = prepared(label, plates)
+    told = label.advise("s", {"job": "job"})
+    assert [one["name"] for one in told["advice"]] == [one.name for one in job.suggest().pictures] and not told["said"]
+    assert str(job.folder.parent) not in json.dumps(told) and told["rows"]
+    job.accept([row["name"] for row in job.rows()])
+    assert label.advise("lost", {"job": "job"})["advice"] == [], "a new session opens the job again"
+    assert "no pictures among" in label.advise("s", {"job": "new"})["said"]
+    with pytest.raises(InputError):
+        label.advise("s", "nonsense")

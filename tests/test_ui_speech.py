@@ -47,6 +47,8 @@ OFF_THE_PAGE = {
     "results": "folders of results, of the command line",
     "colours": "about arguments of our own calls",
     "labels/window": "a window of its own",
+    "labels/importing": "idseg label import",
+    "labels/importing/": "idseg label import",
     "labels/export/": "what the files hold, and folders that the page makes anew for each export",
     "video/box_tracks": "idseg track",
     "video/clip_settings": "idseg clips",

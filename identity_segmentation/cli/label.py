@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..files import shown_path
 from .console import Run, Verbs, numbers
 
 if TYPE_CHECKING:
+    from ..labels.importing.taking import ImportReport
     from ..labels.job import LabelJob, LabelReport
 
+_NAMED = 20  # of a list, on the terminal; --json has them all
 LABEL_STATES = ("proposed", "accepted", "corrected", "rejected", "unreadable")
 
 
@@ -34,6 +37,13 @@ def add(verbs: Verbs) -> None:
     mark.add_argument("--name", metavar="TEXT", help="what the id is called, in any script")
     unmark = made("unmark", _unmark, "take pictures out of the references; their marks are kept beside")
     unmark.add_argument("pictures", nargs="+", metavar="PICTURE")
+    suggest = made("suggest", _suggest, "which pictures to mark next: those whose marks would teach most")
+    suggest.add_argument(
+        "targets", nargs="*", metavar="PICTURE|FOLDER", help="to choose from (default: those labelled)"
+    )
+    suggest.add_argument("--count", type=int, default=5, metavar="N", help="how many (default: 5)")
+    suggest.add_argument("--json", action="store_true", help="see docs/json.md")
+    _importing(made("import", _import, "take labels that other tools made in as marks: COCO, YOLO, Pascal VOC"))
     run = made("run", _run, "label pictures from the marks; run it again to go on")
     run.add_argument("targets", nargs="+", metavar="PICTURE|FOLDER")
     run.add_argument("--overwrite", action="store_true", help="propose anew what was proposed from other marks")
@@ -73,6 +83,19 @@ def _exporting(parser, name: str) -> None:
     formats = "coco, coco-polygons, yolo, voc, cvat, label-studio"
     parser.add_argument(name, nargs="+", metavar="FORMAT", default=[], help=f"to export: {formats}")
     parser.add_argument("--parts", action="store_true", help="every connected part is an object of its own")
+
+
+def _importing(parser) -> None:
+    parser.add_argument("labels", metavar="LABELS", help="a COCO .json, or a folder of COCO's, YOLO's or VOC's")
+    parser.add_argument(
+        "pictures", nargs="*", metavar="PICTURE|FOLDER", help="where the pictures are (default: beside the labels)"
+    )
+    parser.add_argument("--format", choices=("coco", "yolo", "voc"), help="(default: what they look like)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", default=[], help="take these alone (default: all)")
+    parser.add_argument("--overwrite", action="store_true", help="replace marks that are there; they are kept beside")
+    parser.add_argument("--nothing", action="store_true", help="mark pictures without any object as showing nothing")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out what is wrong, rather than take nothing")
+    parser.add_argument("--json", action="store_true", help="see docs/json.md")
 
 
 def _reporting(parser) -> None:
@@ -153,6 +176,74 @@ def _window(job, pictures, number: int, correcting: bool) -> int:
 
     SmartSelector(job, pictures, number, correcting=correcting).show()
     return 0
+
+
+def _suggest(arguments: argparse.Namespace) -> int:
+    from ..kinds import left_out
+    from .console import print_json, say
+
+    found = _job(arguments).suggest(arguments.targets, arguments.count)
+    for path, why in found.unreadable.items():
+        say(f"passed over: {path}: {why}" if not why.startswith(path) else f"passed over: {why}")
+    if found.left_out:
+        say(left_out({Path(path): why for path, why in found.left_out.items()}))
+    if arguments.json:
+        rows = [vars(one) | {"picture": shown_path(one.picture)} for one in found.pictures]
+        print_json(vars(found) | {"pictures": rows})
+    else:
+        for one in found.pictures:
+            print(f"{shown_path(one.picture)}  {one.reason}")
+        if not found.pictures:
+            print("nothing is left to choose from: every picture is marked, decided about, or a copy of a marked one")
+        elif len(found.pictures) < arguments.count:
+            say(f"no more than {len(found.pictures)}: the others are marked, decided about, or copies of such pictures")
+    return 4 if found.unreadable else 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..labels.importing.taking import ImportOptions, import_labels
+    from .console import print_json
+
+    job = _job(arguments)
+    options = ImportOptions(
+        arguments.format, arguments.classes, arguments.overwrite, arguments.nothing, arguments.skip_broken
+    )
+    with tqdm(unit="picture", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = import_labels(job, arguments.labels, arguments.pictures, options, progress)
+    _tell(report)
+    if arguments.json:
+        print_json(vars(report) | {"folder": str(job.folder)})
+    else:
+        print(f"{report.kind}: {report.marked} pictures marked, {report.masks} masks and {report.boxes} boxes", end="")
+        print(f" ({report.crowds} crowds among the masks)" if report.crowds else "", end="; ")
+        print(f"{', '.join(f'{name} is id {number}' for number, name in sorted(report.names.items()))}")
+        print(f"marks in {job.folder}" + ("; boxes become masks when they are learnt from" if report.boxes else ""))
+    return 4 if report.missing or report.unreadable or report.faults else 0
+
+
+def _tell(report: ImportReport) -> None:
+    """What was not taken in, or not as it was, for the person."""
+    from .console import say
+
+    for found, what in (
+        (report.missing, "not among the pictures"),
+        (report.kept, "marked already, left as they are (--overwrite replaces them)"),
+        (report.empty, "without any object, left unmarked (--nothing marks them so)"),
+        (report.turned, "labelled as their files lie: turned as EXIF says"),
+        (report.faults, "left out"),
+    ):
+        if found:
+            more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            say(f"{len(found)} {what}: {'; '.join(found[:_NAMED])}{more}")
+    for path, why in report.unreadable.items():
+        say(f"passed over: {path}: {why}" if not why.startswith(path) else f"passed over: {why}")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@
 //   props.words    language -> word -> text
 //   trigger('asked', {...})            one at a time, and again until it is answered
 //   trigger('corrected', {job, name})  this picture to the canvas
+//   trigger('advised', {job})          which pictures would teach most; the answer has `advice`: [{name, reason}], best first
 //   trigger('reopened', {job})         after the page was loaded again
 const find = (selector) => element.querySelector(selector);
 const language = [navigator.language, 'en'].map((l) => l.slice(0, 2)).find((l) => props.words[l]);
@@ -25,6 +26,7 @@ const STORE = 'idseg_label_job';
 let rows = [];        // all of them, in order
 let shown = [];       // those that the filter lets through
 let filter = 'all';
+let advice = new Map();  // name -> why its marks would teach much, the best first
 let job = null, stamp = null, version = 0, running = null;
 let focused = null;   // a name
 let made = 0;         // cells that are in the page
@@ -44,7 +46,7 @@ element.querySelectorAll('[data-do]').forEach((button) => {
   button.append(words[button.dataset.do], key);
   button.setAttribute('aria-keyshortcuts', button.dataset.key);
 });
-for (const state of ['all', ...STATES]) {
+for (const state of ['all', ...STATES, 'advised']) {
   const button = document.createElement('button');
   button.type = 'button';
   button.dataset.filter = state;
@@ -105,6 +107,7 @@ function show() {
     for (const row of value.changed ?? []) change(row);
     if (value.stamp) stamp = value.stamp;
   }
+  if (value.advice && value.job === job) advised(value);
   refresh();
   if (value.finished) returned(value.finished);
   clearTimeout(poll);
@@ -112,8 +115,15 @@ function show() {
   element.dataset.shown = version;
   ask();
 }
+function advised(value) {
+  advice = new Map(value.advice.map(({ name, reason }) => [name, reason]));
+  tell(value.said || (advice.size ? say('advised', { count: count(advice.size) }) : say('advised_none')));
+  if (advice.size) choose('advised');
+  else if (filter === 'advised') choose('all');
+}
 function other(name) {
   job = name;
+  advice.clear();
   stamp = focused = null;
   rows = [];
   pending = [];
@@ -140,8 +150,22 @@ function change(row) {
 watch('value', show);
 
 // ---- the cells: made as they come into sight
+function passing() {
+  if (filter === 'advised') return [...advice.keys()].map(rowOf).filter(Boolean);
+  return rows.filter((row) => filter === 'all' || row.state === filter);
+}
+function choose(state) {
+  filter = state;
+  if (!passing().some((row) => row.name === focused) || filter === 'advised') focused = passing()[0]?.name ?? null;
+  made = 0;
+  find('.cells').scrollTop = 0;
+  list(true);
+  refresh();
+  if (focused) focus(focused, false);
+}
+const whyOf = (row) => (filter === 'advised' ? advice.get(row.name) ?? '' : '');
 function list(anew) {
-  const passed = rows.filter((row) => filter === 'all' || row.state === filter);
+  const passed = passing();
   const same = passed.length === shown.length && passed.every((row, i) => row.name === shown[i].name);
   shown = passed;
   if (focused === null) focused = (rows.find((row) => row.state === 'proposed' && shown.includes(row)) ?? shown[0])?.name ?? null;
@@ -205,6 +229,7 @@ function cell(row) {
   make('div', 'thumb', made);
   make('span', 'name', made).textContent = row.name;
   make('span', 'names', made);
+  make('span', 'why', made);
   const line = make('div', 'line', made);
   make('span', 'mark', line);
   make('span', 'sure', line);
@@ -218,9 +243,10 @@ function fill(row) {
   if (!made) return;
   mark(made.querySelector('.mark'), row.state);
   made.querySelector('.names').textContent = things(row) || '–';
+  made.querySelector('.why').textContent = whyOf(row);
   made.querySelector('.sure').textContent = row.state === 'unreadable' ? '' : row.sure.toFixed(2);
   const at = shown.findIndex((other) => other.name === row.name);
-  made.setAttribute('aria-label', [row.name, words[row.state], surely(row), things(row)].filter(Boolean).join(', '));
+  made.setAttribute('aria-label', [row.name, words[row.state], surely(row), things(row), whyOf(row)].filter(Boolean).join(', '));
   made.setAttribute('aria-setsize', shown.length);
   made.setAttribute('aria-posinset', at + 1);
   const chosen = row.name === focused;
@@ -244,9 +270,10 @@ function refresh() {
   element.querySelectorAll('[data-filter]').forEach((button) => {
     const state = button.dataset.filter, number = numbers[state] ?? 0;
     button.setAttribute('aria-pressed', filter === state);
-    button.hidden = !number && state !== 'all' && filter !== state;
+    button.hidden = !(state === 'advised' ? numbers.proposed : number) && state !== 'all' && filter !== state;
     button.style.display = button.hidden ? 'none' : '';
-    if (state !== 'all') {
+    if (state === 'advised') button.textContent = say('advise');
+    else if (state !== 'all') {
       const place = button.querySelector('.mark') ?? make('span', 'mark', button);
       mark(place, state);
       (button.querySelector('.number') ?? make('span', 'number', button)).textContent = count(number);
@@ -283,6 +310,8 @@ function looking() {
   find('.look .name').textContent = row.name;
   mark(markOf(find('.look .state')), row.state);
   find('.look .sure').textContent = surely(row);
+  find('.look .why').textContent = whyOf(row);
+  find('.look .why').hidden = !whyOf(row);
   find('.reason').hidden = row.state !== 'unreadable';
   find('.reason').textContent = row.reason ?? '';
   image.hidden = !url;
@@ -373,15 +402,11 @@ element.addEventListener('focusin', hand);
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button'), chosen = event.target.closest('.cell');
   if (button?.dataset.do) act(button.dataset.do);
-  else if (button?.dataset.filter) {
-    filter = button.dataset.filter;
-    if (!rows.some((row) => row.name === focused && (filter === 'all' || row.state === filter))) focused = null;
-    made = 0;
-    find('.cells').scrollTop = 0;
-    list(true);
-    refresh();
-    if (focused) focus(focused, false);
-  } else if (chosen) focus(chosen.dataset.name, true);
+  else if (button?.dataset.filter === 'advised') {  // asked every time: what is marked meanwhile changes it
+    tell(say('advising'));
+    trigger('advised', { job });
+  } else if (button?.dataset.filter) choose(button.dataset.filter);
+  else if (chosen) focus(chosen.dataset.name, true);
 });
 const across = () => Math.max(1, getComputedStyle(find('.cells')).gridTemplateColumns.split(' ').length);
 find('.cells').addEventListener('keydown', (event) => {

@@ -16,22 +16,18 @@ ones are marks like any others, from which the rest is proposed anew.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from .. import __version__
@@ -47,6 +43,8 @@ from .export import Labelled, Source, export
 from .manifest import Manifest
 from .markbook import MarkBook, Marked
 from .marks import MOST_IDS, Mark, Marks, checked_id, colour_of_id
+from .pace import in_order, pool_of
+from .suggesting import Suggested, looked, suggest
 from .targets import (
     DECIDED,
     PLACES,
@@ -291,8 +289,8 @@ class LabelJob:
         one = partial(self._one, learned, own, report.calibration, cache_key)
         begun, finished = time.monotonic(), 0
         try:
-            with self._records.appending() as append, _pool(workers, learned.parallel) as pool:
-                for row in _in_order(pool, one, todo, workers, cancel):
+            with self._records.appending() as append, pool_of(workers, learned.parallel) as pool:
+                for row in in_order(pool, one, todo, workers, cancel):
                     append(row)
                     finished += 1
                     report.done += row["state"] != "unreadable"
@@ -533,6 +531,35 @@ class LabelJob:
             self.drafts.remove(marked.sha256)
         return new
 
+    def suggest(self, targets: Iterable[str | os.PathLike] = (), count: int = 5) -> Suggested:
+        """Which pictures to mark next: those whose marks would teach most; see `suggesting`.
+
+        Labels that there are say how sure they are. Of pictures without any, some are labelled for a look, where
+        something is marked and the segmenter learns from marks; where not, unlike pictures are chosen.
+
+        Args:
+            targets: pictures and folders to choose from; none = every picture that has labels here.
+            count: how many.
+
+        Raises:
+            InputError: no pictures, or a marked picture is gone or has changed.
+        """
+        rows = {row["picture"]: row for row in self._records.rows()}
+        known, others = {key: KnownTarget.of(row) for key, row in rows.items()}, dict[Path, str]()
+        chosen = find_targets(map(Path, targets), known, self.folder, others)
+        chosen = chosen or [Target(Path(key), entry.name, entry.file) for key, entry in known.items()]
+        marked = {m.sha256: m.path for m in self.book.all()}
+        found = suggest(chosen, rows, marked, self._looked if marked else None, self.folder, count)
+        found.left_out = {shown_path(path): why for path, why in others.items()}
+        return found
+
+    def _looked(self, targets: Sequence[Target]) -> Sequence[Mapping | None]:
+        learns = isinstance(self.segmenter, ExemplarSegmenter)
+        if not learns:
+            return [None] * len(targets)
+        learned: Learned = self.segmenter.learn([reference for _, reference in self.book.references(self.segmenter)])
+        return looked(learned, Calibration.of(learned.trials), targets)
+
     # ---- export
 
     def export(self, kind: str, parts: bool = False, states: Sequence[str] = ("proposed", *DECIDED)) -> Path:
@@ -594,41 +621,6 @@ def _as_segments(marks: Mapping[int, dict], ids: Sequence[int], shape) -> dict[i
         box = mask_box(mask)
         found[number] = Segment(mask, 1.0, whole if box is None else box, "marks")
     return found
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Sequence, workers: int, cancel) -> Iterator[dict]:
-    """Results in the order of the items, with no more at work or waiting than the workers need."""
-    waiting: deque[Future] = deque()
-    try:
-        for item in items:
-            if cancel is not None and cancel.is_set():
-                break
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-@contextlib.contextmanager
-def _pool(workers: int, parallel: bool) -> Iterator[ThreadPoolExecutor]:
-    """Threads. Where pictures are labelled side by side each has one core: libraries that shared one picture between
-    cores would only wait."""
-    from threadpoolctl import threadpool_limits
-
-    before = cv2.getNumThreads()
-    try:
-        if parallel:
-            cv2.setNumThreads(1)
-        # OpenMP's limit is each thread's own, so it is set in every worker.
-        limit = (lambda: threadpool_limits(1, "openmp")) if parallel else None
-        with ThreadPoolExecutor(workers, "label", limit) as pool:
-            yield pool
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _palette() -> list[tuple[int, int, int]]:

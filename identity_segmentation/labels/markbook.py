@@ -115,17 +115,49 @@ class MarkBook:
         Raises:
             OutputError: they cannot be written; what was there before stays.
         """
+        file = self._file(marked.sha256) or self._new_file(marked)
+        self._write(file, marked)
+        return file
+
+    def add_new(self, marked: Marked) -> None:
+        """`save` for a picture that surely has no marks here yet: no file is looked for.
+
+        Args:
+            marked: the picture and its marks.
+        """
+        self._write(self._new_file(marked), marked)
+
+    def adopt(self, other: MarkBook) -> None:
+        """Move all marks of another book, on the same disk, into this one. What a picture had is kept beside, as
+        ``.json.removed``.
+
+        Args:
+            other: is empty afterwards.
+
+        Raises:
+            OutputError: they cannot be moved, or another process holds the marks for long.
+        """
+        busy = f"{self.folder}: another process is writing marks there; try again"
+        with held(self.folder / ".lock", PATIENCE, busy):
+            there = {file.stem[-16:]: file for file in self._files()}
+            for file in other._files():
+                old = there.get(file.stem[-16:])
+                if old is not None:
+                    _set_aside(old)
+                os.replace(file, self.folder / file.name)
+
+    def _new_file(self, marked: Marked) -> Path:
+        return self.folder / f"{safe_filename(shown_path(marked.path.stem))[:60]}-{marked.sha256[:16]}.json"
+
+    @staticmethod
+    def _write(file: Path, marked: Marked) -> None:
         content = {
             "schema": _SCHEMA, "picture": str(marked.path), "sha256": marked.sha256,
             "size": [marked.marks.shape[1], marked.marks.shape[0]],
             "marks": [mark.as_json() for mark in marked.marks.done],
             "undone": [mark.as_json() for mark in marked.marks.undone],
         }  # fmt: skip
-        file = self._file(marked.sha256) or (
-            self.folder / f"{safe_filename(shown_path(marked.path.stem))[:60]}-{marked.sha256[:16]}.json"
-        )
         write_json(file, content)
-        return file
 
     def all(self) -> list[Marked]:
         """Every picture that is marked, in the order of the files' names.
@@ -144,7 +176,7 @@ class MarkBook:
         """Take a picture out of the references; its marks are kept beside, as ``.json.removed``."""
         file = self._file(sha256)
         if file is not None:
-            os.replace(file, next(kept for kept in map(Path, numbered(f"{file}.removed")) if not kept.exists()))
+            _set_aside(file)
         return file is not None
 
     def digests(self) -> dict[str, str]:
@@ -188,6 +220,10 @@ class MarkBook:
 
     def _file(self, sha256: str) -> Path | None:
         return next((f for f in self._files() if f.stem.endswith(f"-{sha256[:16]}")), None)
+
+
+def _set_aside(file: Path) -> None:
+    os.replace(file, next(kept for kept in map(Path, numbered(f"{file}.removed")) if not kept.exists()))
 
 
 def _read(file: Path) -> tuple[dict, Marks]:

@@ -300,6 +300,19 @@ class LabelPage:
         """
         return self.grid.value(self._session(name).job, **more)
 
+    def advise(self, name: str, asked: Any) -> dict:
+        """The grid's rows, and which of them would teach most if they were marked.
+
+        Args:
+            name: of the session.
+            asked: what came from the grid: {job}.
+        """
+        job = str(asked.get("job") or "") if isinstance(asked, dict) else ""
+        session = self._session(name)
+        if session.job is None or session.job.folder.name != job:
+            self.open(name, job)  # after a lost connection the session is new
+        return self.rows(name, **self.grid.advice(self._job(session)))
+
     def begin(self, name: str, files: Sequence[str] | None = None, anew: bool = False) -> str:
         """Begin to label uploaded pictures, and those uploaded before - anew where the marks have changed and nobody
         accepted what there was. It goes on in the server when the page is closed.

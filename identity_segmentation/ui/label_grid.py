@@ -24,6 +24,7 @@ from .page import served
 
 logger = logging.getLogger(__name__)
 THUMBNAIL, LARGE = 240, 1600  # pixels of the long side
+ADVISED = 5  # pictures that are suggested to be marked next
 _MOST_ASKED = 100  # thumbnails, or decisions, of one request
 _FAILED = "something went wrong here; the log of the server has the details"
 
@@ -64,6 +65,7 @@ class Grid:
         self._opened, self._folder, self._unfinished = opened, folder, unfinished
         self._copies: Path | None = None
         self._runs: dict[str, Run] = {}
+        self._advising = threading.Lock()  # pictures are looked at once, however often they are asked for
         self._deciding = threading.RLock()  # a decision is made before a run begins, or waits until it is over
 
     # ---- runs
@@ -134,6 +136,23 @@ class Grid:
     def _busy(self, job: LabelJob) -> bool:
         run = self._runs.get(job.folder.name)
         return run is not None and run.at_work
+
+    # ---- what to mark next
+
+    def advice(self, job: LabelJob) -> dict[str, Any]:
+        """Which labelled pictures would teach most if they were marked: {"advice": [{name, reason}], "said": what could
+        not be done}; the best first.
+
+        Args:
+            job: the job.
+        """
+        try:
+            with self._advising:
+                found = job.suggest(count=ADVISED).pictures
+        except IdentitySegmentationError as error:
+            return {"advice": [], "said": speech.told(error)}
+        rows = [{"name": one.name, "reason": speech.said(one.reason)} for one in found if one.labelled]
+        return {"advice": rows, "said": ""}
 
     # ---- answers
 

@@ -93,6 +93,9 @@ class _Requests:
     def asked(self, request: gr.Request, event: gr.EventData):
         return self.label.grid.answer(event._data)
 
+    def advised(self, request: gr.Request, event: gr.EventData):
+        return self.label.advise(request.session_hash, event._data)
+
     def correcting(self, request: gr.Request, event: gr.EventData):
         return self.label.correct(request.session_hash, event._data)
 
@@ -184,6 +187,7 @@ def build(label: LabelPage, words: Words, demo: gr.Blocks) -> None:
     see.called.submit(safely(do.named), [see.number, see.called], see.canvas, **hidden)
     see.canvas.finished(safely(do.fixed), None, see.grid, **hidden)
     see.grid.asked(safely(do.asked), None, see.grid, trigger_mode="multiple", **quick)
+    see.grid.advised(safely(do.advised), None, see.grid, **hidden)
     see.grid.corrected(safely(do.correcting), None, see.canvas, **hidden)
     see.run.click(safely(do.began), see.targets, see.grid, **hidden)
     see.relearn.click(safely(do.relearning), None, see.grid, **hidden)

@@ -37,20 +37,25 @@ def usual_suffix(picture: Path) -> str:
 
 
 def is_turned(picture: Path) -> bool:
-    """Does EXIF turn or mirror a picture? False for one that cannot be opened.
+    """Does EXIF turn or mirror a picture? False for one that cannot be opened."""
+    return orientation_of(picture) != 1
 
-    HEIC is never: there, turning is part of decoding, and every reader does it (ISO/IEC 23008-12, 6.5.10).
+
+def orientation_of(picture: Path) -> int:
+    """EXIF's orientation of a picture, 1..8; 1 for one that cannot be opened.
+
+    HEIC's is always 1: there, turning is part of decoding, and every reader does it (ISO/IEC 23008-12, 6.5.10).
     """
     try:
         head = read_bytes(picture, ImageError, "picture", HEAD)
         if photo_kind(head) in (None, "HEIF", "GIF", "BMP"):
-            return False
+            return 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with OwnLimit(), Image.open(picture, formats=formats_for(head, str(picture))) as opened:
-                return _orientation(opened) != 1
+                return _orientation(opened)
     except (OSError, SyntaxError, ValueError):  # reading it whole will say what is wrong
-        return False
+        return 1
 
 
 def _orientation(opened: Image.Image) -> int:
