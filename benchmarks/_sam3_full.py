@@ -182,9 +182,9 @@ def _one_dtype(report: Report, folder: Path, dtype: str, whole: bool) -> None:
 def _their_encode(engine: Any, photo: np.ndarray | None = None):
     photo = pictures(1)[0] if photo is None else photo
     rgb = photo[:, :, ::-1].copy()
-    with engine._torch.inference_mode():
+    with engine.torch.inference_mode():
         given = engine._processor.image_processor(images=rgb, return_tensors="pt", device=engine.device)
-        return engine._detector.vision_encoder.backbone(given.pixel_values.to(engine.device, engine.dtype))
+        return engine.detector.vision_encoder.backbone(given.pixel_values.to(engine.device, engine.dtype))
 
 
 def _boxes(report: Report, engine: Any, label: str, encoded: Any, folder: Path) -> None:
@@ -192,7 +192,7 @@ def _boxes(report: Report, engine: Any, label: str, encoded: Any, folder: Path) 
 
     from identity_segmentation.types import Face
 
-    torch, size = engine._torch, engine._size
+    torch, size = engine.torch, engine._size
     processor, maps = Sam3TrackerProcessor.from_pretrained(folder), engine._maps(encoded)
     scale = np.tile([size / SHAPE[1], size / SHAPE[0]], 2)
 
@@ -206,6 +206,7 @@ def _boxes(report: Report, engine: Any, label: str, encoded: Any, folder: Path) 
         ms, ratio = report.paired(lambda n=number: engine.by_box(encoded, BOXES[:n]), lambda n=number: theirs(n))
         report.add(label, f"{number} box(es)", f"{ms:.1f} ms", ratio)
     faces = [Face([x0 + 60, y0 + 20, x0 + 160, y0 + 140], 0.9) for x0, y0, _, _ in BOXES]
+    engine.prompts = "box+points"
     report.add(label, "6 boxes with points", f"{report.timed(lambda: engine.by_box(encoded, BOXES, faces)):.1f} ms")
 
 
@@ -215,8 +216,8 @@ def _raised(scores: Any) -> float:
 
 
 def _detected(engine: Any, encoded: Any):
-    with engine._torch.inference_mode():
-        out = engine._detector(vision_embeds=engine._vision(encoded), **engine._words("shirt"))
+    with engine.torch.inference_mode():
+        out = engine.detector(vision_embeds=engine.vision(encoded), **engine.words("shirt"))
         scores = out.pred_logits.float().sigmoid() * out.presence_logits.float().sigmoid()
     return out, _raised(scores.cpu().numpy())
 
@@ -226,7 +227,7 @@ def _words(report: Report, engine: Any, label: str, encoded: Any) -> None:
 
     def theirs() -> np.ndarray:
         out, _ = _detected(engine, encoded)
-        with engine._torch.inference_mode():
+        with engine.torch.inference_mode():
             found = engine._processor.post_process_instance_segmentation(out, threshold, 0.5, [SHAPE])[0]
             return found["masks"].cpu().numpy()
 
@@ -236,7 +237,7 @@ def _words(report: Report, engine: Any, label: str, encoded: Any) -> None:
 
 def _followed(report: Report, engine: Any, label: str, number: int) -> None:
     """A frame of a session whose memory is full, ours and the library's in turn."""
-    torch = engine._torch
+    torch = engine.torch
     ours, theirs = engine.start(), engine.start()
     rgb, took, ratios = pictures(8), [], []
 
@@ -249,7 +250,7 @@ def _followed(report: Report, engine: Any, label: str, number: int) -> None:
                 images=photo[:, :, ::-1].copy(), return_tensors="pt", device=engine.device
             )
             frame = given.pixel_values[0].to(engine.device, engine.dtype)
-            out = engine._video_model(theirs._session, frame=frame, frame_idx=theirs._frame, run_mem_encoder=True)
+            out = engine.video_model(theirs._session, frame=frame, frame_idx=theirs._frame, run_mem_encoder=True)
             (torch.nn.functional.interpolate(out.pred_masks.float(), SHAPE, mode="bilinear") > 0).cpu().numpy()
         theirs._frame += 1
 

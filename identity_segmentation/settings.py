@@ -35,7 +35,8 @@ class Settings:
         insightface_pack: a pack's name under that folder, or a folder of .onnx files.
         sam3_model: "large", "small" (a lighter text encoder, no video), or a repository of the Hugging Face hub.
         sam3_checkpoint: a local checkpoint instead: a folder for "sam3-hf", a file for the others; empty = the hub's.
-        sam3_prompts: what SAM 3 is asked for a person: "box+points" (points on their face and chest, and on other
+        sam3_prompts: what SAM 3 is asked for a person: "people" (the word "person" for everybody at once; boxes and
+            points where that does not tell two apart), "box+points" (points on their face and chest, and on other
             people's faces), or "box" alone.
         device: "auto", "cuda", "mps", "cpu", for SAM 3.
         dtype: "auto", "float32", "bfloat16", "float16", for SAM 3.
@@ -58,7 +59,7 @@ class Settings:
     insightface_pack: str = "buffalo_l"
     sam3_model: str = "large"
     sam3_checkpoint: str = ""
-    sam3_prompts: str = "box+points"
+    sam3_prompts: str = "people"
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False

@@ -155,7 +155,7 @@ def test_sam3_keeps_no_trace_of_a_target(sam3_hf, references):
 
 
 def test_sam3_attends_to_all_references_and_leaves_the_librarys_own_limit(sam3_hf, references, monkeypatch):
-    model = sam3_hf._video_model
+    model = sam3_hf.video_model
     chosen, real = [], type(model)._select_closest_cond_frames
 
     def select(self, frame, outputs, max_cond_frame_num):

@@ -109,7 +109,7 @@ def test_a_phrase_gives_the_librarys_instances_less_duplicates(sam3_hf, tiny_fol
 
 def test_one_encode_serves_every_prompt_in_any_order(sam3_hf, picture, monkeypatch):
     calls = []
-    backbone = sam3_hf._detector.vision_encoder.backbone
+    backbone = sam3_hf.detector.vision_encoder.backbone
     real = backbone.forward
     monkeypatch.setattr(backbone, "forward", lambda pixels: calls.append(1) or real(pixels))
     encoded = sam3_hf.encode(picture)
@@ -131,7 +131,7 @@ def test_a_batch_is_its_pictures(sam3_hf, picture):
 
 
 def test_out_of_memory_halves_the_batch_with_one_warning(sam3_hf, picture, torch, monkeypatch, caplog):
-    backbone = sam3_hf._detector.vision_encoder.backbone
+    backbone = sam3_hf.detector.vision_encoder.backbone
     real, sizes = backbone.forward, []
 
     def small(pixels):
@@ -237,7 +237,7 @@ def test_prompts_can_be_the_box_alone_by_a_setting(tiny_folder, monkeypatch):
     )
     engine = segmenter("sam3-hf", settings)
     assert engine.prompts == "box" and "with points" not in engine.describe()
-    assert Settings().sam3_prompts == "box+points"
+    assert Settings().sam3_prompts == "people"
     given = {}
     monkeypatch.setattr(sam3_official, "Sam3Official", lambda *_, **options: given.update(options))
     sam3_official.create(settings)
@@ -247,7 +247,7 @@ def test_prompts_can_be_the_box_alone_by_a_setting(tiny_folder, monkeypatch):
 def test_an_unknown_kind_of_prompts_is_refused(tiny_folder, sam3_official):
     from identity_segmentation.engines.sam3_hf import Sam3HF
 
-    with pytest.raises(InputError, match=r"unknown prompts 'points'; expected box\+points or box"):
+    with pytest.raises(InputError, match=r"unknown prompts 'points'; expected people or box\+points or box"):
         Sam3HF(str(tiny_folder), device="cpu", prompts="points")
     with pytest.raises(InputError, match="unknown prompts 'points'"):
         type(sam3_official)("x.pt", prompts="points")
@@ -301,6 +301,7 @@ class Asked:
 def sam3(request, monkeypatch):
     """Either adapter, in float32: random weights say so little that 16 bits would round it away."""
     engine = request.getfixturevalue(request.param)
+    monkeypatch.setattr(engine, "prompts", "box+points")
     if hasattr(engine, "_precise"):
         monkeypatch.setattr(type(engine), "_precise", lambda self: contextlib.nullcontext())
     return engine
@@ -382,9 +383,13 @@ def test_people_are_followed_forward_and_backward_from_where_they_are_known(sam3
 
 
 def test_one_of_several_people_is_followed_as_if_alone(sam3_hf, frames, seed):
-    alone = followed(sam3_hf, frames[:5], {0: {"a": seed}})
-    both = followed(sam3_hf, frames[:5], {0: {"a": seed, "b": ~seed}})
-    assert all(alike(alone[i]["a"], both[i]["a"]) for i in range(5))
+    """Before pixels that two of them claim are settled."""
+    alone, both = sam3_hf.start(), sam3_hf.start()
+    seen = sam3_hf.for_tracker(frames[:5], 1)
+    for i, one in enumerate(seen):
+        a = alone.look(one, {"a": seed} if i == 0 else None)["a"]
+        b = both.look(one, {"a": seed, "b": ~seed} if i == 0 else None)["a"]
+        assert np.abs(a.logits - b.logits).max() < 1e-4 * a.logits.std() + 1e-6 and a.score == pytest.approx(b.score)
 
 
 def test_pruning_changes_nothing_and_keeps_memory_flat(sam3_hf, frames, seed):

@@ -260,3 +260,27 @@ def test_a_stranger_who_steps_in_front_is_covered_where_others_are_blurred():
     assert people_in(scene, samples[0]) == [] and heads_at(scene, 0, samples) == {}
     faces, bodies = strangers_at(scene, 2, samples)
     assert [tuple(b) for b in faces] == [head_at(100)] and bodies == []
+
+
+def test_a_face_in_no_track_is_somebody_else_to_those_who_are_drawn():
+    """Somebody who was seen in one sample alone stands beside Ada: their pixels are not hers."""
+    from identity_segmentation.types import Face
+    from identity_segmentation.video.analysis import FaceRecord
+    from identity_segmentation.video.segmenting import Segmenting
+
+    class Asked(FollowsColours):
+        uses_neighbours = True
+
+        def by_box(self, encoded, boxes, faces=None, others=()):
+            self.others = list(others)
+            return super().by_box(encoded, boxes, faces, others)
+
+    faces = [FaceRecord(head_at(60), 0.9, None), FaceRecord(head_at(120), 0.9, None)]
+    seen = sample(0, [TrackPoint(1, head_at(60), "face", 0)], faces)
+    for factor in (1.0, 0.5):
+        engine = Asked()
+        image = draw((ADA, 60, 60))[:: round(1 / factor), :: round(1 / factor)].copy()
+        Segmenting(scene_of([seen], ["Ada"], engine)).among(["Ada"], image, seen, None, factor)
+        (other,) = engine.others
+        assert isinstance(other, Face) and other.score == 0.9
+        assert np.allclose(other.box, np.array(head_at(120)) * factor)

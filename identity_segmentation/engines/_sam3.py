@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..errors import EngineUnavailable, InputError
-from ..geometry import box_iou, clip_box, drop_specks, fill_holes, mask_box
+from ..geometry import box_iou, clip_box, drop_specks, fill_holes, mask_box, mask_iou
 from ..types import BoxLike, Face, Segment
 from .protocols import face_of_each
 
@@ -27,12 +28,15 @@ INSTALL = 'pip install ".[sam3]" (in the folder of this project)'
 _HOLES, _SPECKS = 0.001, 0.002
 _MOST, _STEPS = 7.9, 16  # logits, and steps per logit, in which alpha is looked up
 _SOFT = (255 / (1 + np.exp(-(np.arange(256) - 128) / _STEPS))).round().astype(np.uint8)  # a coded logit as alpha
-_SAME = 0.8  # IoU of two instances of one phrase above which they are one
+_LEAD, _TIE = 4.0, 0.05  # how steep the edge between two people is, in logits a logit; the lead of the first of equals
+SAME = 0.8  # IoU of two instances of one phrase above which they are one
 _BAND = 1 << 24  # pixels that are enlarged at a time on a device: some 300 MB of it, however large the picture
 
-# What a box is asked with. A box reckoned from a face is far looser than those SAM 3 was trained on (10 %, 20 pixels),
-# so that it alone often holds several people; points say which of them is meant.
-PROMPTS = ("box+points", "box")
+# What a person is asked for with. A box reckoned from a face is far looser than those SAM 3 was trained on (10 %, 20
+# pixels), so that it alone often holds several people; points say which of them is meant. "people" looks for everybody
+# by the word first, which gives tight masks, and asks by box and points for those alone whom that does not tell apart.
+PROMPTS = ("people", "box+points", "box")
+SAID = {"people": "people by word, box and points", "box+points": "boxes with points", "box": "boxes"}
 _REAL = 0.6  # score of a face from which a point may rest on it: heads that are only reckoned have 0.5
 _SMALL = 0.3  # a face smaller than this share of one's own is far behind, in a poster or on a shirt
 _TWICE = 0.3  # IoU of two finds of one face
@@ -259,22 +263,42 @@ def checked_prompts(
     """
     checked = np.stack([clip_box(box, shape) for box in boxes]).astype(np.float32)
     owners = face_of_each(checked, faces)
+    if kind == "box":
+        return [Prompt(box, np.zeros((0, 2), np.float32), np.zeros(0, bool)) for box in checked]
     everyone = [f for f in owners if f is not None] + [other for other in others if isinstance(other, Face)]
-    prompts = []
-    for box, own in zip(checked, owners, strict=True):
-        rest = [] if kind == "box" else [other for other in everyone if other is not own]
-        mine = [] if kind == "box" or own is None else _on_person(box, own, rest)
-        away = _on_others(box, own, rest)[: _POINTS - len(mine)]
-        inside = np.arange(len(mine) + len(away)) < len(mine)
-        prompts.append(Prompt(box, np.array(mine + away, np.float32).reshape(-1, 2), inside))
-    return prompts
+    return [prompt_for(box, own, everyone) for box, own in zip(checked, owners, strict=True)]
+
+
+def prompt_for(box: np.ndarray, own: Face | None, everyone: Sequence[Face]) -> Prompt:
+    """A box and what the faces say, for one person; see `checked_prompts`.
+
+    Args:
+        box: float32 (4,), xyxy pixels, within the picture.
+        own: the face of the person meant, where known.
+        everyone: all faces of the picture, `own` among them or not.
+    """
+    rest = [other for other in everyone if other is not own]
+    mine = [] if own is None else _on_person(box, own, rest)
+    away = _on_others(box, own, rest)[: _POINTS - len(mine)]
+    inside = np.arange(len(mine) + len(away)) < len(mine)
+    return Prompt(box, np.array(mine + away, np.float32).reshape(-1, 2), inside)
+
+
+def is_real_beside(other: Face, own: Face) -> bool:
+    """Is a face somebody else's for sure: clear enough, not far smaller, and not the same one found twice?"""
+    return other.score >= _REAL and other.side >= _SMALL * own.side and box_iou(other.box, own.box)[0, 0] == 0
+
+
+def is_same_face(a: Face, b: Face) -> bool:
+    """Are two finds of a face one?"""
+    return bool(box_iou(a.box, b.box)[0, 0] >= _TWICE)
 
 
 def _on_person(box: np.ndarray, own: Face, rest: Sequence[Face]) -> list[tuple[float, float]]:
     if own.score < _REAL:  # a head that is only reckoned may be behind somebody
         return []
     face, torso = own.centre, (own.centre[0], own.centre[1] + _TORSO * own.side)
-    strangers = [other for other in rest if box_iou(other.box, own.box)[0, 0] < _TWICE]
+    strangers = [other for other in rest if not is_same_face(other, own)]
     points = [face]
     if all(_distance(torso, other.centre) >= _distance(torso, face) for other in strangers):
         points.append(torso)
@@ -285,7 +309,7 @@ def _on_others(box: np.ndarray, own: Face | None, rest: Sequence[Face]) -> list[
     real = [other for other in rest if other.score >= _REAL and _holds(box, other.centre)]
     middle = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
     if own is not None:
-        real = [o for o in real if o.side >= _SMALL * own.side and box_iou(o.box, own.box)[0, 0] == 0]
+        real = [other for other in real if is_real_beside(other, own)]
         middle = own.centre
     return sorted((other.centre for other in real), key=lambda point: _distance(point, middle))
 
@@ -299,7 +323,9 @@ def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 
 def asked(
-    prompts: Sequence[Prompt], ask: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    prompts: Sequence[Prompt],
+    ask: Callable[..., tuple[np.ndarray, np.ndarray]],
+    masks: Sequence[np.ndarray] | None = None,
 ) -> tuple[list[np.ndarray], list[float]]:
     """Low-resolution logits, float32 (h, w), and the score of every prompt, in order.
 
@@ -308,15 +334,19 @@ def asked(
 
     Args:
         prompts: at least one.
-        ask: answers N prompts: boxes (N, 4), points (N, P, 2), inside (N, P) -> logits (N, h, w), scores (N,).
+        ask: answers N prompts: boxes (N, 4), points (N, P, 2), inside (N, P), and logits (N, h, w) where there are
+            `masks` -> logits (N, h, w), scores (N,).
+        masks: for every prompt the low-resolution logits (h, w) of a first answer to it.
     """
     groups: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         groups.setdefault(len(prompt.points), []).append(index)
     found: dict[int, tuple[np.ndarray, float]] = {}
     for group in groups.values():
-        boxes, points, inside = (np.stack(part) for part in zip(*(prompts[i] for i in group), strict=True))
-        found.update(zip(group, zip(*ask(boxes, points, inside), strict=True), strict=True))
+        given = [np.stack(part) for part in zip(*(prompts[i] for i in group), strict=True)]
+        if masks is not None:
+            given.append(np.stack([masks[i] for i in group]))
+        found.update(zip(group, zip(*ask(*given), strict=True), strict=True))
     return [found[i][0] for i in range(len(prompts))], [float(found[i][1]) for i in range(len(prompts))]
 
 
@@ -328,8 +358,89 @@ def checked_phrase(phrase: str) -> str:
     return text
 
 
+def to_segments(
+    logits: Sequence[np.ndarray],
+    shape: tuple[int, int],
+    scores: Sequence[float],
+    boxes: Sequence[np.ndarray],
+    engine: str,
+    device: str = "cpu",
+) -> list[Segment]:
+    """People (or things) followed in one frame as segments that share no pixel: a contested one is whose logit is the
+    highest. Their edges towards each other stay soft, and leave no gap.
+
+    Args:
+        logits: float32 (h, w) each, all of one size; see `to_segment`, also for the others.
+        shape: (H, W) of the picture.
+        scores: of each, 0..1.
+        boxes: of each, xyxy pixels.
+        engine: id of the engine.
+        device: torch's name of the device that enlarges.
+    """
+    if len(logits) < 2:
+        tidy = True
+    else:
+        logits, tidy = kept_apart([_tidied(one) for one in logits]), False
+    segments = [
+        to_segment(one, shape, score, box, engine, device, tidy)
+        for one, score, box in zip(logits, scores, boxes, strict=True)
+    ]
+    return _settled(segments)
+
+
+def kept_apart(logits: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Logits of which at most one is above 0 in any pixel, and at most one once they are enlarged by weighted means.
+
+    What is left of a claim is its lead over the strongest other one (`_LEAD` times): of two leads over each other the
+    sum is 0 or less, and so is that of their means.
+
+    Args:
+        logits: float32 (h, w) each; above 0 is inside.
+    """
+    stack = np.stack(logits).astype(np.float32)
+    if not (np.count_nonzero(stack > 0, axis=0) > 1).any():
+        return list(stack)
+    best = stack.argmax(0)[None]
+    highest = np.take_along_axis(stack, best, 0)
+    np.put_along_axis(others := stack.copy(), best, -np.inf, 0)
+    lead = _LEAD * (stack - highest)
+    np.put_along_axis(lead, best, np.maximum(_LEAD * (highest - others.max(0)), _TIE), 0)
+    return list(np.minimum(stack, lead))
+
+
+def _settled(segments: list[Segment]) -> list[Segment]:
+    """The same, where rounding has left a pixel with two of them: it is the stronger one's."""
+    touched = set()
+    for i, first in enumerate(segments):
+        for k, second in enumerate(segments[i + 1 :], i + 1):
+            x0, y0 = np.maximum(first.box[:2], second.box[:2]).astype(int)
+            x1, y1 = np.minimum(first.box[2:], second.box[2:]).astype(int)
+            part = np.s_[y0 : max(y0, y1), x0 : max(x0, x1)]
+            both = first.mask[part] & second.mask[part]
+            if first.alpha is None or second.alpha is None or not both.any():
+                continue
+            touched |= {i, k}
+            stronger = first.alpha[part] >= second.alpha[part]
+            for mask, alpha, lost in (
+                (first.mask[part], first.alpha[part], both & ~stronger),
+                (second.mask[part], second.alpha[part], both & stronger),
+            ):
+                mask[lost] = False  # drawn just now: nobody else has it yet
+                alpha[lost] = np.minimum(alpha[lost], 127)
+    for i in touched:
+        tight = mask_box(segments[i].mask)
+        segments[i] = segments[i] if tight is None else replace(segments[i], box=tight)
+    return segments
+
+
 def to_segment(
-    logits: np.ndarray, shape: tuple[int, int], score: float, box: np.ndarray, engine: str, device: str = "cpu"
+    logits: np.ndarray,
+    shape: tuple[int, int],
+    score: float,
+    box: np.ndarray,
+    engine: str,
+    device: str = "cpu",
+    tidy: bool = True,
 ) -> Segment:
     """A low-resolution mask (float32 logits (h, w)) as a segment at full size, without specks and pin holes.
 
@@ -343,9 +454,10 @@ def to_segment(
         box: xyxy pixels, for a mask that turns out empty.
         engine: id of the engine.
         device: torch's name of the device that enlarges; "cpu" does it without torch.
+        tidy: clean it; False = that is done.
     """
     mask, alpha = np.zeros(shape, bool), np.zeros(shape, np.uint8)
-    logits, near = _cleaned(logits)
+    logits, near = _cleaned(logits, tidy)
     tight = None
     if near is not None:
         x0, y0, x1, y1 = part = _at_full_size(near, logits.shape, shape)
@@ -360,19 +472,23 @@ def to_segment(
     return Segment(mask, float(score), tight + np.array([x0, y0, x0, y0], np.float32), engine, alpha)
 
 
-def _cleaned(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Logits without specks and pin holes, and the xyxy box that holds what is left; None where nothing is inside.
+def _cleaned(logits: np.ndarray, tidy: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits without specks and pin holes, and the xyxy box that holds what is left; None where nothing is inside."""
+    logits = np.clip(_tidied(logits) if tidy else logits, -_MOST, _MOST)
+    return logits, mask_box(logits > -4) if (logits > 0).any() else None
+
+
+def _tidied(logits: np.ndarray) -> np.ndarray:
+    """Logits (h, w) without specks and pin holes, float32.
 
     On the host, whatever the device: it takes labelled components, and a low-resolution mask is 0.3 MB to move.
     """
-    logits = np.clip(logits, -_MOST, _MOST)
     inside = logits > 0
     area = np.count_nonzero(inside)
     if not area:
-        return logits, None
+        return np.asarray(logits, np.float32)
     cleaned = drop_specks(fill_holes(inside, _HOLES * area), _SPECKS * area)
-    logits = np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, -1.0, logits)).astype(np.float32)
-    return logits, mask_box(logits > -4)
+    return np.where(cleaned & ~inside, 1.0, np.where(inside & ~cleaned, -1.0, logits)).astype(np.float32)
 
 
 def _at_full_size(near: np.ndarray, low: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -392,7 +508,9 @@ def _enlarged(
     back = np.array([[across, 0, (x0 + 0.5) * across - 0.5], [0, down, (y0 + 0.5) * down - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     large = cv2.warpAffine(logits, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return large > 0, cv2.LUT(cv2.convertScaleAbs(large, alpha=_STEPS, beta=128), _SOFT)
+    inside, soft = large > 0, cv2.LUT(cv2.convertScaleAbs(large, alpha=_STEPS, beta=128), _SOFT)
+    soft -= (soft == 128) > inside  # just outside is 127, so that alpha has the mask in it
+    return inside, soft
 
 
 def _enlarged_on(
@@ -424,11 +542,26 @@ def _enlarged_on(
     return soft > 127, soft
 
 
+def distinct(logits: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Instances, best first, without empty ones; of two that are the same pixels, the surer one.
+
+    Args:
+        logits: float32 (K, h, w); above 0 is inside.
+        scores: (K,).
+    """
+    inside = [mask > 0 for mask in logits]
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if inside[i].any() and all(mask_iou(inside[i], inside[k]) < SAME for k in kept):
+            kept.append(int(i))
+    return logits[kept], scores[kept]
+
+
 def without_duplicates(segments: Sequence[Segment]) -> list[Segment]:
     """Best first; of two instances that are the same pixels, the surer one."""
     kept: list[Segment] = []
     for segment in sorted((s for s in segments if s.area), key=lambda s: -s.score):
-        if all(_iou(segment, other) < _SAME for other in kept):
+        if all(_iou(segment, other) < SAME for other in kept):
             kept.append(segment)
     return kept
 

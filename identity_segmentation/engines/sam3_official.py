@@ -12,6 +12,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..files import atomic_write
 from ..geometry import whole_box
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
-from . import _meta, _sam3, _torchvision
+from . import _meta, _sam3, _sam3_people, _torchvision
 from ._examples import Examples, checked_points
 from .nets import nets_folder
 
@@ -65,6 +66,7 @@ class Encoded:
 
     shape: tuple[int, int]
     state: dict
+    people: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class Sam3Official:
@@ -76,7 +78,8 @@ class Sam3Official:
         device: "auto" or "cuda".
         compile: torch.compile the vision encoder.
         vocabulary: path of `bpe_simple_vocab_16e6.txt.gz`; empty = found or rebuilt.
-        prompts: "box+points" (points on the person's own face and chest, and on other people's faces), or "box" alone.
+        prompts: "people" (the word "person" for everybody at once, and boxes and points for whom that does not tell
+            apart), "box+points" (points on the person's own face and chest, and on other people's faces), or "box".
 
     Raises:
         EngineUnavailable: a package, a GPU, the weights or access to them are missing, or the checkpoint is not whole.
@@ -131,7 +134,7 @@ class Sam3Official:
         )
 
     def describe(self) -> str:
-        boxes = "boxes" if self.prompts == "box" else "boxes with points"
+        boxes = _sam3.SAID[self.prompts]
         return f"SAM 3, Meta's package ({self.checkpoint.name}): {boxes}, words and video, on {self.device} in bfloat16"
 
     def _precise(self):
@@ -172,20 +175,32 @@ class Sam3Official:
         faces: Sequence[Face | None] | None = None,
         others: Sequence[Face | BoxLike] = (),
     ) -> list[Segment]:
-        """One mask per box; what the faces say is asked as points (see `_sam3.checked_prompts`), and boxes with equally
-        many of them in one pass. See `BoxSegmenter`."""
-        if len(boxes) == 0:
-            return []
-        prompts = _sam3.checked_prompts(boxes, faces, others, encoded.shape, self.prompts)
-        logits, scores = _sam3.asked(prompts, lambda *given: self._ask(encoded, *given))
+        """One mask per box; see `_sam3_people` for what is asked, and `BoxSegmenter`."""
+        picture = _sam3_people.Picture(encoded.shape, partial(self._ask, encoded), partial(self._people, encoded))
         return [
-            _sam3.to_segment(mask, encoded.shape, score, prompt.box, self.id, self.device)
-            for mask, score, prompt in zip(logits, scores, prompts, strict=True)
+            _sam3.to_segment(one.logits, encoded.shape, one.score, one.box, self.id, self.device)
+            for one in _sam3_people.drawn(picture, boxes, faces, others, self.prompts)
         ]
 
-    def _ask(self, encoded: Encoded, boxes: np.ndarray | None, points: np.ndarray, inside: np.ndarray):
-        """Low-resolution logits (N, h, w) and scores (N,) of boxes (N, 4), if any, with points (N, P, 2)."""
+    def _people(self, encoded: Encoded, word: str) -> tuple[np.ndarray, np.ndarray]:
+        """The instances of the one word that is asked of every picture, looked for once."""
+        if encoded.people is None:
+            encoded.people = _sam3.distinct(*self._instances(encoded, word, _INSTANCE))
+        return encoded.people
+
+    def _ask(
+        self,
+        encoded: Encoded,
+        boxes: np.ndarray | None,
+        points: np.ndarray,
+        inside: np.ndarray,
+        logits: np.ndarray | None = None,
+    ):
+        """Low-resolution logits (N, h, w) and scores (N,) of boxes (N, 4), if any, with points (N, P, 2) and the logits
+        of first answers (N, h, w); see `_sam3_people.Picture.decode`."""
         prompt = {"point_coords": points, "point_labels": inside.astype(np.int64)} if points.size else {}
+        if logits is not None:
+            prompt["mask_input"] = logits[:, None]
         with self._torch.inference_mode(), self._precise():
             _, scores, low = self._model.predict_inst(
                 encoded.state, box=boxes, multimask_output=False, return_logits=True, **prompt
@@ -207,7 +222,16 @@ class Sam3Official:
 
     def by_text(self, encoded: Encoded, phrase: str, threshold: float = _INSTANCE) -> list[Segment]:
         """Every instance of a phrase, best first; see `TextSegmenter`."""
-        phrase = _sam3.checked_phrase(phrase)
+        logits, scores = self._instances(encoded, _sam3.checked_phrase(phrase), threshold)
+        whole = whole_box(encoded.shape)
+        segments = [
+            _sam3.to_segment(mask, encoded.shape, score, whole, self.id, self.device)
+            for mask, score in zip(logits, scores, strict=True)
+        ]
+        return _sam3.without_duplicates(segments)
+
+    def _instances(self, encoded: Encoded, phrase: str, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Low-resolution logits (K, h, w) and scores (K,) of every instance of a phrase."""
         processor = self._processor
         # It would enlarge every mask to the picture's size: it is told the size that they have anyway. The state is a
         # copy, but for the features.
@@ -221,12 +245,7 @@ class Sam3Official:
             logits = found["masks_logits"][:, 0].float().logit(1e-6).cpu().numpy()
             scores = found["scores"].float().cpu().numpy()
         processor.reset_all_prompts(state)
-        whole = whole_box(encoded.shape)
-        segments = [
-            _sam3.to_segment(mask, encoded.shape, score, whole, self.id, self.device)
-            for mask, score in zip(logits, scores, strict=True)
-        ]
-        return _sam3.without_duplicates(segments)
+        return logits, scores
 
     # ---- video
 
@@ -300,11 +319,9 @@ class Sam3Official:
         whole = whole_box(shape)
         logits = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
         scores = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
-        result = {}
-        for who, mask, score in zip(people, logits, scores, strict=True):
-            there = mask if score >= 0.5 else np.full_like(mask, -20)
-            result[who] = _sam3.to_segment(there, shape, float(score), whole, self.id, self.device)
-        return result
+        there = [mask if score >= 0.5 else np.full_like(mask, -20) for mask, score in zip(logits, scores, strict=True)]
+        found = _sam3.to_segments(there, shape, scores, [whole] * len(there), self.id, self.device)
+        return dict(zip(people, found, strict=True))
 
 
 class _Frames:

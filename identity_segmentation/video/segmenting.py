@@ -121,7 +121,12 @@ def _taken(shape: Sequence[int], others: Sequence[Present]) -> np.ndarray:
 
 
 def _humans(sample: Sample, tracks: Sequence[int], faces: Sequence[Face], factor: float) -> list[Human]:
-    """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the bodies of no track."""
+    """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the faces and the bodies of
+    no track, who are evidence too."""
     bodies = {t: np.array(b) * factor for b, t in sample.bodies if t is not None}
+    tracked = {point.face for point in sample.tracks}
+    loose = [record.face() for i, record in enumerate(sample.faces) if i not in tracked]
+    loose = [face if factor == 1 else face.scaled(factor) for face in loose]
     rest = [Human(None, np.array(box) * factor, 0.5) for box, track in sample.bodies if track is None]
-    return [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)] + rest
+    seen = [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)]
+    return seen + [Human(face, None, face.score) for face in loose] + rest
