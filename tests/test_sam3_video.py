@@ -31,7 +31,7 @@ def person(x: int) -> np.ndarray:
 
 
 BOX = np.array([0, 0, 1, 1], np.float32)
-TRACKERS = ["sam3_hf", "sam3_official"]
+TRACKERS = ["sam3_hf", "sam3_official", "sam31"]
 
 
 @pytest.fixture(params=TRACKERS)
@@ -68,7 +68,7 @@ def test_every_engine_that_tracks_is_held_to_its_word():
         for value in vars(import_module(f"identity_segmentation.engines.{name}")).values()
         if isinstance(value, type) and value.__module__.endswith(name) and hasattr(value, "track")
     ]
-    assert {one.__name__ for one in classes} == {"Sam3HF", "Sam3Official"} and len(TRACKERS) == len(classes)
+    assert {one.__name__ for one in classes} == {"Sam3HF", "Sam3Official", "Sam31"} and len(TRACKERS) == len(classes)
 
 
 def test_no_two_people_who_are_followed_share_a_pixel(tracker, frames):

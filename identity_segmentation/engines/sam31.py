@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +100,7 @@ class Sam31:
         import torch
 
         _torchvision.ensure()
-        self._torch, self._pictures = torch, pictures
+        self._torch, self._pictures, self._lock = torch, pictures, threading.RLock()
         self.uses_neighbours = pictures.uses_neighbours
         self.device = _sam3.pick_device(device)
         if self.device not in ("cuda", "cuda:0"):
@@ -152,7 +153,7 @@ class Sam31:
     ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         """Follow people through the frames of one shot; see `VideoTracker`.
 
-        People of one frame go together, sixteen in a pass. People who are first known in another frame need a run of
+        People of one frame go together, sixteen in a pass, and no two of them get the same pixel. People who are first known in another frame need a run of
         their own: the model takes newcomers only into frames it has already been through. Every frame is encoded once
         for both directions and all runs, as long as the part has no more than `_ENCODED` frames.
         """
@@ -199,14 +200,10 @@ class Sam31:
         self, people: list[Hashable], logits: Any, scores: Any, shape: tuple[int, int]
     ) -> dict[Hashable, Segment]:
         small = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
-        there = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
-        whole = whole_box(shape)
-        return {
-            who: _sam3.to_segment(
-                mask if score >= 0.5 else np.full_like(mask, -20), shape, float(score), whole, self.id, self.device
-            )
-            for who, mask, score in zip(people, small, there, strict=True)
-        }
+        seen = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
+        there = [mask if score >= 0.5 else np.full_like(mask, -20) for mask, score in zip(small, seen, strict=True)]
+        found = _sam3.to_segments(there, shape, seen, [whole_box(shape)] * len(there), self.id, self.device)
+        return dict(zip(people, found, strict=True))
 
     def shown(self, image_bgr: np.ndarray) -> Any:
         """A frame as the model was trained on them: float32 (3, S, S), -1..1, in RGB, on the host."""
@@ -219,14 +216,14 @@ class Sam31:
         return self._torch.from_numpy((square >= 0.5).astype(np.float32))
 
     def _precise(self) -> _Precise:
-        return _Precise(self._torch)
+        return _Precise(self._torch, self._lock)
 
 
 class _Precise:
-    """bfloat16 and no gradients, for as long as a call takes."""
+    """The model to oneself, bfloat16 and no gradients, for as long as a call takes."""
 
-    def __init__(self, torch: Any):
-        self._modes = (torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16))
+    def __init__(self, torch: Any, lock: threading.RLock):
+        self._modes: tuple[Any, ...] = (lock, torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16))
 
     def __enter__(self) -> None:
         for mode in self._modes:
