@@ -153,9 +153,10 @@ class Sam31:
     ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         """Follow people through the frames of one shot; see `VideoTracker`.
 
-        People of one frame go together, sixteen in a pass, and no two of them get the same pixel. People who are first known in another frame need a run of
-        their own: the model takes newcomers only into frames it has already been through. Every frame is encoded once
-        for both directions and all runs, as long as the part has no more than `_ENCODED` frames.
+        People of one frame go together, sixteen in a pass, and no two of them get the same pixel. People who are first
+        known in another frame need a run of their own: the model takes newcomers only into frames it has already been
+        through. Every frame is encoded once for both directions and all runs, as long as the part has no more than
+        `_ENCODED` frames.
         """
         features: dict[int, Any] = {}
         frames = _Frames(self, images_bgr)
