@@ -309,6 +309,7 @@ def meta(report: Report, options: Any) -> None:
         report.attempt(f"{label}: words", lambda: _metas_words(report, engine, label, encoded))
         for number in PEOPLE:
             report.attempt(f"{label}: {number} followed", lambda n=number: _metas_followed(report, engine, label, n))
+        report.attempt(f"{label}: 6 frames seeded", lambda: _metas_followed(report, engine, label, PEOPLE[-1], True))
         report.attempt(f"{label}: few-shot", lambda: few_shot(report, engine, label))
 
 
@@ -402,40 +403,63 @@ def _metas_words(report: Report, engine: Any, label: str, encoded: Any) -> None:
     report.add(label, "a phrase, 5 instances", f"{ms:.1f} ms", ratio)
 
 
-def _metas_followed(report: Report, engine: Any, label: str, number: int) -> None:
-    from identity_segmentation.engines.sam3_official import _Frames
+class _OneByOne:
+    """Frames as the package's tracker looks them up, each made when it is asked for."""
 
-    frames, torch = pictures(_FILLED + 6), engine._torch
-    tracker = engine._model.inst_interactive_predictor.model
+    def __init__(self, engine: Any, frames: list[np.ndarray]):
+        self._engine, self._frames = engine, frames
+
+    def __getitem__(self, index: int):
+        return self._engine._pixels([self._frames[int(index)]])[0]
+
+
+def _metas_followed(report: Report, engine: Any, label: str, number: int, apart: bool = False) -> None:
+    """People followed from the first frame on, or each from a frame of their own, through both directions of time."""
+    frames, torch, tracker = pictures(_FILLED + 6), engine._torch, engine._tracker
+    masks = seeds(number)
+    known = {4 * who: {who: mask} for who, mask in masks.items()} if apart else {0: masks}
+    what = f"{number} followed from {number} frames" if apart else f"{number} followed"
 
     def ours() -> None:
-        for _ in engine.track(frames, {0: seeds(number)}):
+        for _ in engine.track(frames, known):
             pass
 
     def theirs() -> None:
+        """As the package has it: a session for each frame that somebody is known in, and everything is kept."""
         tracker.backbone = engine._model.backbone
-        with torch.inference_mode(), engine._precise():
-            state = tracker.init_state(
-                video_height=SHAPE[0], video_width=SHAPE[1], num_frames=len(frames),
-                offload_state_to_cpu=engine.device == "cpu",
-            )  # fmt: skip
-            state["images"] = _Frames(frames, engine._shown)
-            for who, mask in seeds(number).items():
-                tracker.add_new_mask(state, 0, who, torch.from_numpy(mask.astype(np.float32)))
-            for step in tracker.propagate_in_video(
-                state, 0, len(frames), False, tqdm_disable=True, propagate_preflight=True
-            ):
-                (step[3] > 0).cpu().numpy()
+        for start, people in known.items():
+            with torch.inference_mode(), engine._precise():
+                state = tracker.init_state(
+                    video_height=SHAPE[0], video_width=SHAPE[1], num_frames=len(frames),
+                    offload_state_to_cpu=engine.device == "cpu",
+                )  # fmt: skip
+                state["images"] = _OneByOne(engine, frames)
+                for who, mask in people.items():
+                    tracker.add_new_mask(state, start, who, torch.from_numpy(mask.astype(np.float32)))
+                for reverse in (False, True) if start else (False,):
+                    for step in tracker.propagate_in_video(
+                        state, start, len(frames), reverse, tqdm_disable=True, propagate_preflight=not reverse
+                    ):
+                        (step[3] > 0).cpu().numpy()
+        tracker.backbone = None
 
-    with report.peak(label, f"{number} followed for {len(frames)} frames"):
-        report.wait()
-        taken = []
-        for run in (ours, theirs):
+    taken = []
+    for run, whose in ((ours, ""), (theirs, ", by the package")):
+        with report.peak(label, f"{what} for {len(frames)} frames{whose}"):
+            report.wait()
             started = time.perf_counter()
             run()
             report.wait()
             taken.append(1e3 * (time.perf_counter() - started) / len(frames))
-    report.add(label, f"{number} followed, a frame", f"{taken[0]:.1f} ms", taken[0] / taken[1])
+        report.emptied()
+    report.add(label, f"{what}, a frame", f"{taken[0]:.1f} ms", taken[0] / taken[1])
+    if not apart:
+        report.add(label, f"{what}, a frame and person", f"{taken[0] / number:.1f} ms")
+    following = engine._following(frames, known)
+    for step in following.steps():
+        with engine._at_work():
+            step()
+    report.add(label, f"{what}, the sessions hold", f"{following.size_bytes() / 1e6:.0f} MB")
 
 
 # ---- all of it

@@ -284,3 +284,42 @@ def test_a_face_in_no_track_is_somebody_else_to_those_who_are_drawn():
         (other,) = engine.others
         assert isinstance(other, Face) and other.score == 0.9
         assert np.allclose(other.box, np.array(head_at(120)) * factor)
+
+
+def test_a_mask_that_jumps_to_a_face_in_no_track_is_thrown_away():
+    from identity_segmentation.types import Frame
+    from identity_segmentation.video.tracked_mattes import TrackedMattes
+
+    pictures = walk(30)
+    stranger = FaceRecord(head_at(260), 0.9, None)
+    samples = []
+    for i in range(0, 30, 5):  # Ada turns away from frame 15 on; somebody whom no track holds is there all the time
+        hers = [FaceRecord(head_at(60 + 3 * i), 0.9, None)] if i < 15 else []
+        points = [TrackPoint(1, head_at(60 + 3 * i), "face", 0)] if i < 15 else []
+        samples.append(sample(i, points, [*hers, stranger]))
+    scene = scene_of(samples, ["Ada"], FollowsColours(dict.fromkeys(range(12, 30), BO)))
+    mattes = TrackedMattes(
+        scene, {s.index: s for s in samples}, (Frame(i, i / 25, p, i) for i, p in enumerate(pictures))
+    )
+    # A mask is thrown away half-way to the next sample, or to the end.
+    assert {i for i, known in mattes.known.items() if "Ada" in known} <= {*range(13), 28, 29}
+
+
+def test_a_face_in_no_track_is_told_to_the_segmenter_as_somebody_elses():
+    from identity_segmentation.video.segmenting import Segmenting
+
+    told = []
+
+    class Notes(MasksThroughCompression):
+        def by_box(self, encoded, boxes, faces=None, others=()):
+            told.append([tuple(f.box) for f in [*(faces or []), *others] if hasattr(f, "landmarks")])
+            return super().by_box(encoded, boxes, faces, others)
+
+    def there(score):
+        told.clear()
+        records = [FaceRecord(head_at(60), 0.9, None), FaceRecord(head_at(260), score, None)]
+        one = sample(0, [TrackPoint(1, head_at(60), "face", 0)], records)
+        Segmenting(scene_of([one], ["Ada"], Notes())).among(["Ada"], walk(1)[0], one)
+        return head_at(260) in told[0]
+
+    assert there(0.9) and not there(0.4), "a head that is hardly one says nothing"

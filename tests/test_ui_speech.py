@@ -74,6 +74,10 @@ NOT_SAID = {
     "engines/sam3_official": {
         "boxes with points", "SAM 3, Meta's package ({}): {}, words and video, on {} in bfloat16",
     },
+    "engines/sam31": {
+        'pip install "sam3 @ git+https://github.com/facebookresearch/sam3@{}"',
+        "SAM 3.1, Meta's code ({}): video, sixteen people a pass, on {} in bfloat16; pictures by {}",
+    },
     "engines/second_looks": {"blazeface full range {}"},
     "people/check": {  # the table of the command line; the page shows the findings
         "Median similarity of the photos of each (row) to each (column); named, unknown, wrong: of their photos, "

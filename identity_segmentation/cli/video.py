@@ -79,7 +79,7 @@ def add(verbs: Verbs) -> None:
         "--smoothing", type=int, default=5, metavar="N", help="frames of smoothing; 1 = none (default: 5)"
     )
     verb.add_argument(
-        "--propagate", choices=("auto", "flow", "sam3"), default="auto",
+        "--propagate", choices=("auto", "flow", "sam3", "windows"), default="auto",
         help="how masks get from frame to frame (default: SAM 3's video tracker where the segmenter is SAM 3)",
     )  # fmt: skip
     verb.add_argument(

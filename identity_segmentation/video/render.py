@@ -49,9 +49,10 @@ from .scene import Scene, can_track
 from .sound import VOICES
 from .tracked_mattes import TrackedMattes
 from .views import PER_PERSON, VIEWS, Views
+from .windows import WindowedMattes
 from .writing import format_for
 
-PROPAGATE = ("auto", "flow", "sam3")
+PROPAGATE = ("auto", "flow", "sam3", "windows")
 FRAMES = ("png", "exr")
 _LONGEST_MARGIN = 10
 _MOST_ROWS = 20  # spans worth a look that a card shows
@@ -133,7 +134,8 @@ class RenderSettings:
         aspect: (width, height) of a crop, as it is seen.
         smoothing: frames of temporal smoothing.
         masks: also write masks as COCO RLE lines?
-        propagate: "flow", "sam3" (the segmenter's own video tracker), or "auto" (that, if it has one).
+        propagate: "flow", "sam3" (the segmenter's own video tracker), "windows" (flow, and the tracker where that is
+            doubtful), or "auto" (the tracker, if there is one).
         thing: "" for whole people, or a word for a thing of theirs.
         way: how people are covered; one of `covers.WAYS`.
         bodies: are whole bodies covered, or heads alone? None = bodies in the views "blur" and "blur-others".
@@ -263,10 +265,10 @@ def render(
     settings.check(output)
     if (settings.view in COVERING) != (heads is not None):
         raise InputError(f"the views {', '.join(COVERING)} need the heads of the video, and no others do")
-    if settings.propagate == "sam3" and not can_track(segmenter):
+    if settings.propagate in ("sam3", "windows") and not can_track(segmenter):
         raise InputError(
-            f"propagate sam3 was asked for, but the segmenter {segmenter.id} has no video tracker; choose "
-            "--segmenter sam3-hf, or --propagate flow"
+            f"propagate {settings.propagate} was asked for, but the segmenter {segmenter.id} has no video tracker; "
+            "choose --segmenter sam3-hf, or --propagate flow"
         )
     job = _Job(source, output, analysis, names, list(wanted), segmenter, colour_of, settings, detector, edges, heads)
     job.delivery.check(overwrite)
@@ -408,8 +410,8 @@ class _Job:
         with contextlib.ExitStack() as stack:
             reader = stack.enter_context(VideoReader(self.source))
             ahead = None
-            tracked = self.settings.propagate != "flow" and can_track(self.segmenter) and not self.settings.thing
-            if tracked and self.scene.drawn:
+            tracked = can_track(self.segmenter) and not self.settings.thing
+            if tracked and self.settings.propagate in ("auto", "sam3") and self.scene.drawn:
                 # The tracker looks at a whole segment before its first frame can be drawn: it reads for itself.
                 ahead = prefetched(stack.enter_context(VideoReader(self.source)).frames(todo[0]), depth=4)
                 stack.callback(ahead.close)
@@ -429,7 +431,8 @@ class _Job:
                         pass
                     continue
                 if ahead is None:
-                    mattes = Mattes(self.scene, samples, cancel)
+                    kind = WindowedMattes if tracked and self.settings.propagate == "windows" else Mattes
+                    mattes = kind(self.scene, samples, cancel)
                 else:
                     mattes = TrackedMattes(self.scene, samples, part, cancel)
                 self._render_segment(work, start, mattes, mine, progress, cancel)

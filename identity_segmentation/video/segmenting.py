@@ -19,6 +19,7 @@ from .scene import Scene, Who, people_in, presents_in
 # Pictures that are held as the segmenter sees them: with what small nets said, 30 MB each at 1080p; and those of one
 # that knows words, whose encoder takes fifty times as long as a mask.
 _HELD, _HELD_DEAR = 3, 12
+_REAL = 0.6  # score of a face in no track from which it is taken for somebody
 
 
 class Segmenting:
@@ -121,12 +122,11 @@ def _taken(shape: Sequence[int], others: Sequence[Present]) -> np.ndarray:
 
 
 def _humans(sample: Sample, tracks: Sequence[int], faces: Sequence[Face], factor: float) -> list[Human]:
-    """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the faces and the bodies of
-    no track, who are evidence too."""
+    """Everybody in a sampled frame: those with these faces, on these tracks, in order, then the bodies of no track, and
+    the faces of none, which are somebody's all the same."""
     bodies = {t: np.array(b) * factor for b, t in sample.bodies if t is not None}
-    tracked = {point.face for point in sample.tracks}
-    loose = [record.face() for i, record in enumerate(sample.faces) if i not in tracked]
-    loose = [face if factor == 1 else face.scaled(factor) for face in loose]
     rest = [Human(None, np.array(box) * factor, 0.5) for box, track in sample.bodies if track is None]
-    seen = [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)]
-    return seen + [Human(face, None, face.score) for face in loose] + rest
+    tracked = {point.face for point in sample.tracks}
+    strangers = (record.face() for i, record in enumerate(sample.faces) if i not in tracked)
+    rest += [Human.by_face(face if factor == 1 else face.scaled(factor)) for face in strangers if face.score >= _REAL]
+    return [Human(f, bodies.get(t), f.score) for f, t in zip(faces, tracks, strict=True)] + rest

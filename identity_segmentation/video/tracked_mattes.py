@@ -20,7 +20,7 @@ from .mattes import Mattes, detail
 from .motion import Motion, Soft
 from .naming import face_weight
 from .runs import Run
-from .scene import Scene, Who, people_in
+from .scene import Scene, Who, people_in, presents_in
 
 _TRACKER_SIDE = 1280  # pixels; the trackers see 1008
 _ON_FACE = 0.5  # share of the middle of a face that a person's matte must cover
@@ -30,8 +30,8 @@ class TrackedMattes(Mattes):
     """Mattes of one part's frames, propagated by the segmenter's own video tracker.
 
     In every shot each person is seeded with their mask at their clearest face, propagated forward and backward,
-    and held against every face seen: a mask that is not on the person's face, or is on somebody else's while theirs is
-    not to be seen, is thrown away around that sample, and the person is seeded anew there.
+    and held against every face seen, of whomever: a mask that is not on the person's face, or is on somebody else's
+    while theirs is not to be seen, is thrown away around that sample, and the person is seeded anew there.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class TrackedMattes(Mattes):
         super().__init__(scene, samples, cancel)
         self.store = _FrameStore()
         self.known: dict[int, dict[Who, bytes]] = {}
+        self._nobodys: dict[int, list[np.ndarray]] = {}  # frame of the part -> faces there that are in no track
         count = 0
         for frame in frames:
             self.store.add(frame)
@@ -70,8 +71,12 @@ class TrackedMattes(Mattes):
         """Track everyone through one shot of the part, and again where the faces say otherwise."""
         faces: dict[Who, dict[int, Face]] = {}  # who -> frame of the part -> their face
         turned: dict[Who, dict[int, Face]] = {}  # ... and where their body alone was seen
+        self._nobodys = {}
         for i in range(begin, end):
             sample = self.samples.get(self.store.first + i)
+            if sample is not None:
+                strangers = presents_in(self.scene, sample).get(None, [])
+                self._nobodys[i] = [p.head for p in strangers if p.seen and p.head is not None]
             for who, face, _, seen in people_in(self.scene, sample) if sample is not None else ():
                 if seen != "region":
                     (faces if seen == "face" else turned).setdefault(who, {})[i] = face
@@ -133,20 +138,22 @@ class TrackedMattes(Mattes):
 
     def _contradicted(self, who: Who, faces: dict[Who, dict[int, Face]]) -> set[int]:
         """Samples at which the matte is not on the person's face, or is on another's while theirs is not seen."""
-        wrong = {i for i, face in faces[who].items() if self._cover(i, who, face) < _ON_FACE}
+        wrong = {i for i, face in faces[who].items() if self._cover(i, who, face.box) < _ON_FACE}
+        unseen = ((i, heads) for i, heads in self._nobodys.items() if i not in faces[who])
+        wrong |= {i for i, heads in unseen if any(self._cover(i, who, head) >= _ON_FACE for head in heads)}
         for other, seen in faces.items():
             if other != who:
                 hidden = (i for i in seen if i not in faces[who])
-                wrong |= {i for i in hidden if self._cover(i, who, seen[i]) >= _ON_FACE}
+                wrong |= {i for i in hidden if self._cover(i, who, seen[i].box) >= _ON_FACE}
         return wrong
 
-    def _cover(self, index: int, who: Who, face: Face) -> float:
-        """How much of the middle of a face the person's matte covers, 0..1."""
+    def _cover(self, index: int, who: Who, head: np.ndarray) -> float:
+        """How much of the middle of a face (xyxy pixels of the video) the person's matte covers, 0..1."""
         data = self.known.get(self.store.first + index, {}).get(who)
         if data is None:
             return 0.0
         scale = self.size[0] / self.scene.analysis.header["width"]
-        return cover(_unpacked(data), face.box * scale)
+        return cover(_unpacked(data), head * scale)
 
 
 def _clearest(faces: dict[int, Face], among: Iterable[int]) -> int:
