@@ -1,14 +1,16 @@
 """Many videos: faults, overhead, speed-up, the driver's memory, planning. Each part prints a table.
 
-    python benchmarks/batch.py [--data DIR] [--parts faults overhead speedup memory plan ray-nodes stores]
+    python benchmarks/batch.py [--data DIR] [--parts faults overhead speedup memory plan ray-nodes ray-pipeline stores]
 
 faults: clips cut from the test data, 1 % of all files broken in ten ways; workers are killed at random, the driver is
-killed twice and started again; then every good output is held against that of a serial run, byte by byte. overhead:
-units that only wait. speedup: one worker and two, one thread each, on the same clips. memory: the driver's peak, by the
-number of sources. plan: sources listed from folders. ray-nodes: two raylets on this machine, of which one is killed.
-stores: memory:// and the S3 server of moto as destination.
+killed twice and started again; then every good output is held against that of a serial run, byte by byte. With
+--work recode (the default) a clip is decoded, blurred and encoded; with --work pipeline heads are looked for, too.
+overhead: units that only wait. speedup: one worker and two, one thread each, on the same clips, by turns. memory: the
+driver's peak, by the number of sources. plan: sources listed from folders. ray-nodes: two raylets on this machine, of
+which one is killed. ray-pipeline: the whole pipeline on two raylets. stores: memory:// and the S3 server of moto, as
+destination and as source.
 
-A run that takes a minute or so:
+Runs that take a minute or so:
 
     python benchmarks/batch.py --parts overhead memory plan --units 4 --unit-seconds 2 --sources 100 300 --listed 20000
     python benchmarks/batch.py --parts faults --clips 12 --broken 2 --kill-every 15 --driver-kills 1
@@ -25,64 +27,84 @@ import os
 import random
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _data
-from _data import ROOT, require, table
+from _data import ROOT, table
 
 from identity_segmentation.batch.executors import Local, Serial, Setup
 from identity_segmentation.batch.units import Source, Unit
 
-PARTS = ("faults", "overhead", "speedup", "memory", "plan", "ray-nodes", "stores")
-_CLIP_FRAMES, _SIDE = 25, 320  # of a short clip: a second, 320 pixels wide
+PARTS = ("faults", "overhead", "speedup", "memory", "plan", "ray-nodes", "ray-pipeline", "stores")
+_CLIP_FRAMES, _SIDE = 30, 320  # of a short clip: a second or so, 320 pixels wide
 
 
 # ---- clips, good and broken
 
 
-def cut_clips(data: Path, folder: Path, count: int) -> list[Path]:
-    """Short clips of the test data's videos, all different: a second from a place of its own."""
-    import av
+def make_clips(data: Path, folder: Path, count: int) -> list[Path]:
+    """Short clips, all different: windows over the test data's videos; drawn ones where there are no test data."""
+    videos = sorted((data / "videos").glob("*.mp4"))
+    if not videos:
+        print(f"{data}/videos has no videos, so clips are drawn")
+        return [_write(folder / f"drawn_{number:04d}.mp4", _drawn(number), Fraction(25)) for number in range(count)]
+    return [path for n, video in enumerate(videos) for path in _cut(video, folder, len(range(n, count, len(videos))))]
+
+
+def _cut(video: Path, folder: Path, count: int) -> Iterator[Path]:
+    """So many windows of a video, begun at places of their own, read in one pass."""
     import cv2
 
     from identity_segmentation.video.files import VideoReader
 
-    sources = sorted(require(data / "videos").glob("*.mp4"))
-    made: list[Path] = []
-    for number, source in enumerate(sources):
-        mine = len(range(number, count, len(sources)))
-        with VideoReader(source) as reader:
-            total, fps = max(_CLIP_FRAMES + 1, reader.info.frames), reader.info.fps
-        step = max(1, (total - _CLIP_FRAMES) // max(1, mine))
-        for place in range(mine):
-            first = (place * step) % (total - _CLIP_FRAMES)
-            path = folder / f"{source.stem}_{place:04d}.mp4"
-            with VideoReader(source) as reader, av.open(str(path), "w") as out:
-                stream = None
-                for at, frame in enumerate(reader.frames(first)):
-                    if at == _CLIP_FRAMES:
-                        break
-                    height, width = frame.image.shape[:2]
-                    size = (_SIDE, 2 * round(_SIDE * height / width / 2))
-                    if stream is None:
-                        stream = out.add_stream("libx264", rate=fps, options={"preset": "veryfast", "threads": "1"})
-                        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-                    picture = av.VideoFrame.from_ndarray(cv2.resize(frame.image, size), format="bgr24")
-                    picture.pts = at
-                    out.mux(stream.encode(picture))
-                assert stream is not None
-                out.mux(stream.encode(None))
-            made.append(path)
-    return made
+    window: deque[Any] = deque(maxlen=_CLIP_FRAMES)
+    made = 0
+    while made < count:  # a second pass would give the same clips: it begins where the first had no room
+        with VideoReader(video) as reader:
+            step = max(1, (max(reader.info.frames, _CLIP_FRAMES) - _CLIP_FRAMES) // count)
+            for at, frame in enumerate(reader):
+                height, width = frame.image.shape[:2]
+                window.append(cv2.resize(frame.image, (_SIDE, 2 * round(_SIDE * height / width / 2))))
+                if len(window) == _CLIP_FRAMES and made < count and at % step == 0:
+                    yield _write(folder / f"{video.stem}_{made:04d}.mp4", window, reader.info.fps)
+                    made += 1
+
+
+def _drawn(number: int) -> Iterator[Any]:
+    """A disc that moves over noise of its own."""
+    import cv2
+    import numpy as np
+
+    ground = np.random.default_rng(number).integers(0, 255, (_SIDE * 9 // 16 // 2 * 2, _SIDE, 3), np.uint8)
+    ground = cv2.GaussianBlur(ground, (0, 0), 4)
+    for at in range(_CLIP_FRAMES):
+        yield cv2.circle(ground.copy(), (20 + 6 * at, 60 + number % 40), 20, (number % 256, 120, 200), -1)
+
+
+def _write(path: Path, images: Iterable[Any], fps: Fraction) -> Path:
+    import av
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "threads": "1"})
+        for at, image in enumerate(images):
+            if at == 0:
+                stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
+            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+            picture.pts = at
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
 
 
 def break_files(folder: Path, good: Path, count: int) -> list[Path]:
@@ -115,10 +137,16 @@ def drive(asked: dict[str, Any]) -> None:
     from identity_segmentation.batch.job import batch
 
     settings = replace(Settings.from_env(), face_engine="embedded", segmenter="embedded")
-    began = time.monotonic()
-    report = batch(asked.pop("sources"), settings=settings, **asked)
+    began, ends = time.monotonic(), list[float]()
+    report = batch(
+        asked.pop("sources"), settings=settings, told=lambda row, done, total: ends.append(time.monotonic()), **asked
+    )
+    first = (asked.get("workers") or 1) - 1  # when every worker has its engines: their first videos are done
+    each = (ends[-1] - ends[first]) / (len(ends) - first - 1) if len(ends) > first + 1 else 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(asdict(report) | {"wall": time.monotonic() - began, "peak_mb": peak}))
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    print(json.dumps(asdict(report) | {"wall": time.monotonic() - began, "peak_mb": peak, "cpu": cpu, "each": each}))
 
 
 def driver(asked: dict[str, Any], log: Path) -> subprocess.Popen:
@@ -177,33 +205,35 @@ def digest_of(name: str, content: bytes) -> str:
 def job_of(clips: Path, out: Path, scratch: Path, **more: Any) -> dict[str, Any]:
     return {
         "sources": [str(clips)], "do": "video", "out": str(out), "view": "anonymise", "sampling": 5,
-        "maker": "_batch_work:counting", "scratch": str(scratch), "gallery": str(clips.parent / "nobody"), **more,
+        "maker": "_batch_work:pipeline", "scratch": str(scratch), "gallery": str(clips.parent / "nobody"), **more,
     }  # fmt: skip
 
 
 def faults(options: argparse.Namespace, home: Path) -> None:
     clips = home / "clips"
     clips.mkdir()
-    good = cut_clips(options.data, clips, options.clips - options.broken)
+    work = {"maker": f"_batch_work:{options.work}"}
+    good = make_clips(options.data, clips, options.clips - options.broken)
     broken = break_files(clips, good[0], options.broken)
     began = time.monotonic()
-    finished(driver(job_of(clips, home / "serial", home / "scratch1", executor="serial"), home / "serial.log"))
+    finished(driver(job_of(clips, home / "serial", home / "scratch1", executor="serial", **work), home / "serial.log"))
     serial_s = time.monotonic() - began
     log, kills, driver_kills = home / "faults.log", 0, 0
-    asked = job_of(clips, home / "out", home / "scratch2", executor="local", workers=options.workers, threads=1)
+    asked = job_of(clips, home / "out", home / "scratch2", executor="local", workers=options.workers, threads=1, **work)
     chance, began = random.Random(1), time.monotonic()
     process = driver(asked, log)
-    next_driver_kill = time.monotonic() + options.kill_every * 2.5
     while process.poll() is None:
-        time.sleep(chance.uniform(0.5, 1.5) * options.kill_every)
-        if driver_kills < options.driver_kills and time.monotonic() > next_driver_kill and process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.5, 1.5) * options.kill_every)
+        done = log.read_text().count("row ") if log.exists() else 0
+        due = done > (driver_kills + 1) * options.clips / (options.driver_kills + 1)  # at a third, at two thirds
+        if driver_kills < options.driver_kills and due and process.poll() is None:
             children = workers_of(process.pid)
             process.kill()
             process.communicate()
             for child in children:  # as when the machine goes down
                 _kill(child)
             driver_kills += 1
-            next_driver_kill = time.monotonic() + options.kill_every * 2.5
             process = driver(asked, log)
         elif process.poll() is None and (alive := workers_of(process.pid)):
             kills += _kill(chance.choice(alive))
@@ -211,12 +241,13 @@ def faults(options: argparse.Namespace, home: Path) -> None:
     serial, under_fire = outputs(home / "serial"), outputs(home / "out")
     lines = Counter(log.read_text().split("\n"))
     begun = Counter({line[6:]: n for line, n in lines.items() if line.startswith("begin ")})
-    ended = Counter({line[4:]: n for line, n in lines.items() if line.startswith("end ")})
+    put = Counter({line[4:]: n for line, n in lines.items() if line.startswith("row ")})
     failed = [json.loads(line) for line in (home / "out" / ".batch" / "failed.jsonl").read_text().splitlines()]
     named = {Path(row["source"]).name for row in failed if row["reason"]}
     # Broken files are tried again on purpose; a good one is begun again for a kill alone.
     again = sum(n - 1 for name, n in begun.items() if not name.startswith("broken"))
     most = kills + driver_kills * options.workers
+    tries = [json.loads(line)["tries"] for line in (home / "out" / ".batch" / "ledger.jsonl").read_text().splitlines()]
     different = [name for name, digest in under_fire.items() if name in serial and serial[name] != digest]
     rows = [
         ("files, of them broken", f"{options.clips}, {options.broken}"),
@@ -226,8 +257,9 @@ def faults(options: argparse.Namespace, home: Path) -> None:
         ("outputs that one of them lacks", len(serial.keys() ^ under_fire.keys())),
         ("broken files put aside with a reason", f"{len(named & {p.name for p in broken})} of {len(broken)}"),
         ("good files put aside", len(named - {p.name for p in broken})),
-        ("videos begun again, at most one a unit killed", f"{again} of {most}"),
-        ("videos done twice", sum(n > 1 for n in ended.values())),
+        ("videos begun again; workers killed, the driver's included", f"{again}; {most}"),
+        ("most tries of a file", max(tries)),
+        ("videos on record, of them done twice", f"{len(put)}, {sum(n > 1 for n in put.values())}"),
         ("claims left over", sum(1 for _ in (home / "out" / ".batch" / "claims").glob("*"))),
         ("seconds: serial, under fire", f"{serial_s:.0f}, {time.monotonic() - began:.0f}"),
         ("rows of the ledger", dict(report["rows"])),
@@ -275,15 +307,24 @@ def overhead(options: argparse.Namespace, home: Path) -> None:
 def speedup(options: argparse.Namespace, home: Path) -> None:
     clips = home / "clips"
     clips.mkdir()
-    cut_clips(options.data, clips, options.clips)
-    walls = []
-    for workers in (1, 2):
-        asked = job_of(
-            clips, home / f"out{workers}", home / f"scratch{workers}", executor="local", workers=workers, threads=1
-        )
-        walls.append(finished(driver(asked, home / f"{workers}.log"))["wall"])
-    rows = [(n, f"{wall:.1f}", f"{walls[0] / wall:.2f}") for n, wall in zip((1, 2), walls, strict=True)]
-    print(table(("workers, one thread each", "seconds", "times as fast"), rows))
+    make_clips(options.data, clips, options.clips)
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    cores: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(options.rounds):
+        for workers in (1, 2) if number % 2 else (2, 1):  # by turns: the machine may be slower or faster meanwhile
+            asked = job_of(clips, home / f"out{number}-{workers}", home / f"scratch{number}-{workers}",
+                           executor="local", workers=workers, threads=1, maker="_batch_work:pipeline")  # fmt: skip
+            said = finished(driver(asked, home / "speedup.log"))
+            walls[workers].append(said["each"])
+            cores[workers].append(said["cpu"] / said["wall"])
+    first = statistics.median(walls[1])
+    rows = [
+        (n, f"{statistics.median(walls[n]):.2f}", f"{min(walls[n]):.2f} to {max(walls[n]):.2f}",
+         f"{statistics.median(cores[n]):.2f}", f"{first / statistics.median(walls[n]):.2f}")
+        for n in (1, 2)
+    ]  # fmt: skip
+    print(table(("workers, one thread each", "seconds a video, median", "range", "cores used", "times as fast"), rows))
+    print(f"load of this machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 def memory(options: argparse.Namespace, home: Path) -> None:
@@ -295,7 +336,7 @@ def memory(options: argparse.Namespace, home: Path) -> None:
         for number in range(count):
             (folder / f"{number:06d}.mp4").write_bytes(str(number).encode())
         asked = {"sources": [str(folder)], "out": str(home / f"out{count}"), "do": "video", "view": "anonymise",
-                 "executor": "BENCH", "maker": "_batch_work:counting", "gallery": str(home / "nobody")}  # fmt: skip
+                 "executor": "BENCH", "maker": "_batch_work:pipeline", "gallery": str(home / "nobody")}  # fmt: skip
         peak = finished(driver(asked, home / "memory.log"))["peak_mb"]
         first = first or peak
         rows.append((f"{count:,}", f"{peak:.1f}", f"{peak / first:.3f}"))
@@ -362,13 +403,44 @@ def ray_nodes(options: argparse.Namespace, home: Path) -> None:
     print(table(("two raylets, one killed", ""), rows))
 
 
+def ray_pipeline(options: argparse.Namespace, home: Path) -> None:
+    """The whole pipeline on a cluster of two raylets, held against a serial run."""
+    if not _has_ray():
+        print("ray-pipeline: Ray is not installed, so nothing was measured")
+        return
+    from ray.cluster_utils import Cluster
+
+    clips = home / "clips"
+    clips.mkdir()
+    make_clips(options.data, clips, options.clips)
+    finished(driver(job_of(clips, home / "serial", home / "scratch", executor="serial"), home / "serial.log"))
+    os.environ["IDSEG_BENCH_LOG"] = str(home / "ray.log")  # raylets hand it on to their workers
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000})
+    cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    cluster.wait_for_nodes()
+    try:
+        asked = job_of(clips, home / "out", home / "scratch-ray", executor="ray", workers=2, threads=1)
+        said = finished(driver(asked | {"executor_options": {"address": cluster.address}}, home / "ray.log"))
+    finally:
+        cluster.shutdown()
+    expected, got = outputs(home / "serial"), outputs(home / "out")
+    ledger = [json.loads(line) for line in (home / "out" / ".batch" / "ledger.jsonl").read_text().splitlines()]
+    rows = [
+        ("videos, done", f"{options.clips}, {said['done']}"), ("done by each worker", sorted(
+            Counter(row["worker"] for row in ledger).values())),
+        ("outputs", len(got)), ("of other bytes than a serial run's", sum(got[n] != expected.get(n) for n in got)),
+        ("that one of them lacks", len(expected.keys() ^ got.keys())), ("seconds", f"{said['wall']:.0f}"),
+    ]  # fmt: skip
+    print(table(("two raylets, the whole pipeline", ""), rows))
+
+
 def stores(options: argparse.Namespace, home: Path) -> None:
     """Other destinations: the same bytes as in a folder."""
     import importlib.util
 
     clips = home / "clips"
     clips.mkdir()
-    cut_clips(options.data, clips, min(options.clips, 8))
+    make_clips(options.data, clips, min(options.clips, 8))
     finished(driver(job_of(clips, home / "folder", home / "scratch", executor="serial"), home / "folder.log"))
     expected = outputs(home / "folder")
     rows = []
@@ -384,6 +456,7 @@ def stores(options: argparse.Namespace, home: Path) -> None:
         os.environ.update(AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_DEFAULT_REGION="us-east-1",
                           AWS_ENDPOINT_URL=f"http://{host}:{port}")  # fmt: skip
         kinds["s3://results/here"] = "results"
+        kinds["s3://results/from-s3"] = ""
     os.environ["IDSEG_BENCH_LOG"] = str(home / "stores.log")
     try:
         for address, bucket in kinds.items():
@@ -407,7 +480,11 @@ def _same_in_store(
     system, root = fsspec.core.url_to_fs(address)
     if bucket:
         system.mkdir(bucket)
+    if bucket == "":  # sources lie in the store as well
+        system.put(str(clips), "results/season", recursive=True)
     asked = job_of(clips, home, home / "scratch-store", executor="serial") | {"out": address}
+    if bucket == "":
+        asked["sources"] = ["s3://results/season"]
     settings = replace(Settings.from_env(), face_engine="embedded", segmenter="embedded")
     batch(asked.pop("sources"), settings=settings, **asked)
     found = {
@@ -441,8 +518,10 @@ class _OnlyRows:
 def main() -> None:
     parser = _data.parser(__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--clips", type=int, default=1000, help="files of `faults`, `speedup`, `stores`")
+    parser.add_argument("--clips", type=int, default=1000, help="files of the parts that have any")
     parser.add_argument("--broken", type=int, default=10, help="of the files of `faults`")
+    parser.add_argument("--work", choices=("recode", "pipeline"), default="recode", help="of `faults`, with a clip")
+    parser.add_argument("--rounds", type=int, default=3, help="of `speedup`")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-every", type=float, default=5.0, metavar="S", help="a worker is killed so often")
     parser.add_argument("--driver-kills", type=int, default=2)

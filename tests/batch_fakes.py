@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from identity_segmentation.batch.units import Outcome
 
 MAKER = "batch_fakes:pipeline"
 # The blue of the upper left pixel -> what happens to the worker.
-CRASHES, HANGS, DIES, DIES_ONCE, SLOW = 1, 2, 3, 4, 5
+CRASHES, HANGS, DIES, DIES_ONCE, SLOW, DIES_IN_COMPANY = 1, 2, 3, 4, 5, 6
 
 
 class Treacherous(FakeFaces):
@@ -29,7 +30,15 @@ class Treacherous(FakeFaces):
         elif what == DIES or (what == DIES_ONCE and _first_time()):
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == SLOW:
+            mark = _folder() / f"slow.{os.getpid()}"
+            mark.touch()
             time.sleep(0.2)
+            mark.unlink()
+        elif what == DIES_IN_COMPANY:  # as if there were not memory enough for it and for others
+            tries = len(list(_folder().glob("large.*")))
+            (_folder() / f"large.{os.getpid()}").touch()
+            if tries < 2 or list(_folder().glob("slow.*")):
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().faces(image_bgr, embed)
 
 
@@ -39,6 +48,50 @@ def _first_time() -> bool:
         return False
     mark.touch()
     return True
+
+
+def _folder() -> Path:
+    """Where processes leave word for each other."""
+    folder = Path(f"{os.environ['BATCH_FAKES_MARK']}-of-workers")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def dies_while_loading(settings: Settings) -> IdentityAwareSegmentation:
+    """The first three processes end before they have their engines."""
+    folder = _folder()
+    if not (multiprocessing.parent_process() is None or len(list(folder.glob("*.dead"))) >= 3):
+        (folder / f"{os.getpid()}.dead").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pipeline(settings)
+
+
+def never_loads(settings: Settings) -> IdentityAwareSegmentation:
+    """Engines that end every worker that loads them."""
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pipeline(settings)
+
+
+class Counted(IdentityAwareSegmentation):
+    """Writes down when it begins with a video and when it has one, a line each, in ``$BATCH_FAKES_LOG``."""
+
+    def process_video(self, input_path, output_path, *given, **asked):
+        self._note("begin", input_path)
+        time.sleep(0.3)
+        report = super().process_video(input_path, output_path, *given, **asked)
+        self._note("end", input_path)
+        return report
+
+    @staticmethod
+    def _note(what: str, path) -> None:
+        handle = os.open(os.environ["BATCH_FAKES_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(handle, f"{what} {Path(path).name}\n".encode())  # one write: lines of two processes do not mix
+        os.close(handle)
+
+
+def counted(settings: Settings) -> Counted:
+    return Counted(FakeFaces(), FakeMasks(), settings=settings)
 
 
 def pipeline(settings: Settings) -> IdentityAwareSegmentation:

@@ -365,7 +365,7 @@ def test_a_long_video_is_shared_out_and_has_the_same_bytes(ask, tmp_path):
 def test_what_kills_crashes_or_hangs_a_worker_stops_nothing_else(ask, photos, tmp_path, monkeypatch):
     for name, what in {"crashes": CRASHES, "hangs": HANGS, "once": DIES_ONCE}.items():
         photo(photos / f"{name}.png", what)
-    monkeypatch.setattr("identity_segmentation.batch.job._OTHER_TRIES", 0)
+    monkeypatch.setattr("identity_segmentation.batch.faults.OTHER_TRIES", 0)
     report = ask(photos, executor=lambda setup: Local(setup, 2, 1, least=2, factor=0), out=tmp_path / "local")
     assert (report.done, report.failed) == (5, 2)
     found = rows(tmp_path / "local")
@@ -595,10 +595,10 @@ def test_what_dies_again_and_again_is_put_aside(tmp_path):
     from identity_segmentation.batch.job import _Job
 
     job = _Job(Records(place(tmp_path)), "q", io.StringIO(), None)
-    for state, most in {"killed": 6, "error": 3, "timed out": 3, "failed": 1}.items():
+    for state, most in {"killed": 4, "error": 3, "timed out": 3, "failed": 1}.items():
         unit, tried = Unit("ab" + "0" * 30, Source("/a", "s", "a")), 1
         job._at_work.add(unit.key)
         while more := list(job._ended(unit, Outcome(state, reason="because"))):
             (unit,), tried = more, tried + 1
-        assert tried == most and job.records.row(unit.key)["reason"] == "because"
+        assert tried == most and job.records.row(unit.key)["reason"].startswith("because")
     assert DIES != DIES_ONCE

@@ -167,4 +167,4 @@ def test_an_actor_says_what_ends_a_job_as_data(tmp_path):
     actor = Actor(Setup("batch_workers:Odd", {"folder": str(tmp_path)}))
     [full, late] = units("full", "ok 2500")
     assert actor.do(full.as_json()) == {"raise": "OutputError", "text": "the disk is full"}
-    assert actor.do(late.as_json())["state"] == "done" and actor.seconds() == 2.5
+    assert actor.do(late.as_json())["state"] == "done" and actor.heard() == (2.5, 0)

@@ -187,7 +187,7 @@ def test_metas_package_attends_to_all_references(sam3_official, references, monk
     monkeypatch.setattr(base, "select_closest_cond_frames", select)
     learned.label(scene(60, 60, seed=50)[0])
     assert chosen == [5] and tracker.max_cond_frames_in_attn == 4
-    state = learned._memory._state
+    state = learned._memory._group._state
     assert not state["output_dict"]["non_cond_frame_outputs"] and not state["images"]
     assert len(state["output_dict"]["cond_frame_outputs"]) == 5
 

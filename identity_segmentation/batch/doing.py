@@ -19,6 +19,7 @@ from .question import Question
 if TYPE_CHECKING:
     from ..labels.job import LabelJob
     from ..pipeline import IdentityAwareSegmentation
+    from ..video.facts import VideoInfo
     from ..video.render import VideoReport
 
 STEM = "o"  # what outputs are called in scratch; in the destination they are called after their source
@@ -33,6 +34,8 @@ class Made:
     Attributes:
         main: which file, or folder, is the output: what stands after the source's place, ".mp4".
         seconds, frames: of a video; 0 of a photo.
+        fps, timecode, sound: what a video's header says: frames a second as a fraction ("30000/1001"), the time code of
+            the first, and whether it has sound; empty of a photo.
         on_screen: person -> seconds; of a photo 0.
         where: (person, from, to, similarity) each, in seconds.
         review: what is worth a look; see `VideoReport.review`.
@@ -42,6 +45,9 @@ class Made:
     main: str
     seconds: float = 0.0
     frames: int = 0
+    fps: str = ""
+    timecode: str = ""
+    sound: bool = False
     on_screen: dict[str, float] = field(default_factory=dict)
     where: list[tuple[str, float, float, float]] = field(default_factory=list)
     review: list[dict[str, Any]] = field(default_factory=list)
@@ -116,8 +122,13 @@ def rewrite_paths(file: Path, swaps: Mapping[str, str]) -> None:
 
 def length_of(source: Path) -> float:
     """Seconds of a video, by its container's word; `VideoError` if it cannot be read."""
+    return header_of(source).seconds
+
+
+def header_of(source: Path) -> VideoInfo:
+    """What a video says of itself; `VideoError` if it cannot be read."""
     with VideoReader(source) as reader:
-        return reader.info.seconds
+        return reader.info
 
 
 def video_output(q: Question, home: Path) -> Path:
@@ -142,7 +153,9 @@ def video_asked(q: Question, home: Path, alive: Callable[[], None]) -> dict[str,
     }  # fmt: skip
 
 
-def video_made(q: Question, pipeline: IdentityAwareSegmentation, home: Path, report: VideoReport) -> Made:
+def video_made(
+    q: Question, pipeline: IdentityAwareSegmentation, home: Path, report: VideoReport, info: VideoInfo
+) -> Made:
     """What there is to tell of a video that was rendered.
 
     Args:
@@ -150,22 +163,26 @@ def video_made(q: Question, pipeline: IdentityAwareSegmentation, home: Path, rep
         pipeline: that rendered it.
         home: see `make`.
         report: of the render.
+        info: what the source says of itself.
     """
     settings = q.render_settings()
     note = "; ".join(filter(None, [report.note, *report.remarks]))
     hidden = settings.view == "anonymise"  # who nobody can know again is not written down either
     where = [] if hidden else list(_where(pipeline, video_output(q, home), home / "analyses"))
     main = f"_{Path(report.files['video']).name.removeprefix(f'{STEM}_')}" if settings.per_person else q.suffix
-    return Made(main, report.seconds, report.frames, dict(report.on_screen), where, list(report.review), note)
+    return Made(
+        main, report.seconds, report.frames, str(info.fps), info.timecode, info.has_audio, dict(report.on_screen),
+        where, list(report.review), note,
+    )  # fmt: skip
 
 
 def _video(q: Question, pipeline: IdentityAwareSegmentation, source: Path, home: Path, beat: Beat) -> Made:
-    length = length_of(source)
-    beat(length)
+    info = header_of(source)
+    beat(info.seconds)
     report = pipeline.process_video(
-        source, video_output(q, home), **video_asked(q, home, lambda: beat(length))
+        source, video_output(q, home), **video_asked(q, home, lambda: beat(info.seconds))
     )  # fmt: skip
-    return video_made(q, pipeline, home, report)
+    return video_made(q, pipeline, home, report, info)
 
 
 def _where(

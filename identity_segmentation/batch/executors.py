@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import Cancelled, IdentitySegmentationError
-from .units import Outcome, Unit
+from ..errors import Cancelled, EngineUnavailable, IdentitySegmentationError
+from .units import Beat, Outcome, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,17 @@ _LOOK = 0.5  # seconds between two looks at the workers
 _LOADING = 600.0  # seconds that a new process may take to load its engines
 _BEAT = 1.0  # seconds between two signs of life that are written down
 _MEMORY_A_WORKER = 2 << 30  # bytes: the engines, and what is at work of a 4K video
-_KILLED = -int(getattr(signal, "SIGKILL", signal.SIGTERM))  # exit status of a process that the system's guard ended
+# Signals that come from outside, never from a fault of a process's own: the system's memory guard, a person, a machine
+# that is shut down. (signal(7))
+_FROM_OUTSIDE = frozenset(getattr(signal, name, signal.SIGTERM) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"))
+_GUARD = -int(getattr(signal, "SIGKILL", signal.SIGTERM))  # exit status of a process that the memory guard ended
+STARTS = 20  # deaths in a row of a process that loads its engines, after which it is the machine's fault
 
 
 class Does(Protocol):
     """A worker's work; see `work.Worker`."""
 
-    def do(self, unit: Unit, beat: Callable[[float], None]) -> Outcome:
+    def do(self, unit: Unit, beat: Beat) -> Outcome:
         """Do a unit; `beat(seconds)` says that it is alive, and how long the source is."""
 
 
@@ -51,7 +55,8 @@ class Executor(Protocol):
         """Run units until there are none.
 
         Args:
-            units: taken one by one, only as workers get free: the list may be long.
+            units: taken one by one, only as workers get free: the list may be long. One that is `alone` is done when
+                the list is at its end, with nothing else at work on its machine.
             ended: called in this thread for every unit that ended, whatever became of it; what it returns comes next.
             cancel: set it to stop; what is at work is given up.
 
@@ -106,16 +111,38 @@ def _free_memory() -> int | None:
     return None
 
 
-class _Queue:
-    """What is to be done: what followed on other units goes first, then the list."""
+class Queue:
+    """What is to be done: what followed on other units goes first, then the list, then what is to be alone.
+
+    Args:
+        units: the list.
+        ended: see `Executor`.
+    """
 
     def __init__(self, units: Iterator[Unit], ended: Ended):
-        self._units, self._ended, self._next = units, ended, list[Unit]()
+        self._units, self._ended = units, ended
+        self._next, self._alone = list[Unit](), list[Unit]()
 
-    def take(self) -> Unit | None:
-        return self._next.pop(0) if self._next else next(self._units, None)
+    def take(self, at_work: Sequence[Unit] = ()) -> Unit | None:
+        """The next unit; None if there is none now.
+
+        Args:
+            at_work: what is at work on the machine of the worker that asks.
+        """
+        if any(unit.alone for unit in at_work):
+            return None
+        while (unit := self._next.pop(0) if self._next else next(self._units, None)) is not None:
+            if not unit.alone:
+                return unit
+            self._alone.append(unit)
+        return self._alone.pop(0) if self._alone and not at_work else None
+
+    def put_back(self, unit: Unit) -> None:
+        """What was taken comes next again."""
+        self._next.insert(0, unit)
 
     def end(self, unit: Unit, outcome: Outcome) -> None:
+        """A unit has ended; what follows comes next."""
         self._next.extend(self._ended(unit, outcome))
 
 
@@ -133,9 +160,9 @@ class Serial:
 
     def run(self, units: Iterator[Unit], ended: Ended, cancel: threading.Event) -> None:
         """See `Executor`."""
-        todo, worker = _Queue(units, ended), None
+        todo, worker = Queue(units, ended), None
 
-        def beat(seconds: float) -> None:
+        def beat(seconds: float, kept: int | None = None) -> None:
             if cancel.is_set():
                 raise Cancelled
 
@@ -145,7 +172,7 @@ class Serial:
             todo.end(unit, outcome_of(worker, unit, beat))
 
 
-def outcome_of(worker: Does, unit: Unit, beat: Callable[[float], None]) -> Outcome:
+def outcome_of(worker: Does, unit: Unit, beat: Beat) -> Outcome:
     """Do a unit; what no retry mends is raised, everything else is an outcome.
 
     Args:
@@ -201,13 +228,14 @@ def _do(text: str, heart: str) -> Outcome:
     if _worker is None:
         assert _setup is not None
         _worker = _setup.worker()
-    said = [0.0, -1.0]  # when it was last written down, and how long the source was then
+    last, said = 0.0, {"seconds": -1.0, "kept": 0.0}
 
-    def beat(seconds: float) -> None:
-        now = time.monotonic()
-        if seconds != said[1] or now - said[0] > _BEAT:
-            said[:] = now, seconds
-            Path(heart).write_text(json.dumps({"seconds": seconds}), "utf-8")
+    def beat(seconds: float, kept: int | None = None) -> None:
+        nonlocal last, said
+        now, word = time.monotonic(), {"seconds": seconds, "kept": said["kept"] if kept is None else kept}
+        if word != said or now - last > _BEAT:
+            last, said = now, word
+            Path(heart).write_text(json.dumps(word), "utf-8")
 
     beat(0.0)
     return outcome_of(_worker, Unit.from_json(text), beat)
@@ -224,6 +252,7 @@ class _Slot:
         self.future: Future[Outcome] | None = None
         self.started = 0.0
         self.begun: float | None = None  # when it was first seen at work on the unit
+        self._stillborn = 0  # deaths in a row before the unit was begun
 
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self._setup, self.threads))
@@ -242,38 +271,58 @@ class _Slot:
 
     def is_late(self, least: float, factor: float) -> bool:
         """Has it been at work too long, or too long without a sign that its engines are loaded?"""
-        now, seconds = time.monotonic(), 0.0
-        with contextlib.suppress(OSError, ValueError):
-            seconds = float(json.loads(self._heart.read_text("utf-8"))["seconds"])
+        now, heard = time.monotonic(), self._heard()
+        if heard is not None:
             self.begun = self.begun or now
         if self.begun is None:
             return now - self.started > _LOADING
-        return now - self.begun > least + factor * seconds
+        return now - self.begun > least + factor * (heard or {}).get("seconds", 0.0)
 
-    def collected(self) -> Outcome:
-        """What became of the unit. A process that died is replaced, and one that the system killed - memory was short,
-        as a rule - by one with half the threads."""
-        assert self.future is not None
+    def _heard(self) -> dict[str, float] | None:
+        """What the process last said of the unit; None = it has not begun with it."""
+        with contextlib.suppress(OSError, ValueError):
+            return {"seconds": 0.0, "kept": 0, **json.loads(self._heart.read_text("utf-8"))}
+        return {} if self._heart.exists() else None  # {}: it is just being written
+
+    def collected(self) -> Outcome | None:
+        """What became of the unit; None = its process died before it began with it, and another has it now. A process
+        that died is replaced, and one that the system killed - memory was short, as a rule - by one with half the
+        threads."""
+        assert self.future is not None and self.unit is not None
+        ended, self.future = self.future, None
         try:
-            outcome = self.future.result()
+            outcome = ended.result()
         except BrokenProcessPool:
-            outcome = self._died()
-        finally:
-            self.future = None
-        if outcome.state == "killed":
+            code, heard = self._exit_code(), self._heard()
+            self.renew(max(1, self.threads // 2) if code in (None, _GUARD) else self.threads)
+            if heard is None:
+                self._count_stillborn(code)
+                self.start(self.unit)
+                return None
+            self._stillborn = 0
+            if code is None or -code in _FROM_OUTSIDE:
+                why = f"the worker was killed ({_ended_by(code)}); if memory is short, give fewer --workers"
+                return Outcome("killed", reason=why, kept=int(heard.get("kept", 0)))
+            return Outcome("error", reason=f"the worker crashed over it ({_ended_by(code)})")
+        self._stillborn = 0
+        if outcome.state == "killed":  # there was not enough memory
             self.renew(max(1, self.threads // 2))
         return outcome
 
-    def _died(self) -> Outcome:
-        code = None
-        if self._process is not None:
-            self._process.join(5)
-            code = self._process.exitcode
-        if code is None or code == _KILLED:
-            return Outcome("killed", reason="the worker was killed; if memory is short, give fewer --workers")
-        self.renew(self.threads)
-        how = signal.Signals(-code).name if -code in {int(s) for s in signal.Signals} else f"exit status {code}"
-        return Outcome("error", reason=f"the worker crashed over it ({how})")
+    def _exit_code(self) -> int | None:
+        if self._process is None:
+            return None
+        self._process.join(5)
+        return self._process.exitcode
+
+    def _count_stillborn(self, code: int | None) -> None:
+        """A process that dies while it loads its engines is no unit's fault; again and again, it is the machine's."""
+        self._stillborn += 1
+        if self._stillborn >= STARTS:
+            raise EngineUnavailable(
+                f"a worker cannot be started: it ended {self._stillborn} times in a row while it loaded its engines "
+                f"({_ended_by(code)}); if memory is short, give fewer --workers; else see: idseg doctor"
+            )
 
     def renew(self, threads: int) -> None:
         """Another process in its place, which begins with the next unit."""
@@ -287,6 +336,13 @@ class _Slot:
             self._process.kill()
         self._process, self.future = None, None
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ended_by(code: int | None) -> str:
+    """How a process ended, by its exit status: a signal's name, where it was one."""
+    if code is None:
+        return "nobody knows by what"
+    return signal.Signals(-code).name if -code in {int(s) for s in signal.Signals} else f"exit status {code}"
 
 
 class Local:
@@ -311,7 +367,7 @@ class Local:
 
     def run(self, units: Iterator[Unit], ended: Ended, cancel: threading.Event) -> None:
         """See `Executor`."""
-        todo = _Queue(units, ended)
+        todo = Queue(units, ended)
         with contextlib.ExitStack() as stack:
             hearts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idseg-batch-")))
             slots = [_Slot(self._setup, self.threads, hearts / f"{n}") for n in range(self.workers)]
@@ -321,7 +377,8 @@ class Local:
                 if cancel.is_set():
                     raise Cancelled
                 for slot in slots:
-                    if slot.future is None and (unit := todo.take()) is not None:
+                    at_work_now = [other.unit for other in slots if other.future is not None and other.unit]
+                    if slot.future is None and (unit := todo.take(at_work_now)) is not None:
                         slot.start(unit)
                 at_work = {slot.future: slot for slot in slots if slot.future is not None}
                 if not at_work:
@@ -330,10 +387,11 @@ class Local:
                 for future in done:
                     slot = at_work[future]
                     assert slot.unit is not None
-                    todo.end(slot.unit, slot.collected())
+                    if (outcome := slot.collected()) is not None:
+                        todo.end(slot.unit, outcome)
                 self._end_late(todo, [slot for slot in slots if slot.future is not None])
 
-    def _end_late(self, todo: _Queue, slots: list[_Slot]) -> None:
+    def _end_late(self, todo: Queue, slots: list[_Slot]) -> None:
         for slot in slots:
             if slot.future is not None and not slot.future.done() and slot.is_late(self._least, self._factor):
                 took = time.monotonic() - (slot.begun or slot.started)

@@ -23,12 +23,12 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import IdentitySegmentationError, InputError, OutputError
-from ..files import shown_path
 from ..settings import Settings
 from .executors import LEAST_SECONDS, SECONDS_A_SECOND, Executor, Local, Serial, Setup
+from .faults import Faults
 from .galleries import packed
 from .listing import Plan, listed
-from .places import Place, place
+from .places import Place, place, shown_address
 from .question import Question, digest_of
 from .records import LEASE, Records
 from .spans import Following, drop_parts
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 EXECUTORS = ("serial", "local", "ray")
 SPAN_SECONDS = 600.0
-_TRIES = {"killed": 5}  # more tries of a unit whose worker was killed, which is seldom the unit's fault
-_OTHER_TRIES = 2
 
 Told = Callable[[dict[str, Any], int, int], None]
 
@@ -208,7 +206,7 @@ class _Job:
         self._known: set[bytes] = set()  # keys on record when this run began: 16 bytes each
         self._elsewhere: list[Unit] = []
         self._at_work: set[str] = set()
-        self._following = Following()
+        self._following, self._faults = Following(), Faults()
         self._begun = time.monotonic()
 
     # ---- the plan
@@ -293,7 +291,7 @@ class _Job:
             if source is None:
                 self._put_missing(key, what, why)
                 continue
-            gone = self._missing_key(shown_path(what))
+            gone = self._missing_key(shown_address(what))
             if _row_key(gone) in self._known:  # it is there now
                 self.records.forget(gone)
             if _row_key(key) in self._known and not (retry_failed and self._was_put_aside(key)):
@@ -317,6 +315,7 @@ class _Job:
 
     def _let_go(self, key: str) -> None:
         self._at_work.discard(key)
+        self._faults.drop(key)
         self.records.release(key)
 
     def _was_put_aside(self, key: str) -> bool:
@@ -335,8 +334,9 @@ class _Job:
 
     def _failed_row(self, key: str, address: str, reason: str, tries: int) -> dict[str, Any]:
         return {
-            "key": key, "source": shown_path(address), "state": "failed", "reason": reason, "seconds": 0.0, "frames": 0,
-            "took": 0.0, "tries": tries, "output": "", "files": [], "on_screen": {}, "where": [], "review": [],
+            "key": key, "source": shown_address(address), "state": "failed", "reason": reason, "seconds": 0.0,
+            "frames": 0, "fps": "", "timecode": "", "sound": False, "took": 0.0, "tries": tries,
+            "output": "", "files": [], "on_screen": {}, "where": [], "review": [],
             "versions": {"identity-segmentation": __version__}, "worker": "", "question": self.digest,
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
@@ -345,9 +345,11 @@ class _Job:
         """What follows on a unit: another try, or nothing - then it is done, or put aside."""
         if unit.key not in self._at_work:  # another part of the same video could not be done
             return []
-        if outcome.again and unit.tries < _TRIES.get(outcome.state, _OTHER_TRIES):
+        if outcome.again and (another := self._faults.again(unit, outcome)) is not None:
             logger.info("%s: %s; tried again", unit.source.address, outcome.reason)
-            return [unit.again()]
+            return [another]
+        reason = self._faults.reason(unit, outcome)
+        self._faults.over(unit, outcome.state == "done")
         more = self._following.after(unit, outcome)
         if more or self._following.is_open(unit.key):
             return more
@@ -355,7 +357,7 @@ class _Job:
         if outcome.state == "done":
             self.done += 1
         else:
-            row = self._failed_row(unit.key, unit.source.address, outcome.reason, unit.tries + 1)
+            row = self._failed_row(unit.key, unit.source.address, reason, unit.tries + 1)
             self.records.write_row(unit.key, row)
             self.failed += 1
         if unit.part != "whole":
@@ -389,7 +391,7 @@ class _Job:
 
 
 def _shown(sources: Sequence[str | os.PathLike]) -> str:
-    return ", ".join(shown_path(source) for source in sources[:3]) + (" and more" if len(sources) > 3 else "")
+    return ", ".join(shown_address(source) for source in sources[:3]) + (" and more" if len(sources) > 3 else "")
 
 
 __all__ = ["BatchReport", "Place", "batch"]

@@ -22,6 +22,17 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _LATER = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
 
+def shown_address(address: str | os.PathLike) -> str:
+    """An address, or a path, as text that can be stored and printed.
+
+    Args:
+        address: of a source; "s3://" keeps both its slashes.
+    """
+    if not is_address(address):
+        return shown_path(address)
+    return str(address).encode("utf-8", "backslashreplace").decode()
+
+
 def is_address(given: str | os.PathLike) -> bool:
     """Is this "scheme://...", and no path?"""
     return isinstance(given, str) and _ADDRESS.match(given) is not None

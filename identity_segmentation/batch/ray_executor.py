@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import __version__, errors
 from ..errors import Cancelled, EngineUnavailable, IdentitySegmentationError, InputError
-from .executors import LEAST_SECONDS, SECONDS_A_SECOND, Does, Ended, Setup, limit_threads, outcome_of
+from .executors import LEAST_SECONDS, SECONDS_A_SECOND, STARTS, Does, Ended, Queue, Setup, limit_threads, outcome_of
 from .units import Outcome, Unit
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 REACHED_SECONDS = 8.0  # within which the cluster has to answer; said within ten
 _LOOK = 0.5  # seconds between two looks at the workers
 _SILENT = 30.0  # seconds more for a worker that does not say how long its source is
-_STARTS = 3  # attempts to start an actor, after which something is wrong with the machines
+_ASKED = 5.0  # seconds between two questions to a worker that is at work
+_HELLOS = 3  # attempts to start an actor, after which something is wrong with the machines
 _WAITS = 30.0  # seconds after which it is said that the cluster has no room
 _SAYING = "saying"  # concurrency group: an actor answers while it is at work
 _STORE = 80_000_000  # bytes of Ray's object store on a cluster of this machine alone; nothing large goes through it
@@ -41,7 +42,7 @@ class Actor:
     """
 
     def __init__(self, setup: Setup):
-        self._setup, self._seconds = setup, 0.0
+        self._setup, self._seconds, self._kept = setup, 0.0, 0
         self._worker: Does | None = None
 
     def hello(self, threads: int) -> dict[str, str]:
@@ -49,9 +50,17 @@ class Actor:
         limit_threads(threads)
         return {"package": __version__, "python": platform.python_version(), "host": socket.gethostname()}
 
+    def load(self) -> dict[str, Any]:
+        """Load the engines, so that a death meanwhile is no unit's; {}, or what ends the job, as of `do`."""
+        try:
+            self._worker = self._worker or self._setup.worker()
+            return {}
+        except (IdentitySegmentationError, MemoryError) as error:
+            return {"raise": type(error).__name__, "text": str(error)}
+
     def do(self, unit: str) -> dict[str, Any]:
         """Do a unit; an `Outcome` as a dict, or what ends the job: {"raise": its class, "text": what it says}."""
-        self._seconds = 0.0
+        self._seconds, self._kept = 0.0, 0
         try:
             if self._worker is None:
                 self._worker = self._setup.worker()
@@ -59,12 +68,14 @@ class Actor:
         except (IdentitySegmentationError, MemoryError) as error:
             return {"raise": type(error).__name__, "text": str(error)}
 
-    def _beat(self, seconds: float) -> None:
+    def _beat(self, seconds: float, kept: int | None = None) -> None:
         self._seconds = max(self._seconds, seconds)
+        self._kept = self._kept if kept is None else kept
 
-    def seconds(self) -> float:
-        """Length of the source that is at work, in seconds; 0 while nobody knows."""
-        return self._seconds
+    def heard(self) -> tuple[float, int]:
+        """Length of the source at work, in seconds, 0 while nobody knows; how much was done by earlier tries
+        (`units.Beat`)."""
+        return self._seconds, self._kept
 
 
 @dataclass
@@ -76,11 +87,16 @@ class _Slot:
     future: Any = None
     unit: Unit | None = None  # None while it starts
     begun: float = 0.0
-    asked: Any = None  # how long its source is
+    asked: Any = None  # how long its source is, and what it found done
+    asked_at: float = 0.0
     seconds: float = -1.0
+    kept: int = 0
     late: bool = False
     failed: int = 0  # starts that failed, in a row
+    stillborn: int = 0  # deaths in a row while engines were loaded
     ready: bool = False
+    host: str = ""
+    loading: bool = False
 
 
 class Ray:
@@ -189,15 +205,15 @@ class _Run:
 
     def __init__(self, executor: Ray, units: Iterator[Unit], ended: Ended, cancel: threading.Event):
         self._executor, self._ray, self._cancel = executor, executor._ray, cancel
-        self._units, self._ended, self._next = units, ended, list[Unit]()
+        self._todo = Queue(units, ended)
         self._slots: list[_Slot] = []
         self._begun, self._said = time.monotonic(), False
 
     def run(self) -> None:
-        waiting = self._take()
-        if waiting is None:
+        first = self._todo.take()
+        if first is None:
             return
-        self._next.insert(0, waiting)
+        self._todo.put_back(first)
         try:
             for _ in range(self._executor.count()):
                 self._slots.append(_Slot(self._executor.actor(), self._executor._threads))
@@ -210,14 +226,14 @@ class _Run:
             for slot in self._slots:
                 self._ray.kill(slot.actor)
 
-    def _take(self) -> Unit | None:
-        return self._next.pop(0) if self._next else next(self._units, None)
-
     def _busy(self) -> bool:
         """Give work to those who have none; is there any left?"""
         for slot in self._slots:
-            if slot.ready and slot.future is None and (unit := self._take()) is not None:
-                slot.unit, slot.begun, slot.seconds, slot.asked, slot.late = unit, time.monotonic(), -1.0, None, False
+            if not slot.ready or slot.future is not None:
+                continue
+            if (unit := self._todo.take([s.unit for s in self._slots if s.unit and s.host == slot.host])) is not None:
+                slot.unit, slot.begun, slot.seconds, slot.kept, slot.late = unit, time.monotonic(), -1.0, 0, False
+                slot.asked, slot.asked_at = None, slot.begun + 1 - _ASKED  # for the first time after a second
                 slot.future = slot.actor.do.remote(unit.as_json())
         if any(slot.unit is not None for slot in self._slots):
             return True
@@ -232,7 +248,10 @@ class _Run:
             slot.future = None
             self._started(slot, future) if slot.unit is None else self._worked(slot, future)
         for slot in self._slots:
-            if slot.unit is not None and slot.future is not None and not slot.late and self._is_late(slot):
+            if slot.unit is None or slot.future is None or slot.late:
+                continue
+            self._hear(slot)
+            if self._is_late(slot):
                 slot.late = True
                 self._ray.kill(slot.actor, no_restart=False)  # its future ends with that
         if not self._said and not any(s.ready for s in self._slots) and time.monotonic() - self._begun > _WAITS:
@@ -245,32 +264,42 @@ class _Run:
     # ---- a slot
 
     def _start(self, slot: _Slot) -> None:
-        slot.unit, slot.ready = None, False
+        slot.unit, slot.ready, slot.loading = None, False, False
         slot.future = slot.actor.hello.remote(slot.threads)
 
     def _started(self, slot: _Slot, future: Any) -> None:
         try:
             found = self._ray.get(future)
-        except self._ray.exceptions.ActorUnavailableError:  # on its way to another machine
-            time.sleep(_LOOK)
-            self._start(slot)
-            return
         except self._ray.exceptions.RayError as error:
-            slot.failed += 1
-            if slot.failed >= _STARTS:
+            moving = isinstance(error, self._ray.exceptions.ActorUnavailableError)  # Ray is starting it elsewhere
+            if slot.loading:
+                slot.stillborn += 1
+            elif not moving:
+                slot.failed += 1
+            if slot.failed >= _HELLOS or slot.stillborn >= STARTS:
                 raise EngineUnavailable(
                     f"a worker cannot be started on the cluster ({_last_line(error)}); identity-segmentation "
-                    f"{__version__} has to be installed on every machine of it"
+                    f"{__version__} has to be installed on every machine of it, and there has to be memory for it"
                 ) from error
+            if moving:
+                time.sleep(_LOOK)
+                self._start(slot)
+                return
+            self._ray.kill(slot.actor)
             slot.actor = self._executor.actor()
             self._start(slot)
+            return
+        if slot.loading:
+            _raise_if_told(found)
+            slot.stillborn, slot.ready, slot.loading = 0, True, False
             return
         if found["package"] != __version__:
             raise EngineUnavailable(
                 f"the worker on {found['host']} has identity-segmentation {found['package']}, and this machine "
                 f"{__version__}: results would differ. Run there: pip install identity-segmentation=={__version__}"
             )
-        slot.failed, slot.ready = 0, True
+        slot.failed, slot.host, slot.loading = 0, found["host"], True
+        slot.future = slot.actor.load.remote()
 
     def _worked(self, slot: _Slot, future: Any) -> None:
         unit, slot.unit = slot.unit, None
@@ -282,10 +311,9 @@ class _Run:
         except self._ray.exceptions.RayError as error:
             outcome = self._killed(slot, error)
         else:
-            if "raise" in found:
-                raise getattr(errors, found["raise"], IdentitySegmentationError)(found["text"])
+            _raise_if_told(found)
             outcome = Outcome(**found)
-        self._next.extend(self._ended(unit, outcome))
+        self._todo.end(unit, outcome)
 
     def _killed(self, slot: _Slot, error: Exception) -> Outcome:
         """The process died, or its machine. Ray starts it again, with half the threads: memory was short, as a rule."""
@@ -295,24 +323,34 @@ class _Run:
         self._start(slot)
         if slot.late:
             return Outcome("timed out", reason=f"not done after {took:.0f} s")
-        return Outcome("killed", reason=f"the worker was killed ({_last_line(error)}); if memory is short, give fewer "
-                       "--workers")  # fmt: skip
+        why = f"the worker was killed ({_last_line(error)}); if memory is short, give fewer --workers"
+        return Outcome("killed", reason=why, kept=slot.kept)
+
+    def _hear(self, slot: _Slot) -> None:
+        """Ask it now and then, without waiting for the answer."""
+        now = time.monotonic()
+        if slot.asked is None and now - slot.asked_at > _ASKED:
+            slot.asked, slot.asked_at = slot.actor.heard.options(concurrency_group=_SAYING).remote(), now
+        elif slot.asked is not None and self._ray.wait([slot.asked], timeout=0)[0]:
+            try:
+                slot.seconds, slot.kept = self._ray.get(slot.asked)
+            except self._ray.exceptions.RayError:  # it is dying: its unit will tell
+                pass
+            slot.asked = None
 
     def _is_late(self, slot: _Slot) -> bool:
-        """Has it taken longer than its source's length allows? That is asked once the least time is over."""
+        """Has it taken longer than its source's length allows?"""
         took = time.monotonic() - slot.begun
         if took <= self._executor._least:
             return False
-        if slot.asked is None:
-            slot.asked = slot.actor.seconds.options(concurrency_group=_SAYING).remote()
-        elif self._ray.wait([slot.asked], timeout=0)[0]:
-            try:
-                slot.seconds = self._ray.get(slot.asked)
-            except self._ray.exceptions.RayError:
-                return False  # it is dying anyway
-            slot.asked = None
         patience = self._executor._factor * slot.seconds if slot.seconds >= 0 else _SILENT
         return took > self._executor._least + patience
+
+
+def _raise_if_told(found: dict[str, Any]) -> None:
+    """What an actor said that ends the job."""
+    if "raise" in found:
+        raise getattr(errors, found["raise"], IdentitySegmentationError)(found["text"])
 
 
 def _library() -> Any:

@@ -179,6 +179,7 @@ class Following:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[tuple[int, int]]] = {}
+        self._took: dict[str, float] = {}
 
     def after(self, unit: Unit, outcome: Outcome) -> list[Unit]:
         """The units that follow: the spans of a video that was looked at; the join after its last span.
@@ -192,22 +193,31 @@ class Following:
             return []
         spans = [(int(first), int(last)) for first, last in (outcome.row or {}).get("spans", ())]
         if unit.part in ("whole", "look") and spans:
-            self._waiting[unit.key] = set(spans)
-            return [replace(unit, part="span", span=span, tries=0) for span in spans]
+            self._waiting[unit.key], self._took[unit.key] = set(spans), _took(outcome)
+            return [replace(unit, part="span", span=span, tries=0, alone=False) for span in spans]
         if unit.part == "span" and unit.key in self._waiting and unit.span is not None:
             waiting = self._waiting[unit.key]
             waiting.discard(unit.span)
-            return [] if waiting else [replace(unit, part="join", span=None, tries=0)]
+            self._took[unit.key] += _took(outcome)
+            if waiting:
+                return []
+            return [replace(unit, part="join", span=None, tries=0, alone=False, before=self._took[unit.key])]
         self.drop(unit.key)
         return []
 
     def drop(self, key: str) -> None:
         """Nothing follows on this key any more."""
         self._waiting.pop(key, None)
+        self._took.pop(key, None)
 
     def is_open(self, key: str) -> bool:
         """Is a part of this video still to be done?"""
         return key in self._waiting
+
+
+def _took(outcome: Outcome) -> float:
+    """Seconds of work in a part."""
+    return float((outcome.row or {}).get("took", 0.0))
 
 
 def _with_folder(output: Path, ask: Mapping[str, Any]) -> dict[str, Any]:

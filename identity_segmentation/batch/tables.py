@@ -14,7 +14,8 @@ _AT_ONCE = 2000  # rows of a Parquet row group
 # Column -> kind; "json" has parts of its own, and is text in Parquet.
 LEDGER = {
     "key": "string", "source": "string", "state": "string", "reason": "string", "seconds": "double", "frames": "int64",
-    "took": "double", "tries": "int64", "output": "string", "files": "json", "on_screen": "json", "review": "json",
+    "fps": "string", "timecode": "string", "sound": "bool", "took": "double",
+    "tries": "int64", "output": "string", "files": "json", "on_screen": "json", "review": "json",
     "versions": "json", "worker": "string", "question": "string", "ended": "string",
 }  # fmt: skip
 PEOPLE = {"person": "string", "video": "string", "from": "double", "to": "double", "similarity": "double"}
@@ -44,7 +45,13 @@ class Table:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            kinds = {"string": pa.string(), "json": pa.string(), "double": pa.float64(), "int64": pa.int64()}
+            kinds = {
+                "string": pa.string(),
+                "json": pa.string(),
+                "double": pa.float64(),
+                "int64": pa.int64(),
+                "bool": pa.bool_(),
+            }
             self._schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
             self.files.append(stem.with_suffix(".parquet"))
             self._writer = pq.ParquetWriter(self.files[1], self._schema, compression="zstd")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 PARTS = ("whole", "look", "span", "join")
 
@@ -52,6 +52,8 @@ class Unit:
         part: "whole"; of a long video "look" (who is where), "span" (some segments of the output) or "join".
         span: first and last segment of a span, counted from 0; None of other parts.
         tries: how often it was tried before.
+        alone: is it done with nothing else at work on its machine? See `faults`.
+        before: seconds of work in the parts of it that are done; of a join alone.
     """
 
     key: str
@@ -59,6 +61,8 @@ class Unit:
     part: str = "whole"
     span: tuple[int, int] | None = None
     tries: int = 0
+    alone: bool = False
+    before: float = 0.0
 
     def __post_init__(self) -> None:
         if self.part not in PARTS or (self.part == "span") != (self.span is not None):
@@ -85,6 +89,18 @@ class Unit:
         return cls(source=Source(**fields.pop("source")), span=None if span is None else tuple(span), **fields)
 
 
+class Beat(Protocol):
+    """How a worker says that it is alive."""
+
+    def __call__(self, seconds: float, kept: int | None = None) -> None:
+        """Say it; called again and again.
+
+        Args:
+            seconds: length of the source, 0 while that is not known.
+            kept: how much of the unit was done by earlier tries: any number that grows with it. None = as said before.
+        """
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a unit.
@@ -94,11 +110,13 @@ class Outcome:
             "error" (it went wrong and may be tried again), "killed" (its worker died), "timed out".
         row: what is known of it, for the ledger; JSON.
         reason: why not; empty if it was done.
+        kept: of a worker that was killed, how much it found done when it began with the unit; see `Beat`.
     """
 
     state: str
     row: Mapping[str, Any] | None = None
     reason: str = ""
+    kept: int = 0
 
     @property
     def again(self) -> bool:

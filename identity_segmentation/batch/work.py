@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
@@ -25,22 +25,20 @@ import filelock
 
 from .. import __version__
 from ..errors import EngineUnavailable, InputError, OutputError
-from ..files import numbered, safe_filename, shown_path
+from ..files import numbered, safe_filename
 from ..parts import part_name
 from ..pipeline import IdentityAwareSegmentation
 from ..settings import Settings
 from ..video.sources import reason_of
-from .doing import STEM, Made, length_of, made_files, make, rewrite_paths, video_asked, video_made, video_output
+from .doing import STEM, Made, header_of, made_files, make, rewrite_paths, video_asked, video_made, video_output
 from .galleries import unpacked
-from .places import Place, file_system, folder_of, place
+from .places import Place, file_system, folder_of, place, shown_address
 from .question import Question
 from .records import Records
 from .spans import do_join, do_look, do_span, is_long
-from .units import Outcome, Source, Unit
+from .units import Beat, Outcome, Source, Unit
 
 PIPELINE = f"{__name__}:default_pipeline"
-
-Beat = Callable[[float], None]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ANOTHER = 60.0  # seconds to wait for a worker that is just being ended
@@ -169,6 +167,7 @@ class Worker:
     def _held(self, unit: Unit, beat: Beat) -> Outcome:
         """Do a unit that is this worker's alone on this machine."""
         begun, home = time.monotonic(), self.scratch / unit.name
+        beat(0.0, kept_in(home))
         try:
             path = local_copy(unit.source, home / "in", lambda: beat(0.0))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
@@ -177,12 +176,12 @@ class Worker:
             made = self._made(unit, path, home, beat)
             if isinstance(made, Outcome):
                 self._tidy(unit.name)
-                return made
+                return replace(made, row={**(made.row or {}), "took": round(time.monotonic() - begun, 3)})
             row = self._delivered(unit, path, made, home)
         except InputError as error:  # of this source; another try is cheap, as broken files are seen at once
             self._tidy(unit.name)
             return Outcome("error", reason=reason_of(path, error))
-        row |= {"took": round(time.monotonic() - begun, 3), "tries": unit.tries + 1}
+        row |= {"took": round(unit.before + time.monotonic() - begun, 3), "tries": unit.tries + 1}
         self.records.write_row(unit.key, row)
         self._tidy(unit.name)
         return Outcome("done", row)
@@ -192,14 +191,15 @@ class Worker:
         q, pipeline, there = self.question, self.pipeline, self.records.place
         if unit.part == "whole" and not (q.do == "video" and is_long(path, self.span)):
             return make(q, pipeline, path, home, beat)
-        length = length_of(path)
+        info = header_of(path)
+        length = info.seconds
         beat(length)
         output, ask = video_output(q, home), video_asked(q, home, lambda: beat(length))
         if unit.span is not None:
             do_span(pipeline, path, output, there, unit.key, unit.span, ask)
             return Outcome("done")
         if unit.part == "join":
-            return video_made(q, pipeline, home, do_join(pipeline, path, output, there, unit.key, ask))
+            return video_made(q, pipeline, home, do_join(pipeline, path, output, there, unit.key, ask), info)
         return Outcome("done", {"spans": do_look(pipeline, path, output, there, unit.key, self.span, ask)})
 
     def _tidy(self, name: str) -> None:
@@ -217,7 +217,7 @@ class Worker:
                 raise InputError(
                     f"{there.address}/{target} is there, and no run made it; move it, or choose another --out"
                 )
-        shown = shown_path(source.address)
+        shown = shown_address(source.address)
         swaps = {f"{home / 'out' / STEM}": name, str(path.absolute()): shown, str(home): ""}
         self.records.putting(name, unit.key, shown, sorted({*before, *targets.values()}))
         for tail, file in files.items():
@@ -230,7 +230,9 @@ class Worker:
         told = asdict(made)
         return {
             "key": unit.key, "source": shown, "state": "done", "reason": told["note"], "seconds": told["seconds"],
-            "frames": told["frames"], "output": f"{name}{made.main}", "files": sorted(targets.values()),
+            "frames": told["frames"], "fps": told["fps"],
+            "timecode": told["timecode"], "sound": told["sound"],
+            "output": f"{name}{made.main}", "files": sorted(targets.values()),
             "on_screen": told["on_screen"], "where": told["where"], "review": told["review"],
             "versions": {"identity-segmentation": __version__, "engines": self.asked["engines"],
                          "gallery": self.asked["gallery"]},
@@ -241,10 +243,19 @@ class Worker:
     def _place(self, unit: Unit) -> tuple[str, list[str]]:
         """(the place of a source's outputs, with a number if another source has it; what was put there before)."""
         for name in numbered(f"{self.prefix}{unit.source.place}"):
-            before = self.records.own(name, unit.key, shown_path(unit.source.address))
+            before = self.records.own(name, unit.key, shown_address(unit.source.address))
             if before is not None:
                 return name, before
         raise AssertionError("unreachable")
+
+
+def kept_in(home: Path) -> int:
+    """How many files of a unit are finished, by earlier tries of it on this machine.
+
+    Args:
+        home: its scratch folder.
+    """
+    return sum(1 for path in home.rglob("*") if path.suffix != ".part" and not path.name.startswith("."))
 
 
 def local_copy(source: Source, folder: Path, alive: Callable[[], None]) -> Path:

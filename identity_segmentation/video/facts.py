@@ -5,6 +5,7 @@ Numbers of matrices, primaries and transfer functions are those of ITU-T H.273, 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,13 @@ _WRITTEN = (BT709, BT470BG, SMPTE170M, 7, BT2020)
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 _FIELDS = (2, 3, 4, 5)  # AV_FIELD_TT to AV_FIELD_BT
 _PRIMING = 0.1  # seconds: sound that begins so little before the picture is an encoder's run-up, not a late picture
+
+
+def codec_threads() -> int:
+    """How many threads a decoder or an encoder of FFmpeg's may have: what ``IDSEG_THREADS`` says, which a job over many
+    processes sets for its workers; else 0, which FFmpeg takes for one a core. No byte of a result depends on it."""
+    said = os.environ.get("IDSEG_THREADS", "")
+    return int(said) if said.isdecimal() else 0
 
 
 @dataclass(frozen=True)

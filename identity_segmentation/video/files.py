@@ -21,7 +21,7 @@ from ..files import read_bytes
 from ..types import Frame
 from .colour import to_bgr
 from .deinterlacing import progressive
-from .facts import FULL_RANGE, described, picture_stream
+from .facts import FULL_RANGE, codec_threads, described, picture_stream
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class VideoReader:
             raise VideoError(f"{self.path} has no video stream; expected a video, got sound or subtitles only")
         self._stream: Any = stream
         self._stream.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = codec_threads()
         self.decoded = self.damaged = 0
         self.seconds = self.last_s = 0.0
         self.truncated = False
@@ -226,6 +227,7 @@ def _why_not(path: Path, error: Exception) -> str:
 def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     """The same items, produced by another thread; its exceptions reach the caller.
 
+    Where ``IDSEG_THREADS`` is 1 there is no other thread: they are made as they are asked for.
     Closing the iterator stops the thread, when it has finished what it is making.
 
     Args:
@@ -233,6 +235,9 @@ def prefetched(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
         depth: how many may be finished and waiting while the next one is made; 0 = one is made while the caller works
             on the one before.
     """
+    if codec_threads() == 1:
+        yield from items
+        return
     waiting: queue.Queue = queue.Queue()
     room = threading.Semaphore(depth + 1)
     stop = threading.Event()

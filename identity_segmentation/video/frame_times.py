@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..errors import VideoError
-from .facts import picture_stream
+from .facts import codec_threads, picture_stream
 
 # So many packets are decoded first, to see that packets and frames are one to one. They are not where hidden reference
 # frames are packets (VP8; RFC 6386, section 9.1), nor where fields are (interlaced H.264 in MPEG-TS). Encoders put a
@@ -80,6 +80,7 @@ def _packets(path: str | os.PathLike, decode: bool) -> Iterator[tuple[Any, list[
     with _opened(path) as container:
         stream = picture_stream(container)
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = codec_threads()
         try:
             for packet in container.demux(stream):
                 frames: list[Any] = []

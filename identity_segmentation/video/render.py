@@ -58,7 +58,7 @@ _LONGEST_MARGIN = 10
 _MOST_ROWS = 20  # spans worth a look that a card shows
 _SEGMENT_SECONDS = 10
 _GREEN = "#00B140"  # chroma-key green, behind a cutout in a form without transparency
-_FORM = 4  # of what is kept of a segment; a run of another form begins anew
+_FORM = 5  # of what is kept of a segment; a run of another form begins anew
 
 
 @dataclass(frozen=True)
