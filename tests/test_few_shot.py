@@ -188,7 +188,7 @@ def test_metas_package_attends_to_all_references(sam3_official, references, monk
     learned.label(scene(60, 60, seed=50)[0])
     assert chosen == [5] and tracker.max_cond_frames_in_attn == 4
     state = learned._memory._group._state
-    assert not state["output_dict"]["non_cond_frame_outputs"] and not state["images"]
+    assert not state["output_dict"]["non_cond_frame_outputs"] and not state["cached_features"]
     assert len(state["output_dict"]["cond_frame_outputs"]) == 5
 
 
