@@ -330,7 +330,7 @@ class Kernel:
         for i in scores.argsort(descending=True, stable=True).tolist():
             if all(ious[i, k] <= most for k in kept):
                 kept.append(i)
-        return torch.tensor(kept)
+        return torch.tensor(kept, device=scores.device)
 
     @staticmethod
     def cc_2d(masks, get_counts):
@@ -341,7 +341,7 @@ class Kernel:
             _, label, stats, _ = cv2.connectedComponentsWithStats(mask)
             labels.append(label)
             counts.append(np.where(mask > 0, stats[:, cv2.CC_STAT_AREA][label], 0))
-        return torch.from_numpy(np.stack(labels))[:, None], torch.from_numpy(np.stack(counts))[:, None]
+        return tuple(torch.from_numpy(np.stack(part))[:, None].to(masks.device) for part in (labels, counts))
 
 
 def of_the_library(engine, frames, phrases, threshold, monkeypatch) -> list[dict]:
