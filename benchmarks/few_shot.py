@@ -1,14 +1,20 @@
 """Few-shot labels with the embedded engine: real defects against two baselines, and the pace and memory of thousands.
 
-    python benchmarks/few_shot.py [--data DIR] [--parts quality clean marks speed]
+    python benchmarks/few_shot.py [--data DIR] [--parts quality light clean drawn marks speed] [--half choose report]
+                                  [--counts 1 3 5]
+    python benchmarks/few_shot.py --parts judge    # prints PRIOR and BIAS of engines/_judge.py
 
+Halves: of a class's pictures, in the files' order, the 1st, 3rd, 5th ... are those that the design was chosen on
+("choose"), the others are reported ("report"). They say which pictures are labelled: references come from both.
 Quality: for every picture of a class the next 1, 3 or 5 of its class (in the files' order, around the end) are the
 references, marked with the ground truth; the class's figure is the mean IoU over its pictures, so that every number of
 references is judged on the same pictures. Baselines: Otsu's threshold, on the side - dark or bright - that fits the
 references better; and the mean reference mask, resized, where it is one half or more. "ranks" is Spearman's correlation
 of the score with the IoU; "off" how far the expected IoU, calibrated by leave-one-out, is from it on average.
+Light: the same pictures once more with other gamma, contrast and brightness, three references: mean change of the IoU.
 Clean: tiles without any defect, with three references of each class: share of pixels marked, and of pictures in which
 anything is, alone and with two other clean tiles among the references.
+Drawn: what is no steel - a logo, an organ, spots on a leaf.
 Marks: a defect's box, or the point deepest within it, turned into a mask by the box segmenter.
 Speed: 100 and 1,000 drawn 512 x 512 pictures through the whole job, each in a process of its own.
 """
@@ -21,15 +27,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _data import parser, require, table
+from _drawn_things import DRAWN
 
+from identity_segmentation.engines._judge import DESCRIPTIONS, Judged
 from identity_segmentation.engines.embedded_masks import EmbeddedMasks
 from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.geometry import mask_box, mask_iou
@@ -41,6 +51,8 @@ from identity_segmentation.types import Exemplar
 TILES = ("Blowhole", "Break", "Crack", "Fray", "Uneven")
 STEEL = {1: "inclusion", 2: "patches", 3: "scratches"}
 COUNTS = (1, 3, 5)
+HALVES = ("choose", "report")
+Item = tuple[np.ndarray, np.ndarray]  # picture, mask
 
 
 def classes(data: Path) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
@@ -72,36 +84,67 @@ def baselines(references, image: np.ndarray, truth: np.ndarray) -> tuple[float, 
     return mask_iou(truth, otsu(image, bool(np.argmax(fits)))), mask_iou(truth, mean >= 0.5)
 
 
-def quality(data: Path) -> None:
-    rows, means = [], {count: [] for count in COUNTS}
-    judged: dict[int, list[tuple[float, float | None, float]]] = {count: [] for count in COUNTS}
+def learnt(items: Sequence[Item], at: int, count: int) -> PixelClassifier:
+    """What the next so many of a class's pictures teach."""
+    chosen = [items[(at + step) % len(items)] for step in range(1, count + 1)]
+    return PixelClassifier([Exemplar(picture, {1: mask}) for picture, mask in chosen], "embedded")
+
+
+def quality(data: Path, half: str, counts: Sequence[int]) -> None:
+    rows, means = [], {count: [] for count in counts}
+    judged: dict[int, list[tuple[float, float, float]]] = {count: [] for count in counts}
     for name, items in classes(data).items():
-        cells = [name, len(items)]
-        for count in COUNTS:
+        places = range(HALVES.index(half), len(items), 2)
+        cells = [name, len(places)]
+        for count in counts:
             fits = []
-            for at, (image, truth) in enumerate(items):
-                references = [items[(at + step) % len(items)] for step in range(1, count + 1)]
-                learned = PixelClassifier([Exemplar(p, {1: m}) for p, m in references], "embedded")
+            for at in places:
+                image, truth = items[at]
+                learned = learnt(items, at, count)
                 found = learned.label(image)[1]
                 iou = mask_iou(truth, found.mask)
                 if found.area:
-                    judged[count].append((found.score, Calibration.of(learned.trials).expected(found.score), iou))
+                    expected = Calibration.of(learned.trials).expected(found.score)
+                    judged[count].append((found.score, found.score if expected is None else expected, iou))
+                references = [items[(at + step) % len(items)] for step in range(1, count + 1)]
                 fits.append((iou, *baselines(references, image, truth)))
             means[count].append(np.mean(fits, axis=0))
             cells += [" / ".join(f"{v:.2f}" for v in means[count][-1])]
         rows.append(tuple(cells))
-    rows.append(("mean of classes", "", *(" / ".join(f"{v:.3f}" for v in np.mean(means[c], axis=0)) for c in COUNTS)))
-    head = ("class", "pictures", *(f"{c} reference{'s' * (c > 1)}: ours / Otsu / mean mask" for c in COUNTS))
+    rows.append(("mean of classes", "", *(" / ".join(f"{v:.3f}" for v in np.mean(means[c], axis=0)) for c in counts)))
+    head = ("class", "pictures", *(f"{c} reference{'s' * (c > 1)}: ours / Otsu / mean mask" for c in counts))
     print(table(head, rows))
     sure = []
     for count, trials in judged.items():
-        scores, expected, ious = (list(column) for column in zip(*trials, strict=True))
-        off = "-" if count == 1 else f"{np.mean(np.abs(np.array(expected) - ious)):.2f}"
+        scores, expected, ious = (np.array(column) for column in zip(*trials, strict=True))
+        off = f"{np.abs(expected - ious).mean():.2f}"
         sure.append((count, len(trials), f"{spearmanr(scores, ious).statistic:.2f}", off))
     print("\n" + table(("references", "labelled", "score ranks IoU", "expected IoU is off by"), sure))
 
 
-def clean(data: Path) -> None:
+def lit(image: np.ndarray) -> dict[str, np.ndarray]:
+    """The picture in another light."""
+    grey = image.astype(np.float32)
+    changed = {
+        "gamma 0.5": 255 * (grey / 255) ** 0.5, "gamma 2": 255 * (grey / 255) ** 2, "contrast x 0.5": grey / 2 + 64,
+        "brightness + 60": grey + 60, "brightness - 60": grey - 60,
+    }  # fmt: skip
+    return {name: np.clip(picture, 0, 255).astype(np.uint8) for name, picture in changed.items()}
+
+
+def light(data: Path, half: str, counts: Sequence[int]) -> None:
+    changes: dict[str, list[float]] = {}
+    for items in classes(data).values():
+        for at in range(HALVES.index(half), len(items), 2):
+            image, truth = items[at]
+            learned = learnt(items, at, 3)
+            usual = mask_iou(truth, learned.label(image)[1].mask)
+            for name, picture in lit(image).items():
+                changes.setdefault(name, []).append(mask_iou(truth, learned.label(picture)[1].mask) - usual)
+    print(table(("light", "IoU changes by"), [(name, f"{np.mean(found):+.3f}") for name, found in changes.items()]))
+
+
+def clean(data: Path, half: str, counts: Sequence[int]) -> None:
     free = [cv2.imread(str(p)) for p in sorted((data / "defects/magnetic_tile/MT_Free").glob("*.jpg"))]
     known = [Exemplar(image, {1: np.zeros(image.shape[:2], bool)}) for image in free[:2]]
     rows = []
@@ -111,10 +154,54 @@ def clean(data: Path) -> None:
         cells = [name]
         for more in ([], known):
             learned = PixelClassifier([Exemplar(p, {1: m}) for p, m in items[:3]] + more, "embedded")
-            shares = [learned.label(image)[1].mask.mean() for image in free[2:]]
+            shares = [learned.label(image)[1].mask.mean() for image in free[2 + HALVES.index(half) :: 2]]
             cells.append(f"{np.mean(shares):.2%} / {np.mean([s > 0 for s in shares]):.0%}")
         rows.append(tuple(cells))
     print(table(("class", "pixels / pictures marked", "with two clean references"), rows))
+
+
+def drawn_things(data: Path, half: str, counts: Sequence[int]) -> None:
+    rows = []
+    for name, draw in DRAWN.items():
+        items = [draw(number) for number in range(8)]
+        cells = [
+            np.mean([
+                mask_iou(items[at][1], learnt(items, at, count).label(items[at][0])[1].mask)
+                for at in range(HALVES.index(half), 8, 2)
+            ])
+            for count in counts
+        ]  # fmt: skip
+        rows.append((name, *(f"{cell:.2f}" for cell in cells)))
+    print(table(("drawn", *(f"{count} reference{'s' * (count > 1)}" for count in counts)), rows))
+
+
+def judge(data: Path) -> None:
+    """Fit the prior of the judge to the half that is chosen on and to drawn things; every class weighs the same."""
+    found: list[tuple[float, Judged]] = []
+    everything = classes(data) | {name: [draw(number) for number in range(8)] for name, draw in DRAWN.items()}
+    for items in everything.values():
+        mine = []
+        for at in range(0, len(items), 2):
+            image, truth = items[at]
+            for count in (1, 3):
+                tried = learnt(items, at, count).tried_on(Exemplar(image, {1: truth}))[1].judged()
+                mine += [tried] if tried is not None else []
+        found += [(1 / len(mine), one) for one in mine]
+    names, mean, scale, line, bias = fitted(found)
+    print("PRIOR: tuple[tuple[str, float, float, float], ...] = (")
+    for row in zip(names, mean, scale, line, strict=True):
+        print(f'    ("{row[0]}", {row[1]:.4f}, {row[2]:.4f}, {row[3]:.4f}),')
+    print(f")\nBIAS = {bias:.4f}")
+
+
+def fitted(found: Sequence[tuple[float, Judged]]):
+    """Names, means, spreads, weights and offset of a ridge regression of the fits."""
+    what, fits = (np.concatenate([getattr(one, column) for _, one in found]) for column in ("what", "fits"))
+    weights = np.concatenate([share * one.weights for share, one in found])
+    mean = np.average(what, axis=0, weights=weights)
+    scale = np.sqrt(np.average((what - mean) ** 2, axis=0, weights=weights)) + 1e-3
+    model = Ridge(3.0).fit((what - mean) / scale, fits, sample_weight=weights)
+    return DESCRIPTIONS, mean, scale, model.coef_, float(model.intercept_)
 
 
 def marks(data: Path) -> None:
@@ -185,17 +272,27 @@ def one(job: Path, targets: list[str]) -> None:
 
 
 def main() -> None:
-    parts = {"quality": quality, "clean": clean, "marks": marks, "speed": speed}
+    halved = {"quality": quality, "light": light, "clean": clean, "drawn": drawn_things}
+    parts = {"marks": marks, "speed": speed}
     arguments = parser(__doc__.split("\n")[0])
-    arguments.add_argument("--parts", nargs="*", choices=parts, default=list(parts))
+    arguments.add_argument("--parts", nargs="*", choices=[*halved, *parts, "judge"], default=[*halved, *parts])
+    arguments.add_argument(
+        "--half", nargs="*", choices=HALVES, default=list(HALVES), help="whose pictures are labelled"
+    )
+    arguments.add_argument("--counts", nargs="*", type=int, default=list(COUNTS), help="how many references")
     arguments.add_argument("--one", nargs="+", help="(used by the speed part) a job and its targets")
     options = arguments.parse_args()
     if options.one:
         one(Path(options.one[0]), options.one[1:])
         return
     for part in options.parts:
-        print(f"\n## {part}\n", flush=True)
-        parts[part](options.data if part == "speed" else require(options.data))
+        data = options.data if part == "speed" else require(options.data)
+        for half in options.half if part in halved else ("",):
+            print(f"\n## {part}{', half: ' * bool(half)}{half}\n", flush=True)
+            if half:
+                halved[part](data, half, options.counts)
+            else:
+                (parts | {"judge": judge})[part](data)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from identity_segmentation.engines import SEGMENTERS
+from identity_segmentation.engines import SEGMENTERS, embedded_pixels
+from identity_segmentation.engines._candidates import Node, best_of
 from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.engines.protocols import ExemplarSegmenter, PointSegmenter
 from identity_segmentation.errors import EngineUnavailable, InputError
@@ -232,6 +233,74 @@ def test_light_and_contrast_do_not_matter():
     image, masks = scene(80, 100, seed=12)
     darker = np.clip(image.astype(float) * 0.6 - 10, 0, 255).astype(np.uint8)
     assert mask_iou(masks[1], learned.label(darker)[1].mask) > 0.7
+
+
+def test_a_brighter_or_duller_picture_is_labelled_as_well():
+    learned = PixelClassifier([Exemplar(*scene(80, 100, seed=n)) for n in range(3)], "e")
+    fits: dict[str, list[float]] = {"usual": [], "gamma": [], "dull": [], "bright": []}
+    for seed in range(12, 16):
+        image, masks = scene(80, 100, seed=seed)
+        grey = image.astype(np.float64)
+        lights = {"usual": grey, "gamma": 255 * (grey / 255) ** 0.5, "dull": grey / 2 + 64, "bright": grey + 40}
+        for name, light in lights.items():
+            found = learned.label(np.clip(light, 0, 255).astype(np.uint8))[1]
+            fits[name].append(mask_iou(masks[1], found.mask))
+    means = {name: np.mean(found) for name, found in fits.items()}
+    assert all(means[name] > means["usual"] - 0.05 for name in means), means
+
+
+def test_references_that_show_nothing_teach_what_nothing_looks_like():
+    """Stains are no discs: with two stained pictures among the references, no stain is labelled."""
+
+    def stained(seed):
+        image, masks = scene(80, 100, seed=seed, discs=0)
+        rows, columns = np.mgrid[:80, :100]
+        stain = np.hypot((columns - 50) / 25, (rows - 20 - seed % 7 * 6) / 5) < 1
+        return np.where(stain[..., None], np.clip(image.astype(int) - 30, 0, 255), image).astype(np.uint8), masks
+
+    discs = [Exemplar(*scene(80, 100, seed=n)) for n in range(3)]
+    learned = PixelClassifier([*discs, *(Exemplar(*stained(n)) for n in (30, 31))], "e")
+    found = [learned.label(stained(seed)[0])[1] for seed in range(32, 38)]
+    assert sum(bool(segment.area) for segment in found) <= 1
+    assert all(0 <= segment.score <= 1 for segment in found)
+    image, masks = scene(80, 100, seed=12)
+    assert mask_iou(masks[1], learned.label(image)[1].mask) > 0.6
+
+
+def test_a_thing_is_taken_whole_and_a_speck_is_none():
+    """One large disc, half of it fainter, and single dark pixels: the disc comes out in one piece, pixels do not."""
+
+    def pair(seed):
+        image, _ = scene(120, 120, seed=seed, discs=0)
+        rows, columns = np.mgrid[:120, :120]
+        disc = np.hypot(columns - 40 - seed % 5 * 10, rows - 60) < 16
+        dark = image.astype(int) - np.where(rows < 60, 70, 45)[..., None] * disc[..., None]
+        for y, x in np.random.default_rng(seed).integers(2, 118, (12, 2)):
+            dark[y, x] -= 0 if disc[y, x] else 80
+        return Exemplar(np.clip(dark, 0, 255).astype(np.uint8), {1: disc})
+
+    learned = PixelClassifier([pair(n) for n in range(3)], "e")
+    for seed in (13, 14):
+        target = pair(seed)
+        found = learned.label(target.image)[1].mask
+        assert mask_iou(target.masks[1], found) > 0.8
+        assert cv2.connectedComponents(found.astype(np.uint8))[0] == 2
+
+
+def test_without_the_net_pixels_alone_decide(monkeypatch):
+    monkeypatch.setattr(embedded_pixels, "backbone", lambda: None)
+    learned = PixelClassifier([Exemplar(*scene(80, 100, seed=n)) for n in range(3)], "e")
+    image, masks = scene(80, 100, seed=12)
+    assert mask_iou(masks[1], learned.label(image)[1].mask) > 0.7
+
+
+def test_of_regions_within_regions_the_better_is_taken():
+    """A region of .5 that holds two of .9 and .2: the .9 alone is taken; one of .95 around them is taken whole."""
+    inner = Node(np.array([0, 10, 10]), np.array([0, 1, 1]), np.array([-np.inf, 0.9, 0.2]))
+    for worth, expected in ((0.5, (False, True)), (0.95, (True, False))):
+        outer = Node(np.array([0, 40]), np.array([0, 0]), np.array([-np.inf, worth]))
+        taken = best_of([outer, inner], 0.4)
+        assert (bool(taken[0][1]), bool(taken[1][1])) == expected and not taken[1][2]
 
 
 def test_colour_is_seen_where_there_is_colour():

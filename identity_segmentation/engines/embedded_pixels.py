@@ -1,30 +1,37 @@
-"""Few-shot, embedded: a classifier of pixels that learns, in seconds, from the pixels of a few marked pictures.
+"""Few-shot, embedded: learns, in seconds, from a few marked pictures what to find, and judges what it finds as a whole.
 
 A pixel is described by its neighbourhood in the picture's own terms - brightness less the local mean in units of the
 local spread - at five scales: mean, gradient, both curvatures (Hessian eigenvalues), texture; by the distance to the
 picture's border; and in colour pictures by colour. Three small models that err differently vote: logistic regression,
 a neural net of two layers, and extremely randomised trees (Geurts et al., Machine Learning 2006; all scikit-learn), the
-trees only where the other two leave a chance. A part needs a sure pixel to be there and is then taken as far as it is
-likely (hysteresis, Canny, PAMI 1986). Figures: docs/figures.md, printed by benchmarks/few_shot.py.
+trees only where the other two leave a chance. A fourth witness sees texture, through a pretrained net (`_texture`).
+Regions of their log-odds are candidates (`_candidates`). A judge that has seen how the references fared without their
+own marks (leave-one-out) says what IoU to expect of each (`_judge`); the best are taken, or none. Figures:
+docs/figures.md, printed by benchmarks/few_shot.py.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ..geometry import mask_box, whole_box
 from ..types import Exemplar, Segment, Trial, as_image
-from ._examples import held_out, ids_of, trials_of
+from ._candidates import Marked, Node, Regions, View, best_of, candidates, descriptions, large_enough, means, overlaps
+from ._examples import held_out, ids_of
+from ._judge import Judge, Judged
+from ._texture import TextureModel, Textures, backbone
 
 _AREAS = (512**2, 1024**2)  # pixels at work; the larger only where what is marked would be thinner than _THIN
 _THIN = 4.0  # pixels: twice the distance from the middle to the edge
 _SCALES = (1, 2, 4, 8, 16)  # standard deviations in pixels at work
 _LOCAL, _WIDE = 24, 96  # neighbourhoods that brightness is measured against
 _WIDE_SCALES = (2, 8, 32)
+_LIGHT = 5 * len(_SCALES)  # the plane of features that shows a picture best
 _NOISE = 0.008  # spread, in units of white, below which it is noise
 _BORDER = 50  # pixels from the border within which its distance is told
 _COLOURFUL = 12  # difference between channels that makes a picture a colour picture
@@ -35,7 +42,10 @@ _TRAININGS = 32  # for leave-one-out: with many ids several references are left 
 # Training prior = true odds ** 0.55. At 1 small things are never found, because they are rare. At 0 a thing is taken to
 # be as common as the rest.
 _RARITY = 0.55
-_LIKELY, _SURE = 0.4, 0.8
+_TEXTURE = 0.5  # weight of the texture's log-odds beside the pixels'
+_WORTH, _MARGIN = 0.4, 0.001  # expected IoU from which a region is taken, or else the best of the picture,
+_NOTHING = 0.1  # ... unless that is worth no more than this, or than what is found in references that show nothing
+_CLEAR = 0.02  # ... and this more
 _LEAST = 0.1  # of the area of the smaller marked parts (the tenth percentile): smaller ones are specks
 _CHANCE = -2.5  # log-odds by the two cheap models below which the trees are not asked
 _MOST = 11.0
@@ -61,51 +71,65 @@ class PixelClassifier:
         self._colour, self._area = _looked_over(references)
         rng = np.random.default_rng(0)
         share = min(1.0, _FULL / len(references))
-        taken = [_samples(reference, self.ids, self._area, self._colour, rng, share) for reference in references]
-        self._models = {number: _Model([t[number] for t in taken]) for number in self.ids}
-        self.trials = tuple(self._tried(references, taken))
-
-    def _tried(self, references, taken) -> Iterator[Trial]:
-        places = {id(reference): number for number, reference in enumerate(references)}
-        for left_out, others in held_out(references, max(2, min(8, _TRAININGS // len(self.ids)))):
-            known = [taken[places[id(reference)]] for reference in others]
-            models = {i: _Model([t[i] for t in known]) for i in self.ids if any(t[i].things for t in known)}
-            for image, masks in left_out:
-                yield from trials_of(Exemplar(image, masks), self._labelled(image, models))
+        taken = [self._taken(reference, rng, share) for reference in references]
+        self._finders = {number: Finder([t[number] for t in taken]) for number in self.ids}
+        tried = list(self._tried(references, taken))
+        for number, finder in self._finders.items():
+            finder.judged_by([one for who, one in tried if who == number])
+        self.trials = tuple(
+            trial for number, one in tried if (trial := self._finders[number].trial_of(one, number)) is not None
+        )
 
     def label(self, image_bgr: np.ndarray) -> dict[int, Segment]:
         """See `Learned`."""
-        return self._labelled(as_image(image_bgr), self._models)
+        image = as_image(image_bgr)
+        looks = self._look(image)
+        return {number: self._segment(image.shape[:2], *f.find(looks)) for number, f in self._finders.items()}
 
-    def _labelled(self, image: np.ndarray, models) -> dict[int, Segment]:
-        small = _at_work(image, self._area)
-        looks = features(small, self._colour)
-        return {number: self._segment(image.shape[:2], looks, model) for number, model in models.items()}
+    def tried_on(self, known: Exemplar) -> dict[int, Tried]:
+        """What of every id is found in a picture where it is known, for `benchmarks/few_shot.py`."""
+        looks = self._look(known.image)
+        shape = looks.view.light.shape
+        return {number: f.tried(looks, _mask_at_work(known, number, shape)) for number, f in self._finders.items()}
 
-    def _segment(self, shape, looks: np.ndarray, model: _Model) -> Segment:
-        odds = cv2.GaussianBlur(model.log_odds(looks), (0, 0), 0.7)
-        probability = 1 / (1 + np.exp(-odds))
-        mask = _parts(probability, model.least_area)
-        score = int(np.count_nonzero(probability > 0.7)) / max(1, int(np.count_nonzero(probability > 0.3)))
-        if probability.shape != shape:
-            size = shape[::-1]
-            kept = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    def _look(self, image: np.ndarray) -> Looks:
+        return Looks.at(_at_work(image, self._area), self._colour)
+
+    def _taken(self, reference: Exemplar, rng: np.random.Generator, share: float) -> dict[int, Lesson]:
+        image = _at_work(reference.image, self._area)
+        looks, net = Looks.at(image, self._colour), backbone()
+        textures = Textures(image, net) if net else None
+        return {
+            number: Lesson(looks, _mask_at_work(reference, number, image.shape[:2]), textures, rng, share)
+            for number in self.ids
+        }
+
+    def _tried(self, references, taken) -> Iterator[tuple[int, Tried]]:
+        """(id, what was found of it) in every reference by what the others taught."""
+        places = {id(reference): number for number, reference in enumerate(references)}
+        for left_out, others in held_out(references, max(2, min(8, _TRAININGS // len(self.ids)))):
+            lessons = [taken[places[id(reference)]] for reference in others]
+            for number in self.ids:
+                if not any(lesson[number].sample.things for lesson in lessons):
+                    continue
+                finder = Finder([lesson[number] for lesson in lessons])
+                for reference in left_out:
+                    looks = self._look(reference.image)
+                    yield number, finder.tried(looks, _mask_at_work(reference, number, looks.view.light.shape))
+
+    def _segment(self, shape, mask: np.ndarray, score: float) -> Segment:
+        if mask.shape != shape:
+            kept = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR)
             mask = kept >= 0.5
         box = mask_box(mask)
-        if box is None:
-            whole = whole_box(shape)
-            return Segment(mask, float(1 - probability.max()), whole, self._engine)
-        return Segment(mask, score, box, self._engine)
+        return Segment(mask, score, whole_box(shape) if box is None else box, self._engine)
 
 
-def _parts(probability: np.ndarray, least_area: float) -> np.ndarray:
-    """Likely parts that hold a sure pixel and are not specks."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > _LIKELY).astype(np.uint8))
-    keep = np.zeros(count, bool)
-    keep[np.unique(labels[probability > _SURE])] = True
-    keep &= stats[:, cv2.CC_STAT_AREA] >= least_area
-    keep[0] = False
-    return keep[labels]
+def _mask_at_work(reference: Exemplar, number: int, shape: tuple[int, ...]) -> np.ndarray:
+    mask = reference.masks.get(number)
+    if mask is None or mask.shape == shape:
+        return np.zeros(shape[:2], bool) if mask is None else mask
+    return cv2.resize(mask.astype(np.uint8) * 255, shape[1::-1], interpolation=cv2.INTER_AREA) > 127
 
 
 # ---- pictures
@@ -136,6 +160,25 @@ def _looked_over(references: Sequence[Exemplar]) -> tuple[bool, int]:
                 shrunk = image.shape[0] * image.shape[1] > _AREAS[0]
                 thick.append(2 * float(far.max()) if shrunk else np.inf)
     return colour, _AREAS[0] if np.median(thick) >= _THIN else _AREAS[1]
+
+
+class Looks(NamedTuple):
+    """A picture at work, as all models see it.
+
+    Attributes:
+        planes: float32 (F, H, W), `features`.
+        view: what regions are described in.
+        cells: float32 (h, w, C), its texture; None without the net.
+    """
+
+    planes: np.ndarray
+    view: View
+    cells: np.ndarray | None
+
+    @classmethod
+    def at(cls, image: np.ndarray, colour: bool) -> Looks:
+        planes, net = features(image, colour), backbone()
+        return cls(planes, View.of(planes[_LIGHT]), net(image) if net else None)
 
 
 def features(image: np.ndarray, colour: bool) -> np.ndarray:
@@ -256,13 +299,123 @@ class _Sample:
         self.areas = stats[1:, cv2.CC_STAT_AREA].tolist()
 
 
-def _samples(reference: Exemplar, ids, area: int, colour: bool, rng, share: float) -> dict[int, _Sample]:
-    image, marked = reference
-    image = _at_work(image, area)
-    looks = features(image, colour)
-    nothing = np.zeros(image.shape[:2], bool)
-    masks = {i: _at_work(m.astype(np.uint8) * 255, area) > 127 for i, m in marked.items()}
-    return {number: _Sample(looks, masks.get(number, nothing), rng, share) for number in ids}
+class Lesson:
+    """What one reference teaches of one id: its pixels, its texture and its parts."""
+
+    def __init__(
+        self, looks: Looks, mask: np.ndarray, textures: Textures | None, rng: np.random.Generator, share: float
+    ):
+        self.sample = _Sample(looks.planes, mask, rng, share)
+        self.cells = list(textures.of(mask)) if textures else []
+        self.marked = Marked.of(looks.view, mask)
+
+
+class Tried(NamedTuple):
+    """What was found in a reference by what the others taught: a row for each level of regions, each (N,)."""
+
+    areas: list[np.ndarray]
+    parents: list[np.ndarray]
+    what: list[np.ndarray]
+    fine: list[np.ndarray]
+    shared: list[np.ndarray]
+    fits: list[np.ndarray]
+    truth: int
+
+    def judged(self) -> Judged | None:
+        """The same for the judge; large regions count more, but no picture more than another."""
+        if not any(fine.any() for fine in self.fine):
+            return None
+        what, fits, areas = (
+            np.concatenate([values[fine] for values, fine in zip(column, self.fine, strict=True)])
+            for column in (self.what, self.fits, self.areas)
+        )
+        weights = np.sqrt(areas)
+        return Judged(what, fits, weights / weights.sum())
+
+
+class Finder:
+    """Finds things of one id."""
+
+    def __init__(self, lessons: Sequence[Lesson]):
+        self._pixels = _Model([lesson.sample for lesson in lessons])
+        cells = [cell for lesson in lessons for cell in lesson.cells]
+        self._texture = TextureModel(cells, _RARITY) if cells else None
+        self._marked = Marked.all_of([lesson.marked for lesson in lessons])
+        self._judge, self._nothing = Judge(), _NOTHING
+        self._known: list[tuple[Tried, Judged]] = []
+
+    def judged_by(self, tried: Sequence[Tried]) -> None:
+        """Take what the references say of each other to the judge, and from those without any thing, how good nothing
+        looks."""
+        self._known = [(one, judged) for one in tried if (judged := one.judged()) is not None]
+        self._judge = Judge([judged for _, judged in self._known])
+        best: dict[bool, list[float]] = {True: [], False: []}
+        for one, judged in self._known:
+            best[one.truth > 0].append(float(self._without(one).worth(judged.what).max()))
+        if best[False]:
+            best_of_things = float(np.median(best[True])) if best[True] else np.inf
+            self._nothing = max(_NOTHING, min(max(best[False]) + _CLEAR, best_of_things))
+
+    def _without(self, tried: Tried) -> Judge:
+        """The judge as all but one of the references make it."""
+        return Judge([judged for one, judged in self._known if one is not tried])
+
+    def _described(self, looks: Looks) -> tuple[list[Regions], list[np.ndarray], list[np.ndarray]]:
+        """Regions of a picture by level, their descriptions, and which of them can be judged."""
+        odds = self._pixels.log_odds(looks.planes)
+        texture = np.zeros_like(odds)
+        if self._texture is not None and looks.cells is not None:
+            texture = self._texture.log_odds(looks.cells, odds.shape[::-1])
+            odds = (odds + _TEXTURE * texture) / (1 + _TEXTURE)
+        odds = cv2.GaussianBlur(odds, (0, 0), 0.7)
+        levels, top = candidates(odds, looks.view), float(odds.max())
+        what = [descriptions(level, means(level, texture), self._marked, top) for level in levels]
+        return levels, what, [large_enough(level, self._pixels.least_area) for level in levels]
+
+    def tried(self, looks: Looks, mask: np.ndarray) -> Tried:
+        """What is found in a reference that was left out, mask bool (H, W)."""
+        levels, what, fine = self._described(looks)
+        both = [overlaps(level, mask) for level in levels]
+        return Tried(
+            [level.areas for level in levels], [level.parents for level in levels], what, fine,
+            [shared for shared, _ in both], [fits for _, fits in both], int(np.count_nonzero(mask)),
+        )  # fmt: skip
+
+    def trial_of(self, tried: Tried, number: int) -> Trial | None:
+        """How a reference was labelled, judged by what the others say; None where nothing was found in it."""
+        taken, score = self._taken(self._without(tried), tried.areas, tried.parents, tried.what, tried.fine)
+        if not taken:
+            return None
+        area, shared = (
+            sum(float(values[own].sum()) for values, own in zip(column, taken, strict=True))
+            for column in (tried.areas, tried.shared)
+        )
+        return Trial(number, score, shared / max(1.0, area + tried.truth - shared))
+
+    def _taken(self, judge: Judge, areas, parents, what, fine) -> tuple[list[np.ndarray], float]:
+        """Regions of each level that are taken, and the score; of nothing: no level, and how sure that is."""
+        worths = [np.where(f, judge.worth(w), -np.inf) for w, f in zip(what, fine, strict=True)]
+        best = max((float(worth.max()) for worth in worths), default=-np.inf)
+        if best <= self._nothing:
+            return [], float(np.clip(1 - best, 0, 1))
+        nodes = [Node(*row) for row in zip(areas, parents, worths, strict=True)]
+        taken = best_of(nodes, min(_WORTH, best - _MARGIN))
+        size = sum(float(a[own].sum()) for a, own in zip(areas, taken, strict=True))
+        total = sum(float((a * w)[own].sum()) for a, w, own in zip(areas, worths, taken, strict=True))
+        return taken, float(np.clip(total / max(1.0, size), 0, 1))
+
+    def find(self, looks: Looks) -> tuple[np.ndarray, float]:
+        """Mask, bool (H, W), and score."""
+        shape = looks.view.light.shape
+        if self._pixels.everything:
+            return np.ones(shape, bool), 1.0
+        levels, what, fine = self._described(looks)
+        taken, score = self._taken(self._judge, [lv.areas for lv in levels], [lv.parents for lv in levels], what, fine)
+        mask = np.zeros(shape, bool)
+        for level, own in zip(levels, taken, strict=False):
+            if own.any():
+                mask |= own[level.labels]
+        return mask, score
 
 
 class _Model:
@@ -278,12 +431,12 @@ class _Model:
         truth = np.concatenate([s.truth for s in samples])
         weights = np.concatenate([s.weights for s in samples])
         weights = weights / weights.mean()
-        self._everything = bool(truth.all())  # whole pictures are marked: there is nothing to tell it from
+        self.everything = bool(truth.all())  # whole pictures are marked: there is nothing to tell it from
         self.least_area = _LEAST * float(np.percentile([a for s in samples for a in s.areas] or [0], 10))
         self._mean = np.average(looks, axis=0, weights=weights).astype(np.float32)
         self._scale = (looks.std(axis=0) + 1e-3).astype(np.float32)
         scaled = self._scaled(looks.T).T.astype(np.float64)
-        if self._everything:
+        if self.everything:
             return
         # One thread, double precision and rounded weights: the same model on any number of cores.
         with threadpool_limits(1), warnings.catch_warnings():
@@ -305,7 +458,7 @@ class _Model:
     def log_odds(self, looks: np.ndarray) -> np.ndarray:
         """float32 (H, W) for features (F, H, W)."""
         count, height, width = looks.shape
-        if self._everything:
+        if self.everything:
             return np.full((height, width), _MOST, np.float32)
         flat = looks.reshape(count, -1)
         odds = np.empty(height * width, np.float32)

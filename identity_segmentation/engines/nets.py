@@ -283,9 +283,14 @@ class Net:
     """One LiteRT interpreter: (H, W, C) of the net's own type in, a list of output arrays without the batch axis out.
 
     Calls from several threads take turns: an interpreter holds one set of tensors.
+
+    Args:
+        name: which file, as `find_net` knows it.
+        threads: that it computes with.
+        rewrite: the file's bytes -> those of the net to run instead.
     """
 
-    def __init__(self, name: str, threads: int):
+    def __init__(self, name: str, threads: int, rewrite: Callable[[bytes], bytes] | None = None):
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
@@ -295,17 +300,20 @@ class Net:
         self.path = find_net(name)
         self._lock = threading.Lock()
         with _without_native_chatter():
-            self._interpreter = Interpreter(str(self.path), num_threads=threads)
+            if rewrite is None:
+                self._interpreter = Interpreter(str(self.path), num_threads=threads)
+            else:
+                self._interpreter = Interpreter(model_content=rewrite(self.path.read_bytes()), num_threads=threads)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
-        self._outputs = self._interpreter.get_output_details()
+        self.outputs = self._interpreter.get_output_details()
         self.size = int(self._input["shape"][1])
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
         with self._lock:
             self._interpreter.set_tensor(self._input["index"], image[None].astype(self._input["dtype"], copy=False))
             self._interpreter.invoke()
-            return [self._interpreter.get_tensor(output["index"])[0] for output in self._outputs]
+            return [self._interpreter.get_tensor(output["index"])[0] for output in self.outputs]
 
 
 def thread_count() -> int:
