@@ -447,3 +447,32 @@ def test_memory_for_words_does_not_grow_with_the_clip(sam3_hf, frames, monkeypat
     assert len(sizes) == 60 and {kept for *_, kept in sizes} == {1}
     per_object = [size / max(1, count) for count, size, _ in sizes]
     assert max(per_object[30:]) < 1.3 * max(per_object[15:30])
+
+
+# ---- people on the batch axis
+
+
+def test_people_with_equally_long_memories_go_through_the_model_together(sam3_hf, frames, monkeypatch):
+    """... and come out as if each had gone alone: `b` is known from the third frame on, so that for a while their
+    memories are of two lengths."""
+    passes: list[int] = []
+    attention = sam3_hf.video_model.memory_attention
+    real = attention.forward
+    monkeypatch.setattr(attention, "forward", lambda **given: passes.append(given["memory"].shape[1]) or real(**given))
+    seeds = {0: {"a": person(10), "c": person(90)}, 3: {"b": person(50)}}
+
+    def found() -> list[dict]:
+        return [people for _, people in sam3_hf.track(frames[:12], seeds)]
+
+    together = found()
+    calls, widest = len(passes), max(passes)
+    assert widest == 2 or widest == 3
+    passes.clear()
+    monkeypatch.setattr(type(sam3_hf.video_model), "look_ahead", lambda self, session, frame: None)
+    alone = found()
+    assert set(passes) == {1} and calls < 0.7 * len(passes)
+    for one, other in zip(together, alone, strict=True):
+        assert one.keys() == other.keys()
+        for who in one:
+            assert one[who].score == pytest.approx(other[who].score, abs=1e-4)
+            assert np.count_nonzero(one[who].mask != other[who].mask) <= 0.01 * one[who].mask.size

@@ -38,12 +38,14 @@ def viewed(model: Any, **settings: Any) -> Any:
 
 
 class TrackerMends(_Library):
-    """`Sam3TrackerVideoModel`, with three differences to transformers 5.23:
+    """`Sam3TrackerVideoModel`, with four differences to transformers 5.23:
 
     A seed's object pointer is made by the single-mask head (`_forward_sam_heads` without `multimask_output` in Meta's
     `sam3_tracker_base.py`), where transformers takes the best of three. A seed is kept at four times the mask decoder's
     resolution (`input_mask_size`), where transformers shrinks it to the picture's side first. Only the person who is
-    seeded has their memory made of a hard mask; transformers hardens everybody's in that frame.
+    seeded has their memory made of a hard mask; transformers hardens everybody's in that frame. People whose memories
+    are equally long go through memory attention and mask decoder together, after `look_ahead`; transformers takes them
+    one by one.
 
     On enlarged random weights the two pointers have a cosine of about .93; how much better either follows a person
     takes the published weights to say.
@@ -53,6 +55,86 @@ class TrackerMends(_Library):
         if named.get("input_masks") is not None and named.get("input_points") is None:
             named.setdefault("multimask_output", False)
         return super()._single_frame_forward(*given, **named)
+
+    def look_ahead(self, session: Any, frame: int) -> None:
+        """Work out what everybody followed is in a frame, in as few passes as may be; `forward` then finds it there.
+
+        Args:
+            session: of the people; those who are seeded in the frame are left to `forward`.
+            frame: its index; its features are in the session's cache.
+        """
+        groups: dict[tuple[int, int], list[tuple[int, Any, Any]]] = {}
+        for row in range(session.get_obj_num()):
+            seeded = session.obj_idx_to_id(row) in session.obj_with_new_inputs
+            if not seeded and frame not in session.output_dict_per_obj[row]["cond_frame_outputs"]:
+                memory, places, pointers = self._memory_of(session, row, frame)
+                groups.setdefault((len(memory), pointers), []).append((row, memory, places))
+        session.ahead = {}
+        for (_, pointers), group in groups.items():
+            if len(group) > 1:
+                found = self._together(session, frame, group, pointers)
+                session.ahead.update(zip((row for row, _, _ in group), found, strict=True))
+
+    def _memory_of(self, session: Any, row: int, frame: int) -> tuple[Any, Any, int]:
+        """(memory (L, 1, C), the codes of its places, of these how many are pointers), as transformers puts them
+        together for one object (`_prepare_memory_conditioned_features`)."""
+        import torch
+
+        device = session.inference_device
+        before = self._gather_memory_frame_outputs(session, row, frame, False)
+        memories, places = self._build_memory_attention_inputs(before, device)
+        offsets, tokens, most = self._get_object_pointers(session, row, frame, session.num_frames, device, False, True)
+        pointers = 0
+        if tokens:
+            found, codes = self._process_object_pointers(offsets, tokens, most, 1, self.hidden_dim, device)
+            memories.append(found)
+            places.append(codes)
+            pointers = len(found)
+        return torch.cat(memories).to(session.dtype), torch.cat(places), pointers
+
+    def _together(self, session: Any, frame: int, group: list[tuple[int, Any, Any]], pointers: int) -> list[dict]:
+        """What `_run_single_frame_inference` says of each of some objects with equally long memories."""
+        import torch
+
+        count, sizes = len(group), self.backbone_feature_sizes
+        seen, codes = self._prepare_vision_features(session, frame, 1)
+        flat = self.memory_attention(
+            current_vision_features=seen[-1].expand(-1, count, -1),
+            current_vision_position_embeddings=codes[-1].expand(-1, count, -1),
+            memory=torch.cat([memory for _, memory, _ in group], 1),
+            memory_posision_embeddings=torch.cat([places for _, _, places in group], 1),
+            num_object_pointer_tokens=pointers,
+        )
+        own = flat.squeeze(0).transpose(1, 2).reshape(count, self.hidden_dim, *sizes[-1])
+        shared = [x.permute(1, 2, 0).reshape(1, x.size(2), *s) for x, s in zip(seen[:-1], sizes[:-1], strict=True)]
+        nowhere = torch.zeros(count, 1, 1, 2, dtype=own.dtype, device=own.device)
+        sparse, dense = self.prompt_encoder(nowhere, -torch.ones(count, 1, 1, dtype=torch.int32, device=own.device),
+                                            None, None)  # fmt: skip
+        many = self._use_multimask(False, None)
+        decoded = self.mask_decoder(
+            image_embeddings=own,
+            image_positional_embeddings=self.get_image_wide_positional_embeddings().repeat(count, 1, 1, 1),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=many,
+            high_resolution_features=[x.expand(count, -1, -1, -1) for x in shared],
+        )
+        return [
+            self._chosen([part[i : i + 1] for part in decoded], [*shared, own[i : i + 1]], many) for i in range(count)
+        ]
+
+    def _chosen(self, decoded: list[Any], maps: list[Any], many: bool) -> dict[str, Any]:
+        """One object's part of what was decoded for several, chosen from by transformers itself."""
+        told = viewed(self, mask_decoder=lambda **_: decoded)
+        out = super(TrackerMends, told)._single_frame_forward(image_embeddings=maps, multimask_output=many)
+        names = ("pred_masks", "object_pointer", "high_res_masks", "object_score_logits")
+        return {name: getattr(out, name) for name in names}
+
+    def _run_single_frame_inference(self, inference_session: Any, *given: Any, **named: Any) -> dict[str, Any]:
+        known = getattr(inference_session, "ahead", {}).pop(named.get("obj_idx"), None)
+        if known is not None:
+            return known
+        return super()._run_single_frame_inference(inference_session, *given, **named)
 
     def _use_mask_as_output(self, *given: Any, **named: Any) -> Any:
         seeding = viewed(self, image_size=4 * self.prompt_encoder.mask_input_size[0])

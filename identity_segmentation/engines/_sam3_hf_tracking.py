@@ -210,6 +210,7 @@ class Session:
         session.cache.clear_all()  # it is kept by frame number, which may come again
         session.cache.cache_vision_features(self._frame, seen)
         try:
+            model.look_ahead(session, self._frame)
             out = model(session, frame=blank, frame_idx=self._frame, run_mem_encoder=remember)
         finally:
             session.cache.clear_all()

@@ -59,6 +59,7 @@ from .targets import (
 )
 
 _SCHEMA = 1
+_PROPOSING = 2  # grows where an engine proposes otherwise from the same marks: `relearn` is offered then
 
 Progress = Callable[[int, int, float | None], None]
 
@@ -307,7 +308,7 @@ class LabelJob:
     def cache_key(self, drawn: Mapping[str, str] | None = None) -> str:
         """What proposals depend on: the engine, and every mark (`MarkBook.digests`, if they were read already)."""
         drawn = self.book.digests() if drawn is None else drawn
-        text = json.dumps([_SCHEMA, self.segmenter.id, sorted(drawn.items())])
+        text = json.dumps([_PROPOSING, self.segmenter.id, sorted(drawn.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _one(self, learned: Learned, own: Mapping, calibration: Calibration, cache_key: str, target: Target) -> dict:
