@@ -11,6 +11,7 @@ has never run on the checkpoint; docs/verified.md says what has.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import threading
@@ -172,7 +173,7 @@ class Sam31:
     ) -> Iterator[tuple[int, dict[Hashable, Segment]]]:
         torch, model, people = self._torch, self._model, list(masks)
         shape = frames.shape(start)
-        with self._precise():
+        with self._at_work():
             state = model.init_state(video_height=self._size, video_width=self._size, num_frames=len(frames))
             state["images"], state["cached_features"] = frames, features
             stacked = torch.stack([self._seed(masks[who]) for who in people])
@@ -185,7 +186,7 @@ class Sam31:
             steps = model.propagate_in_video(state, start, len(frames), reverse, tqdm_disable=True)
             while True:
                 # The modes are this thread's: they must not be left on while the caller has the word.
-                with self._precise():
+                with self._at_work():
                     state["cached_features"] = features
                     step = next(steps, None)
                     if step is None:
@@ -216,23 +217,12 @@ class Sam31:
         square = cv2.resize(mask.astype(np.float32), (self._size, self._size), interpolation=cv2.INTER_AREA)
         return self._torch.from_numpy((square >= 0.5).astype(np.float32))
 
-    def _precise(self) -> _Precise:
-        return _Precise(self._torch, self._lock)
-
-
-class _Precise:
-    """The model to oneself, bfloat16 and no gradients, for as long as a call takes."""
-
-    def __init__(self, torch: Any, lock: threading.RLock):
-        self._modes: tuple[Any, ...] = (lock, torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16))
-
-    def __enter__(self) -> None:
-        for mode in self._modes:
-            mode.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for mode in reversed(self._modes):
-            mode.__exit__(*error)
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The model, for this thread alone, in the modes that it is used in."""
+        torch = self._torch
+        with self._lock, torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16):
+            yield
 
 
 class _Frames:
