@@ -25,6 +25,7 @@ from identity_segmentation.labels.canvas import Canvas
 from identity_segmentation.labels.job import LabelJob
 from identity_segmentation.labels.markbook import MarkBook
 from identity_segmentation.labels.marks import Mark, Marks
+from identity_segmentation.labels.pace import in_order, pool_of
 from identity_segmentation.types import Trial
 
 RED, BLUE, GREY = (40, 40, 220), (220, 60, 40), (120, 125, 120)
@@ -387,6 +388,22 @@ def test_serial_and_scaled_out_runs_write_the_same_bytes(folder, job):
     for path in (folder / "job").rglob("*.png"):
         assert path.read_bytes() == (folder / "other" / path.relative_to(folder / "job")).read_bytes()
     assert (folder / "job/manifest.jsonl").read_text() == (folder / "other/manifest.jsonl").read_text()
+
+
+def test_pictures_side_by_side_have_one_core_each():
+    """Libraries that shared one picture between cores would only wait; afterwards they may again."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads(_=None):
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    np.ones((4, 4)) @ np.ones((4, 4))
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        for parallel in (True, False):
+            with pool_of(2, parallel) as pool:
+                assert list(in_order(pool, threads, range(5), 2)) == [{1} if parallel else before] * 5
+            assert threads() == before
 
 
 def test_progress_tells_the_time_left_and_a_cancelled_run_keeps_what_it_has(folder, job):

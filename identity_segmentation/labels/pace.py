@@ -61,9 +61,10 @@ def pool_of(workers: int, parallel: bool) -> Iterator[ThreadPoolExecutor]:
     try:
         if parallel:
             cv2.setNumThreads(1)
-        # OpenMP's limit is each thread's own, so it is set in every worker.
+        # OpenMP's limit is each thread's own, so it is set in every worker; that of BLAS is the process's.
         limit = (lambda: threadpool_limits(1, "openmp")) if parallel else None
-        with ThreadPoolExecutor(workers, "label", limit) as pool:
+        alone = threadpool_limits(1, "blas") if parallel else contextlib.nullcontext()
+        with alone, ThreadPoolExecutor(workers, "label", limit) as pool:
             yield pool
     finally:
         cv2.setNumThreads(before)
