@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -144,9 +144,14 @@ def light(data: Path, half: str, counts: Sequence[int]) -> None:
     print(table(("light", "IoU changes by"), [(name, f"{np.mean(found):+.3f}") for name, found in changes.items()]))
 
 
-def clean(data: Path, half: str, counts: Sequence[int]) -> None:
+def clean_tiles(data: Path) -> tuple[list[np.ndarray], list[Exemplar]]:
+    """Tiles without a defect; the first two are references that show nothing, the others are returned as pictures."""
     free = [cv2.imread(str(p)) for p in sorted((data / "defects/magnetic_tile/MT_Free").glob("*.jpg"))]
-    known = [Exemplar(image, {1: np.zeros(image.shape[:2], bool)}) for image in free[:2]]
+    return free[2:], [Exemplar(image, {1: np.zeros(image.shape[:2], bool)}) for image in free[:2]]
+
+
+def clean(data: Path, half: str, counts: Sequence[int]) -> None:
+    free, known = clean_tiles(data)
     rows = []
     for name, items in classes(data).items():
         if name not in TILES:
@@ -154,7 +159,7 @@ def clean(data: Path, half: str, counts: Sequence[int]) -> None:
         cells = [name]
         for more in ([], known):
             learned = PixelClassifier([Exemplar(p, {1: m}) for p, m in items[:3]] + more, "embedded")
-            shares = [learned.label(image)[1].mask.mean() for image in free[2 + HALVES.index(half) :: 2]]
+            shares = [learned.label(image)[1].mask.mean() for image in free[HALVES.index(half) :: 2]]
             cells.append(f"{np.mean(shares):.2%} / {np.mean([s > 0 for s in shares]):.0%}")
         rows.append(tuple(cells))
     print(table(("class", "pixels / pictures marked", "with two clean references"), rows))
@@ -176,22 +181,41 @@ def drawn_things(data: Path, half: str, counts: Sequence[int]) -> None:
 
 
 def judge(data: Path) -> None:
-    """Fit the prior of the judge to the half that is chosen on and to drawn things; every class weighs the same."""
+    """Fit the prior of the judge to the half that is chosen on; each class, and clean tiles as one, weigh the same."""
     found: list[tuple[float, Judged]] = []
-    everything = classes(data) | {name: [draw(number) for number in range(8)] for name, draw in DRAWN.items()}
-    for items in everything.values():
-        mine = []
-        for at in range(0, len(items), 2):
-            image, truth = items[at]
-            for count in (1, 3):
-                tried = learnt(items, at, count).tried_on(Exemplar(image, {1: truth}))[1].judged()
-                mine += [tried] if tried is not None else []
-        found += [(1 / len(mine), one) for one in mine]
+    tiles = classes(data)
+    groups = [list(_judged(items)) for items in tiles.values()]
+    groups += [list(_judged([draw(number) for number in range(8)], (0,))) for draw in DRAWN.values()]
+    free, known = clean_tiles(data)
+    nothing: list[Judged] = []
+    for name in TILES:
+        marked = [Exemplar(p, {1: m}) for p, m in tiles[name][:3]]
+        for references in (marked, marked + known):
+            learned = PixelClassifier(references, "embedded")
+            for image in free[::2]:
+                nothing += _told(learned, image, np.zeros(image.shape[:2], bool))
+    for group in [*groups, nothing]:
+        found += [(1 / len(group), one) for one in group]
     names, mean, scale, line, bias = fitted(found)
     print("PRIOR: tuple[tuple[str, float, float, float], ...] = (")
     for row in zip(names, mean, scale, line, strict=True):
         print(f'    ("{row[0]}", {row[1]:.4f}, {row[2]:.4f}, {row[3]:.4f}),')
     print(f")\nBIAS = {bias:.4f}")
+
+
+def _judged(items: Sequence[Item], starts: Sequence[int] = (0, 1, 2)) -> Iterator[Judged]:
+    """Regions of every other picture, found with one and three references that begin at several places after it."""
+    for at in range(0, len(items), 2):
+        for count in (1, 3):
+            for start in starts:
+                chosen = [(at + start + step) % len(items) for step in range(1, count + 1)]
+                references = [Exemplar(items[n][0], {1: items[n][1]}) for n in chosen if n != at]
+                yield from _told(PixelClassifier(references, "embedded"), *items[at])
+
+
+def _told(learned: PixelClassifier, image: np.ndarray, truth: np.ndarray) -> list[Judged]:
+    told = learned.tried_on(Exemplar(image, {1: truth}))[1].judged()
+    return [] if told is None else [told]
 
 
 def fitted(found: Sequence[tuple[float, Judged]]):

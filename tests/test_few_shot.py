@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from identity_segmentation.engines import SEGMENTERS, embedded_pixels
-from identity_segmentation.engines._candidates import Node, best_of
+from identity_segmentation.engines import SEGMENTERS, _candidates, _normal, _texture, embedded_pixels
+from identity_segmentation.engines._candidates import Regions, best_of
+from identity_segmentation.engines._exposure import Exposure
+from identity_segmentation.engines._normal import NormalTexture
 from identity_segmentation.engines.embedded_pixels import PixelClassifier
 from identity_segmentation.engines.protocols import ExemplarSegmenter, PointSegmenter
 from identity_segmentation.errors import EngineUnavailable, InputError
@@ -249,6 +251,25 @@ def test_a_brighter_or_duller_picture_is_labelled_as_well():
     assert all(means[name] > means["usual"] - 0.05 for name in means), means
 
 
+def test_a_gamma_curve_is_undone_and_an_offset_is_left():
+    """Neither is a picture touched that is as bright as a reference; the references' own order does not matter."""
+    grey = np.tile(np.linspace(60, 190, 120), (80, 1))
+    usual, brighter = (np.dstack([np.rint(grey + more).astype(np.uint8)] * 3) for more in (0, 20))
+    dark = np.rint(255 * (usual / 255) ** 2).astype(np.uint8)
+    for pictures in ([usual, brighter], [brighter, usual]):
+        exposure = Exposure(pictures)
+        assert np.abs(exposure.matched(dark).astype(int) - usual).max() <= 3 < np.abs(dark.astype(int) - usual).max()
+        for same in (usual, brighter, usual + 9, usual - 50):
+            assert exposure.matched(same) is same
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_black_and_white_pictures_have_no_light_to_match(level):
+    flat = np.full((30, 40, 3), level, np.uint8)
+    assert np.array_equal(Exposure([scene(30, 40, seed=0)[0]]).matched(flat), flat)
+    assert Exposure([flat]).matched(scene(30, 40, seed=0)[0]).shape == (30, 40, 3)
+
+
 def test_references_that_show_nothing_teach_what_nothing_looks_like():
     """Stains are no discs: with two stained pictures among the references, no stain is labelled."""
 
@@ -294,13 +315,84 @@ def test_without_the_net_pixels_alone_decide(monkeypatch):
     assert mask_iou(masks[1], learned.label(image)[1].mask) > 0.7
 
 
+def regions(*boxes, by_light=False):
+    """Regions that are these boxes (left, top, right, bottom) of a picture of 20 x 20."""
+    labels, areas = np.zeros((20, 20), np.uint16), [1.0]
+    for number, (left, top, right, bottom) in enumerate(boxes, 1):
+        labels[top:bottom, left:right] = number
+        areas.append(float((right - left) * (bottom - top)))
+    what = np.ones((21, len(areas)))
+    what[_candidates.AREA] = areas
+    return Regions(labels, np.array([(0, 0, 20, 20), *boxes]), what, by_light)
+
+
 def test_of_regions_within_regions_the_better_is_taken():
     """A region of .5 that holds two of .9 and .2: the .9 alone is taken; one of .95 around them is taken whole."""
-    inner = Node(np.array([0, 10, 10]), np.array([0, 1, 1]), np.array([-np.inf, 0.9, 0.2]))
-    for worth, expected in ((0.5, (False, True)), (0.95, (True, False))):
-        outer = Node(np.array([0, 40]), np.array([0, 0]), np.array([-np.inf, worth]))
-        taken = best_of([outer, inner], 0.4)
-        assert (bool(taken[0][1]), bool(taken[1][1])) == expected and not taken[1][2]
+    small, other, large = (2, 2, 6, 6), (8, 2, 12, 6), (0, 0, 14, 14)
+    for worth, expected in ((0.5, small), (0.95, large)):
+        levels = [regions(large), regions(small, other)]
+        taken = best_of(levels, [np.array([-np.inf, worth]), np.array([-np.inf, 0.9, 0.2])], 0.4)
+        assert mask_box(taken.mask).tolist() == list(expected) and taken.worth == pytest.approx(max(worth, 0.9))
+
+
+def test_regions_of_brightness_compete_with_those_of_log_odds():
+    """They overlap without one holding the other: the better is taken, and what touches neither beside it."""
+    levels = [regions((0, 0, 10, 10)), regions((5, 5, 15, 15), (16, 16, 20, 20), by_light=True)]
+    taken = best_of(levels, [np.array([-np.inf, 0.5]), np.array([-np.inf, 0.8, 0.45])], 0.4)
+    assert int(taken.mask.sum()) == 100 + 16 and not taken.mask[0, 0] and taken.mask[5, 5]
+    assert taken.worth == pytest.approx((0.8 * 100 + 0.45 * 16) / 116)
+
+
+def blob(seed: int, ground: float, depth: float, radius: int = 18) -> Exemplar:
+    """A soft-textured disc that is darker than its ground by a share of it."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:140, :160]
+    disc = np.hypot(columns - rng.integers(40, 120), rows - rng.integers(40, 100)) < radius
+    light = ground * (1 - depth * disc) + rng.normal(0, 0.05 * ground, disc.shape)
+    return Exemplar(np.dstack([np.clip(light, 0, 255).astype(np.uint8)] * 3), {1: disc})
+
+
+@pytest.mark.parametrize("ground, depth", [(60, 0.35), (220, 0.35), (120, 0.2)])
+def test_a_dark_blob_marked_on_dark_steel_is_found_on_bright_steel(ground, depth):
+    """Its size differs too; its border is that of the picture."""
+    learned = PixelClassifier([blob(n, 50 + 5 * n, 0.35) for n in range(3)], "e")
+    for seed in (20, 21):
+        target = blob(seed, ground, depth, 24)
+        assert mask_iou(target.masks[1], learned.label(target.image)[1].mask) > 0.85
+
+
+def memory_of(picture, mask):
+    return NormalTexture(list(_texture.Textures(picture, _texture.backbone()).of(mask)))
+
+
+def test_what_is_unlike_all_that_is_normal_is_unusual():
+    """A memory of stripes: a patch of noise is far from it, more stripes are near, on whatever brightness."""
+    net = _texture.backbone()
+    stripes = np.where(np.arange(160) // 4 % 2, 150, 110)[None].repeat(160, 0).astype(np.uint8)
+    picture = np.dstack([stripes] * 3)
+    memory = memory_of(picture, np.zeros((160, 160), bool))
+    strange = picture.copy()
+    strange[60:100, 60:100] = np.random.default_rng(0).integers(60, 200, (40, 40, 1))
+    for image in (strange, strange // 2 + 90):
+        plane = memory.unusual(net(image).soft, (160, 160))
+        assert plane.shape == (160, 160) and plane.dtype == np.float32
+        assert plane[70:90, 70:90].min() > 3 * abs(plane[:30]).max()
+
+
+def test_a_picture_marked_all_over_leaves_no_memory_of_what_is_normal():
+    net = _texture.backbone()
+    picture = scene(64, 64, seed=0)[0]
+    memory = memory_of(picture, np.ones((64, 64), bool))
+    assert not memory.unusual(net(picture).soft, (64, 64)).any()
+
+
+def test_a_coreset_reaches_every_corner():
+    """Of a crowd and one cell far away, the far one is in memory."""
+    rng = np.random.default_rng(0)
+    cells = np.concatenate([rng.normal(0, 1, (500, 3)), [[40, 0, 0]]]).astype(np.float32)
+    kept = _normal.coreset(cells, 20)
+    assert len(kept) == 20 and (kept == cells[-1]).all(1).any()
+    assert len(_normal.coreset(cells, 600)) == 501
 
 
 def test_colour_is_seen_where_there_is_colour():

@@ -1,20 +1,24 @@
-"""Log-odds of pixels -> regions that may be things, each described as a whole, and the best of those that overlap.
+"""What models say of pixels, and their brightness -> regions that may be things, each described as a whole, and the
+best of those that overlap.
 
-A region is what hangs together above a level of log-odds; regions of a higher level lie within those of a lower, so
-that all of them form a tree (maximally stable regions are chosen from such a tree: Matas et al., BMVC 2002). Each is
-described by its log-odds, its contrast with what surrounds it, its border and its shape, and by how far these are from
-those of the things that were marked. Somebody judges (`_judge`); of overlapping regions the better judged is taken.
+A region is what hangs together above a level: of log-odds, or of brightness (darker or brighter than what is around).
+The first know where to look, the second where a thing ends: borders in a picture are edges of its brightness. Regions
+of a higher level lie within those of a lower; those that grow little from level to level are stable (maximally stable
+regions: Matas et al., BMVC 2002). Each is described by its log-odds, its contrast with what surrounds it, its border,
+its shape, its texture, its growth, and by how far these are from those of the things that were marked. Somebody judges
+(`_judge`); of overlapping regions the better judged is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-LEVELS = (-4.0, -3.0, -2.0, -1.2, -0.4, 0.4, 1.2, 2.0, 3.0, 4.0, 5.0)
+LEVELS = (-4.0, -3.0, -2.0, -1.2, -0.4, 0.4, 1.2, 2.0, 3.0, 4.0, 5.0)  # of log-odds
+LIGHTS = (0.3, 0.5, 0.75, 1.0, 1.3, 1.7, 2.2, 2.8, 3.6)  # of brightness, in local spreads
 _LEAST_AREA = 4  # pixels; smaller ones have no shape
 _MOST = 4000  # regions at a level: more of them are noise
 _RING = np.ones((7, 7), np.uint8)  # what surrounds a region: 3 pixels
@@ -25,7 +29,7 @@ _FLAT = 0.05  # least gradient that others are compared with
 
 
 class View(NamedTuple):
-    """A picture as regions are described in it: both float32 (H, W).
+    """A picture as regions are described in it: all float32 (H, W).
 
     Attributes:
         light: brightness in the picture's own terms.
@@ -40,6 +44,20 @@ class View(NamedTuple):
         soft = cv2.GaussianBlur(light, (0, 0), 1.5)
         across = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8)
         return cls(light, cv2.magnitude(across, cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8)))
+
+
+class Evidence(NamedTuple):
+    """What models say of a picture's pixels: all float32 (H, W).
+
+    Attributes:
+        odds: log-odds of what is looked for.
+        texture: those of the texture alone; 0 without the net.
+        unusual: how far the texture is from all that is normal (`_normal`); 0 without the net.
+    """
+
+    odds: np.ndarray
+    texture: np.ndarray
+    unusual: np.ndarray
 
 
 class Marked(NamedTuple):
@@ -66,95 +84,143 @@ class Marked(NamedTuple):
     @classmethod
     def of(cls, view: View, mask: np.ndarray) -> Marked:
         """The parts of one reference's mask, bool (H, W)."""
-        found = _regions(mask.astype(np.float32), 0.5, view)
+        plane = mask.astype(np.float32)
+        found = _regions(np.flatnonzero(mask), mask, view, Evidence(plane, plane, plane))
         if found is None:
             return cls.none()
         what = found.what[:, 1:]
-        return cls(np.log(what[_AREA]), what[_IN] - what[_AROUND], np.log(what[_LONG]), what[_EDGE], what[_CUT])
+        return cls(np.log(what[AREA]), what[_IN] - what[_AROUND], np.log(what[_LONG]), what[_EDGE], what[_CUT])
 
     @classmethod
     def all_of(cls, several: Sequence[Marked]) -> Marked:
         return cls(*(np.concatenate(column) for column in zip(*several, strict=True)))
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Are they brighter (1) or darker (-1) than what is around them, or either?"""
+        return tuple(int(sign) for sign in np.unique(np.sign(self.contrast)) if sign)
 
 
 class Regions(NamedTuple):
     """The regions of one level; number 0 is all the rest.
 
     Attributes:
-        labels: int32 (H, W), the number of each pixel's region.
-        what: float64 (11, N), rows `_MEAN` ... `_THICK`.
-        first: int (N,), a pixel of each, as an index into the flat picture.
-        parents: int (N,), the number of the region of the level below that each lies in.
+        labels: uint16 (H, W), the number of each pixel's region.
+        boxes: int (N, 4), left, top, right, bottom of each (right and bottom outside).
+        what: float64 (21, N), rows `_MEAN` ... `_GROWTH`.
+        by_light: are they of a level of brightness?
     """
 
     labels: np.ndarray
+    boxes: np.ndarray
     what: np.ndarray
-    first: np.ndarray
-    parents: np.ndarray
+    by_light: bool = False
 
     @property
     def areas(self) -> np.ndarray:
-        return self.what[_AREA]
+        return self.what[AREA]
 
 
-_MEAN, _PEAK, _BESIDE, _IN, _AROUND, _NOISE, _EDGE, _CUT, _AREA, _LONG, _THICK = range(11)
+(_MEAN, _PEAK, _BESIDE, _IN, _AROUND, _NOISE, _EDGE, _CUT, AREA, _LONG, _THICK, _TEXTURE, _UNUSUAL, _ODDEST,
+ _EDGE_IN, _EDGE_BESIDE, _SPREAD, _UNUSUAL_BESIDE, _TEXTURE_BESIDE, _OPEN, _GROWTH) = range(21)  # fmt: skip
 
 
-def candidates(odds: np.ndarray, view: View) -> list[Regions]:
-    """The regions of a picture, from the lowest level to the highest.
+def candidates(evidence: Evidence, view: View, signs: Sequence[int]) -> list[Regions]:
+    """The regions of a picture: those of log-odds from the lowest level to the highest, then those of brightness.
 
     Args:
-        odds: float32 (H, W), log-odds.
+        evidence: what models say.
         view: of the same picture.
+        signs: 1 for regions brighter than what is around, -1 for darker ones.
     """
-    levels: list[Regions] = []
-    for level in LEVELS:
-        found = _regions(odds, level, view)
-        if found is not None:
-            below = levels[-1].labels.ravel()[found.first] if levels else found.parents
-            levels.append(found._replace(parents=below))
-    return levels
+    found = list(_tree(evidence.odds, LEVELS, view, evidence))
+    for sign in signs:
+        found += [level._replace(by_light=True) for level in _tree(sign * view.light, LIGHTS, view, evidence)]
+    return found
 
 
-def _regions(odds: np.ndarray, level: float, view: View) -> Regions | None:
-    count, labels = cv2.connectedComponents((odds > level).astype(np.uint8))
+def _tree(plane: np.ndarray, levels: Sequence[float], view: View, evidence: Evidence) -> Iterator[Regions]:
+    """The regions above each level, with their growth."""
+    flat = plane.ravel()
+    inside = np.arange(flat.size)
+    below: Regions | None = None
+    for level in levels:
+        inside = inside[flat[inside] > level]
+        found = _regions(inside, plane > level, view, evidence)
+        if found is None:
+            continue
+        if below is not None:
+            corner = inside[_firsts(found.labels.ravel()[inside], len(found.areas))]
+            found.what[_GROWTH, 1:] = np.log(below.areas[below.labels.ravel()[corner]] / found.areas[1:])
+        below = found
+        yield found
+
+
+def _firsts(of: np.ndarray, count: int) -> np.ndarray:
+    """Where each number 1 ... count - 1 is first seen."""
+    firsts = np.empty(count, np.int64)
+    firsts[of[::-1]] = np.arange(len(of) - 1, -1, -1)
+    return firsts[1:]
+
+
+def _regions(inside: np.ndarray, above: np.ndarray, view: View, evidence: Evidence) -> Regions | None:
+    """Args: the pixels' places in the flat picture (N,), and the same as bool (H, W)."""
+    count, labels = cv2.connectedComponents(above.astype(np.uint8))
     if not 1 < count <= _MOST:
         return None
-    flat = labels.ravel()
-    inside = np.flatnonzero(flat)
-    of = flat[inside]
+    labels = labels.astype(np.uint16)
+    of = labels.ravel()[inside].astype(np.intp)
     area = np.maximum(np.bincount(of, minlength=count), 1)
+
+    def values(plane: np.ndarray) -> np.ndarray:
+        return plane.ravel()[inside]
 
     def mean(values: np.ndarray) -> np.ndarray:
         return np.bincount(of, values, count) / area
 
-    believed, light = odds.ravel()[inside], view.light.ravel()[inside]
-    order = np.argsort(of, kind="stable")
+    order = np.argsort(labels.ravel()[inside], kind="stable")
     starts = np.searchsorted(of[order], np.arange(1, count))
-    peak, first = np.zeros(count), np.zeros(count, np.int64)
-    peak[1:] = np.maximum.reduceat(believed[order], starts)
-    first[1:] = inside[order][starts]
-    beside, around, noise = _surroundings(labels, odds, view, count)
-    rim = cv2.erode(labels.astype(np.float32), _RIM).ravel()[inside] != of
+
+    def peak(values: np.ndarray) -> np.ndarray:
+        found = np.zeros(count)
+        found[1:] = np.maximum.reduceat(values[order], starts)
+        return found
+
+    believed, unusual, edges = values(evidence.odds), values(evidence.unusual), values(view.edge)
+    near = labels.astype(np.float32)
+    around, noise, beside = _surroundings(
+        near, above, count, view.light, evidence.odds, view.edge, evidence.unusual, evidence.texture
+    )
     rows, columns = np.divmod(inside, labels.shape[1])
     cut = (rows == 0) | (columns == 0) | (rows == labels.shape[0] - 1) | (columns == labels.shape[1] - 1)
-    border = np.maximum(np.bincount(of[rim | cut], minlength=count), 1)
-    edge = np.bincount(of[rim | cut], view.edge.ravel()[inside][rim | cut], count) / border
+    rim = (values(cv2.erode(near, _RIM)) != of) | cut
+    border = np.maximum(np.bincount(of[rim], minlength=count), 1)
+    edge = np.bincount(of[rim], edges[rim], count) / border
+    gap = np.bincount(of[rim], edges[rim] <= beside[1][of[rim]], count) / border
+    light = values(view.light)
+    bright = mean(light)
     long, thick = _axes(mean, rows.astype(np.float64), columns.astype(np.float64))
-    what = (mean(believed), peak, beside, mean(light), around, noise, edge, np.bincount(of, cut, count) / border)
-    return Regions(labels, np.stack([*what, area.astype(np.float64), long, thick]), first, np.zeros(count, np.int64))
+    what = (
+        mean(believed), peak(believed), beside[0], bright, around, noise, edge, np.bincount(of, cut, count) / border,
+        area.astype(np.float64), long, thick, mean(values(evidence.texture)), mean(unusual), peak(unusual), mean(edges),
+        beside[1], np.sqrt(np.maximum(mean(light * light) - bright**2, 0)), beside[2], beside[3], gap, np.zeros(count),
+    )  # fmt: skip
+    boxes = np.zeros((count, 4), np.int64)
+    for place, bound in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        boxes[1:, place] = bound.reduceat((columns, rows)[place % 2][order], starts) + place // 2
+    return Regions(labels, boxes, np.stack(what))
 
 
-def _surroundings(labels: np.ndarray, odds: np.ndarray, view: View, count: int):
-    """Of every region, what lies around it: mean log-odds, mean light, and the spread of the light."""
-    near = cv2.dilate(labels.astype(np.float32), _RING).ravel()
-    ring = np.flatnonzero((near > 0) & (labels.ravel() == 0))
-    of = near[ring].astype(np.int64)
+def _surroundings(labels: np.ndarray, above: np.ndarray, count: int, light: np.ndarray, *planes: np.ndarray):
+    """Of every region, what lies around it: mean and spread of the light, and the means of the other planes."""
+    near = cv2.dilate(labels, _RING)
+    ring = np.flatnonzero((near > 0) & ~above)
+    of = near.ravel()[ring].astype(np.intp)
     area = np.maximum(np.bincount(of, minlength=count), 1)
-    light = view.light.ravel()[ring]
-    mean = np.bincount(of, light, count) / area
-    spread = np.sqrt(np.maximum(np.bincount(of, light * light, count) / area - mean**2, 0))
-    return np.bincount(of, odds.ravel()[ring], count) / area, mean, spread
+    found = light.ravel()[ring]
+    mean = np.bincount(of, found, count) / area
+    spread = np.sqrt(np.maximum(np.bincount(of, found * found, count) / area - mean**2, 0))
+    return mean, spread, [np.bincount(of, plane.ravel()[ring], count) / area for plane in planes]
 
 
 def _axes(mean, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -167,22 +233,21 @@ def _axes(mean, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.n
     return np.sqrt(np.maximum((middle + reach) / short, 1)), np.sqrt(short)
 
 
-def descriptions(level: Regions, texture: np.ndarray, marked: Marked, top: float) -> np.ndarray:
-    """What is judged: float64 (N, 24), the rows of `_judge.PRIOR`; row 0 is meaningless.
+def descriptions(level: Regions, marked: Marked, evidence: Evidence) -> np.ndarray:
+    """What is judged: float64 (N, 38), the rows of `_judge.PRIOR`; row 0 is meaningless.
 
     Args:
         level: the regions.
-        texture: float64 (N,), mean log-odds of their texture.
         marked: what was marked in the references.
-        top: the highest log-odds in the picture.
+        evidence: that of the picture.
     """
-    what = level.what
-    area, length, contrast = np.log(what[_AREA]), np.log(what[_LONG]), what[_IN] - what[_AROUND]
+    what, top, oddest = level.what, float(evidence.odds.max()), float(evidence.unusual.max())
+    area, length, contrast = np.log(what[AREA]), np.log(what[_LONG]), what[_IN] - what[_AROUND]
     usual, typical = float(np.median(marked.contrast)), float(np.median(marked.area))
-    edge = float(np.median(marked.edge))
+    edge, own = float(np.median(marked.edge)), np.maximum(what[_EDGE], _FLAT)
     columns = (
         what[_MEAN] / _UNIT, what[_PEAK] / _UNIT, what[_BESIDE] / _UNIT, (what[_MEAN] - what[_BESIDE]) / _UNIT,
-        np.maximum(what[_PEAK], 0) / _UNIT, (what[_PEAK] - top) / _UNIT, texture / _UNIT,
+        np.maximum(what[_PEAK], 0) / _UNIT, (what[_PEAK] - top) / _UNIT, what[_TEXTURE] / _UNIT,
         np.maximum(typical - area, 0), np.maximum(area - typical, 0), _beyond(area, marked.area),
         np.abs(contrast), contrast * np.sign(usual), np.minimum(np.abs(contrast - usual), 3),
         _beyond(contrast, marked.contrast),
@@ -190,6 +255,13 @@ def descriptions(level: Regions, texture: np.ndarray, marked: Marked, top: float
         what[_EDGE], np.minimum(np.abs(what[_EDGE] - edge), 3), what[_EDGE] / max(edge, _FLAT),
         np.abs(what[_CUT] - marked.cut.mean()), what[_NOISE], np.log(what[_THICK]),
         area - np.log(level.labels.size), (what[_PEAK] - what[_MEAN]) / _UNIT,
+        what[_UNUSUAL], what[_ODDEST], what[_ODDEST] - oddest,
+        (what[_EDGE] - what[_EDGE_IN]) / own, (what[_EDGE] - what[_EDGE_BESIDE]) / own, what[_OPEN],
+        np.full(len(area), float(level.by_light)),
+        *(np.minimum(what[_GROWTH], 2) * (level.by_light == by_light) for by_light in (False, True)),
+        np.abs(contrast) / np.hypot(what[_SPREAD], what[_NOISE]).clip(_FLAT), what[_SPREAD],
+        what[_UNUSUAL] - what[_UNUSUAL_BESIDE], (what[_TEXTURE] - what[_TEXTURE_BESIDE]) / _UNIT,
+        (what[_TEXTURE] - float(evidence.texture.max())) / _UNIT,
     )  # fmt: skip
     return np.clip(np.stack(columns, axis=1), -_FAR, _FAR)
 
@@ -199,18 +271,11 @@ def _beyond(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.maximum(0, np.maximum(known.min() - values, values - known.max()))
 
 
-def means(level: Regions, plane: np.ndarray) -> np.ndarray:
-    """Mean of a plane (H, W) in each region: float64 (N,)."""
-    inside = np.flatnonzero(level.labels)
-    sums = np.bincount(level.labels.ravel()[inside], plane.ravel()[inside], len(level.areas))
-    return sums / level.areas
-
-
 def overlaps(level: Regions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """With a bool mask (H, W): the pixels that every region shares with it, and its IoU with those parts of the mask
     that it touches; float64 (N,) both."""
     count, parts = cv2.connectedComponents(truth.astype(np.uint8))
-    inside = np.flatnonzero(level.labels)
+    inside = np.flatnonzero(level.labels.ravel() > 0)
     pairs = level.labels.ravel()[inside].astype(np.int64) * count + parts.ravel()[inside]
     shared = np.bincount(pairs, minlength=len(level.areas) * count).reshape(-1, count)[:, 1:]
     touched = (shared > 0) @ np.bincount(parts.ravel(), minlength=count)[1:]
@@ -218,45 +283,41 @@ def overlaps(level: Regions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return total, total / np.maximum(level.areas + touched - total, 1)
 
 
-class Node(NamedTuple):
-    """The regions of one level, as far as choosing among them goes: each (N,); see `Regions`."""
+class Taken(NamedTuple):
+    """Regions that were taken.
 
-    areas: np.ndarray
-    parents: np.ndarray
-    worth: np.ndarray
+    Attributes:
+        mask: bool (H, W), all of them.
+        worth: their worth, by area; 0 where there is none.
+    """
+
+    mask: np.ndarray
+    worth: float
 
 
-def best_of(levels: Sequence[Node], least: float) -> list[np.ndarray]:
-    """Of each level, which regions are taken, bool (N,): none within another.
-
-    A region is taken where it is worth more than `least` and no less than the best within it, by area.
+def best_of(levels: Sequence[Regions], worths: Sequence[np.ndarray], least: float) -> Taken:
+    """The best regions, none of which overlaps a better one.
 
     Args:
-        levels: from the lowest to the highest.
+        levels: of one picture.
+        worths: of each level, float64 (N,).
         least: what one must be worth.
     """
-    taken: list[np.ndarray] = []
-    value = area = np.empty(0)
-    for number in range(len(levels) - 1, -1, -1):
-        areas, _, worth = levels[number]
-        within: np.ndarray = np.full(len(worth), -np.inf)
-        size: np.ndarray = np.zeros(len(worth))
-        if taken:
-            of = levels[number + 1].parents
-            good = value > least
-            size = np.bincount(of, np.where(good, area, 0), len(worth))
-            total = np.bincount(of, np.where(good, value, 0) * area, len(worth))
-            within = np.where(size > 0, total / np.maximum(size, 1), -np.inf)
-        own = (worth > least) & (worth >= within)
-        own[0] = False
-        taken.insert(0, own)
-        value, area = np.where(own, worth, within), np.where(own, areas, size)
-    covered = np.zeros(0, bool)
-    for number, own in enumerate(taken):
-        above = covered[levels[number].parents] if number else np.zeros(len(own), bool)
-        own &= ~above
-        covered = above | own
-    return taken
+    good = [
+        (-float(worth[number]), place, int(number))
+        for place, worth in enumerate(worths)
+        for number in np.flatnonzero(worth > least)
+    ]
+    mask = np.zeros(levels[0].labels.shape, bool)
+    total = 0.0
+    for loss, place, number in sorted(good):
+        left, top, right, bottom = levels[place].boxes[number]
+        window = mask[top:bottom, left:right]
+        region = levels[place].labels[top:bottom, left:right] == number
+        if not (window & region).any():
+            window |= region
+            total -= loss * float(levels[place].areas[number])
+    return Taken(mask, total / max(1, int(np.count_nonzero(mask))))
 
 
 def large_enough(level: Regions, least_area: float) -> np.ndarray:

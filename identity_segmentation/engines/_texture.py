@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from ..errors import EngineUnavailable
 from ..images import scale_to
@@ -25,14 +26,26 @@ _LINE = 0.02  # C of the regression: strongly held back, for a few hundred cells
 _MOST = 8.0  # log-odds
 
 
+class Texture(NamedTuple):
+    """What the net makes of a picture, in cells.
+
+    Attributes:
+        looks: float32 (h, w, 152), h and w up to 40.
+        soft: the same, each cell averaged with its neighbours.
+    """
+
+    looks: np.ndarray
+    soft: np.ndarray
+
+
 class _Backbone:
-    """The net: uint8 (H, W, 3), BGR -> float32 (h, w, 152), h and w up to 40 cells."""
+    """The net: uint8 (H, W, 3), BGR -> its texture."""
 
     def __init__(self) -> None:
         self._net = Net("objects", 1, _cut_off)
         self._scales = [output["quantization"] for output in self._net.outputs]
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray) -> Texture:
         size = self._net.size
         small = scale_to(image, size)[0].astype(np.float32)
         small = (small - small.mean()) / (small.std() + _FLAT) * _SPREAD + _GREY
@@ -45,7 +58,8 @@ class _Backbone:
             layers.append(cells[:rows, :columns])
         layers.sort(key=lambda layer: -layer.shape[0] * layer.shape[1])
         shape = layers[0].shape[1::-1]
-        return np.concatenate([layers[0], _resized(layers[1], shape)], axis=2)
+        looks = np.concatenate([layers[0], _resized(layers[1], shape)], axis=2)
+        return Texture(looks, uniform_filter(looks, (3, 3, 1), mode="nearest"))
 
 
 def _resized(cells: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -89,25 +103,40 @@ def backbone() -> _Backbone | None:
         return None
 
 
+class Cells(NamedTuple):
+    """Cells of one picture.
+
+    Attributes:
+        looks: float32 (N, 152), their features.
+        soft: the same, averaged with their neighbours.
+        share: float32 (N,), how much of each is marked.
+    """
+
+    looks: np.ndarray
+    soft: np.ndarray
+    share: np.ndarray
+
+
 class Textures:
-    """What references show, in cells: of each its features (N, 152), turned and mirrored copies too.
+    """What references show, in cells, turned and mirrored copies too.
 
     Args:
         image: uint8 (H, W, 3), BGR.
     """
 
     def __init__(self, image: np.ndarray, net: _Backbone):
-        self._looks = [(turn, net(turn(image))) for turn in _TURNS]
+        self._seen = [(turn, net(turn(image))) for turn in _TURNS]
 
-    def of(self, mask: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(features (N, 152), share of each cell that is marked (N,)) of every copy.
+    def of(self, mask: np.ndarray) -> Iterator[Cells]:
+        """The cells of every copy.
 
         Args:
             mask: bool (H, W).
         """
-        for turn, looks in self._looks:
-            share = cv2.resize(turn(mask).astype(np.float32), looks.shape[1::-1], interpolation=cv2.INTER_AREA)
-            yield looks.reshape(-1, looks.shape[2]), share.ravel()
+        for turn, texture in self._seen:
+            share = cv2.resize(turn(mask).astype(np.float32), texture.looks.shape[1::-1], interpolation=cv2.INTER_AREA)
+            looks, soft = (plane.reshape(share.size, -1) for plane in texture)
+            yield Cells(looks, soft, share.ravel())
 
 
 _TURNS = (
@@ -126,13 +155,13 @@ class TextureModel:
         rarity: training prior = true odds ** rarity.
     """
 
-    def __init__(self, cells: Sequence[tuple[np.ndarray, np.ndarray]], rarity: float):
+    def __init__(self, cells: Sequence[Cells], rarity: float):
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
-        looks = np.concatenate([features for features, _ in cells])
-        truth = np.concatenate([share for _, share in cells]).astype(np.float64)
-        weights = np.concatenate([np.full(len(share), 1 / len(share)) for _, share in cells])
+        looks = np.concatenate([one.looks for one in cells])
+        truth = np.concatenate([one.share for one in cells]).astype(np.float64)
+        weights = np.concatenate([np.full(len(one.share), 1 / len(one.share)) for one in cells])
         self._mean, self._scale = looks.mean(0), looks.std(0) + 1e-3
         share = float(np.clip((truth * weights).sum() / weights.sum(), 1e-4, 0.9))
         odds = (share / (1 - share)) ** rarity

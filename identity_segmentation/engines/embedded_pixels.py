@@ -2,29 +2,44 @@
 
 A pixel is described by its neighbourhood in the picture's own terms - brightness less the local mean in units of the
 local spread - at five scales: mean, gradient, both curvatures (Hessian eigenvalues), texture; by the distance to the
-picture's border; and in colour pictures by colour. Three small models that err differently vote: logistic regression,
-a neural net of two layers, and extremely randomised trees (Geurts et al., Machine Learning 2006; all scikit-learn), the
-trees only where the other two leave a chance. A fourth witness sees texture, through a pretrained net (`_texture`).
-Regions of their log-odds are candidates (`_candidates`). A judge that has seen how the references fared without their
-own marks (leave-one-out) says what IoU to expect of each (`_judge`); the best are taken, or none. Figures:
-docs/figures.md, printed by benchmarks/few_shot.py.
+picture's border; and in colour pictures by colour. Three small models that err differently vote, each only where those
+before it leave a chance: logistic regression, a neural net of two layers, and extremely randomised trees (Geurts et
+al., Machine Learning 2006; all scikit-learn). A fourth witness sees texture, through a pretrained net (`_texture`); a
+fifth says where that is unlike all that was not marked (`_normal`). Regions of the log-odds and of the brightness are
+candidates (`_candidates`). A judge that has seen how the references fared without their own marks (leave-one-out) says
+what IoU to expect of each (`_judge`); the best are taken, or none. Figures: docs/figures.md, printed by
+benchmarks/few_shot.py.
 """
 
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ..geometry import mask_box, whole_box
+from ..geometry import mask_box, mask_iou, whole_box
 from ..types import Exemplar, Segment, Trial, as_image
-from ._candidates import Marked, Node, Regions, View, best_of, candidates, descriptions, large_enough, means, overlaps
+from ._candidates import (
+    AREA,
+    Evidence,
+    Marked,
+    Regions,
+    View,
+    best_of,
+    candidates,
+    descriptions,
+    large_enough,
+    overlaps,
+)
 from ._examples import held_out, ids_of
+from ._exposure import Exposure
 from ._judge import Judge, Judged
-from ._texture import TextureModel, Textures, backbone
+from ._normal import NormalTexture
+from ._texture import Texture, TextureModel, Textures, backbone
 
 _AREAS = (512**2, 1024**2)  # pixels at work; the larger only where what is marked would be thinner than _THIN
 _THIN = 4.0  # pixels: twice the distance from the middle to the edge
@@ -43,11 +58,14 @@ _TRAININGS = 32  # for leave-one-out: with many ids several references are left 
 # be as common as the rest.
 _RARITY = 0.55
 _TEXTURE = 0.5  # weight of the texture's log-odds beside the pixels'
-_WORTH, _MARGIN = 0.4, 0.001  # expected IoU from which a region is taken, or else the best of the picture,
-_NOTHING = 0.1  # ... unless that is worth no more than this, or than what is found in references that show nothing
-_CLEAR = 0.02  # ... and this more
+_WORTH, _MARGIN = 0.35, 0.001  # expected IoU from which a region is taken, or else the best of the picture,
+_NOTHING = 0.1  # ... unless that is worth no more than this; or than halfway from the best that is found in references
+# that show nothing to what is found in half of the others;
+_SHARE = 0.5  # ... or, where all show something, than this share of what is found in half of them
 _LEAST = 0.1  # of the area of the smaller marked parts (the tenth percentile): smaller ones are specks
-_CHANCE = -2.5  # log-odds by the two cheap models below which the trees are not asked
+_HOPELESS = -6.0  # log-odds by the line below which the net is not asked: it seldom says more than -2, and what both
+# say then is less than the lowest level of regions
+_CHANCE = -2.5  # log-odds by these two below which the trees are not asked
 _MOST = 11.0
 _BLOCK = 16384
 
@@ -69,6 +87,7 @@ class PixelClassifier:
         self.ids = ids_of(references)
         self._engine = engine
         self._colour, self._area = _looked_over(references)
+        self._exposure = Exposure([reference.image for reference in references])
         rng = np.random.default_rng(0)
         share = min(1.0, _FULL / len(references))
         taken = [self._taken(reference, rng, share) for reference in references]
@@ -93,7 +112,7 @@ class PixelClassifier:
         return {number: f.tried(looks, _mask_at_work(known, number, shape)) for number, f in self._finders.items()}
 
     def _look(self, image: np.ndarray) -> Looks:
-        return Looks.at(_at_work(image, self._area), self._colour)
+        return Looks.at(self._exposure.matched(_at_work(image, self._area)), self._colour)
 
     def _taken(self, reference: Exemplar, rng: np.random.Generator, share: float) -> dict[int, Lesson]:
         image = _at_work(reference.image, self._area)
@@ -168,12 +187,12 @@ class Looks(NamedTuple):
     Attributes:
         planes: float32 (F, H, W), `features`.
         view: what regions are described in.
-        cells: float32 (h, w, C), its texture; None without the net.
+        texture: None without the net.
     """
 
     planes: np.ndarray
     view: View
-    cells: np.ndarray | None
+    texture: Texture | None
 
     @classmethod
     def at(cls, image: np.ndarray, colour: bool) -> Looks:
@@ -310,16 +329,39 @@ class Lesson:
         self.marked = Marked.of(looks.view, mask)
 
 
-class Tried(NamedTuple):
-    """What was found in a reference by what the others taught: a row for each level of regions, each (N,)."""
+class Folded(NamedTuple):
+    """The regions of a level, small: a job of many references keeps those of all."""
 
-    areas: list[np.ndarray]
-    parents: list[np.ndarray]
+    labels: bytes
+    boxes: np.ndarray
+    what: np.ndarray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, level: Regions) -> Folded:
+        return cls(zlib.compress(level.labels.tobytes(), 1), level.boxes, level.what, level.labels.shape)
+
+    def regions(self) -> Regions:
+        labels = np.frombuffer(zlib.decompress(self.labels), np.uint16).reshape(self.shape)
+        return Regions(labels, self.boxes, self.what)
+
+
+class Tried(NamedTuple):
+    """What was found in a reference by what the others taught.
+
+    Attributes:
+        levels: the regions.
+        what: of each level, float64 (N, F), their descriptions.
+        fine: bool (N,), which of them can be judged.
+        fits: float64 (N,), their IoU.
+        mask: what was marked, its bits packed.
+    """
+
+    levels: list[Folded]
     what: list[np.ndarray]
     fine: list[np.ndarray]
-    shared: list[np.ndarray]
     fits: list[np.ndarray]
-    truth: int
+    mask: np.ndarray
 
     def judged(self) -> Judged | None:
         """The same for the judge; large regions count more, but no picture more than another."""
@@ -327,7 +369,7 @@ class Tried(NamedTuple):
             return None
         what, fits, areas = (
             np.concatenate([values[fine] for values, fine in zip(column, self.fine, strict=True)])
-            for column in (self.what, self.fits, self.areas)
+            for column in (self.what, self.fits, [level.what[AREA] for level in self.levels])
         )
         weights = np.sqrt(areas)
         return Judged(what, fits, weights / weights.sum())
@@ -340,21 +382,25 @@ class Finder:
         self._pixels = _Model([lesson.sample for lesson in lessons])
         cells = [cell for lesson in lessons for cell in lesson.cells]
         self._texture = TextureModel(cells, _RARITY) if cells else None
+        self._normal = NormalTexture(cells) if cells else None
         self._marked = Marked.all_of([lesson.marked for lesson in lessons])
         self._judge, self._nothing = Judge(), _NOTHING
         self._known: list[tuple[Tried, Judged]] = []
 
     def judged_by(self, tried: Sequence[Tried]) -> None:
         """Take what the references say of each other to the judge, and from those without any thing, how good nothing
-        looks."""
+        looks. A judge that cannot tell the two apart takes little."""
         self._known = [(one, judged) for one in tried if (judged := one.judged()) is not None]
         self._judge = Judge([judged for _, judged in self._known])
         best: dict[bool, list[float]] = {True: [], False: []}
         for one, judged in self._known:
-            best[one.truth > 0].append(float(self._without(one).worth(judged.what).max()))
+            best[bool(one.mask.any())].append(float(self._without(one).worth(judged.what).max()))
+        things = float(np.median(best[True])) if best[True] else 0.0
         if best[False]:
-            best_of_things = float(np.median(best[True])) if best[True] else np.inf
-            self._nothing = max(_NOTHING, min(max(best[False]) + _CLEAR, best_of_things))
+            clean = max(best[False])
+            self._nothing = max(_NOTHING, (clean + things) / 2 if best[True] else clean)
+        elif len(best[True]) > 1:
+            self._nothing = max(_NOTHING, things * _SHARE)
 
     def _without(self, tried: Tried) -> Judge:
         """The judge as all but one of the references make it."""
@@ -362,60 +408,53 @@ class Finder:
 
     def _described(self, looks: Looks) -> tuple[list[Regions], list[np.ndarray], list[np.ndarray]]:
         """Regions of a picture by level, their descriptions, and which of them can be judged."""
-        odds = self._pixels.log_odds(looks.planes)
-        texture = np.zeros_like(odds)
-        if self._texture is not None and looks.cells is not None:
-            texture = self._texture.log_odds(looks.cells, odds.shape[::-1])
-            odds = (odds + _TEXTURE * texture) / (1 + _TEXTURE)
-        odds = cv2.GaussianBlur(odds, (0, 0), 0.7)
-        levels, top = candidates(odds, looks.view), float(odds.max())
-        what = [descriptions(level, means(level, texture), self._marked, top) for level in levels]
+        evidence = self.evidence(looks)
+        levels = candidates(evidence, looks.view, self._marked.signs)
+        what = [descriptions(level, self._marked, evidence) for level in levels]
         return levels, what, [large_enough(level, self._pixels.least_area) for level in levels]
+
+    def evidence(self, looks: Looks) -> Evidence:
+        """What the models say of a picture."""
+        odds = self._pixels.log_odds(looks.planes)
+        texture, unusual = np.zeros_like(odds), np.zeros_like(odds)
+        if self._texture and self._normal and looks.texture is not None:
+            size = odds.shape[::-1]
+            texture = self._texture.log_odds(looks.texture.looks, size)
+            unusual = self._normal.unusual(looks.texture.soft, size)
+            odds = (odds + _TEXTURE * texture) / (1 + _TEXTURE)
+        return Evidence(cv2.GaussianBlur(odds, (0, 0), 0.7), texture, unusual)
 
     def tried(self, looks: Looks, mask: np.ndarray) -> Tried:
         """What is found in a reference that was left out, mask bool (H, W)."""
         levels, what, fine = self._described(looks)
-        both = [overlaps(level, mask) for level in levels]
-        return Tried(
-            [level.areas for level in levels], [level.parents for level in levels], what, fine,
-            [shared for shared, _ in both], [fits for _, fits in both], int(np.count_nonzero(mask)),
-        )  # fmt: skip
+        fits = [overlaps(level, mask)[1] for level in levels]
+        return Tried([Folded.of(level) for level in levels], what, fine, fits, np.packbits(mask))
 
     def trial_of(self, tried: Tried, number: int) -> Trial | None:
         """How a reference was labelled, judged by what the others say; None where nothing was found in it."""
-        taken, score = self._taken(self._without(tried), tried.areas, tried.parents, tried.what, tried.fine)
-        if not taken:
+        levels = [folded.regions() for folded in tried.levels]
+        found, score = self._taken(self._without(tried), levels, tried.what, tried.fine)
+        if found is None or not found.any():
             return None
-        area, shared = (
-            sum(float(values[own].sum()) for values, own in zip(column, taken, strict=True))
-            for column in (tried.areas, tried.shared)
-        )
-        return Trial(number, score, shared / max(1.0, area + tried.truth - shared))
+        truth = np.unpackbits(tried.mask, count=found.size).reshape(found.shape) > 0
+        return Trial(number, score, mask_iou(truth, found))
 
-    def _taken(self, judge: Judge, areas, parents, what, fine) -> tuple[list[np.ndarray], float]:
-        """Regions of each level that are taken, and the score; of nothing: no level, and how sure that is."""
+    def _taken(self, judge: Judge, levels, what, fine) -> tuple[np.ndarray | None, float]:
+        """What is taken, bool (H, W), and the score; of nothing: None, and how sure that is."""
         worths = [np.where(f, judge.worth(w), -np.inf) for w, f in zip(what, fine, strict=True)]
         best = max((float(worth.max()) for worth in worths), default=-np.inf)
         if best <= self._nothing:
-            return [], float(np.clip(1 - best, 0, 1))
-        nodes = [Node(*row) for row in zip(areas, parents, worths, strict=True)]
-        taken = best_of(nodes, min(_WORTH, best - _MARGIN))
-        size = sum(float(a[own].sum()) for a, own in zip(areas, taken, strict=True))
-        total = sum(float((a * w)[own].sum()) for a, w, own in zip(areas, worths, taken, strict=True))
-        return taken, float(np.clip(total / max(1.0, size), 0, 1))
+            return None, float(np.clip(1 - best, 0, 1))
+        taken = best_of(levels, worths, min(_WORTH, best - _MARGIN))
+        return taken.mask, float(np.clip(taken.worth, 0, 1))
 
     def find(self, looks: Looks) -> tuple[np.ndarray, float]:
         """Mask, bool (H, W), and score."""
         shape = looks.view.light.shape
         if self._pixels.everything:
             return np.ones(shape, bool), 1.0
-        levels, what, fine = self._described(looks)
-        taken, score = self._taken(self._judge, [lv.areas for lv in levels], [lv.parents for lv in levels], what, fine)
-        mask = np.zeros(shape, bool)
-        for level, own in zip(levels, taken, strict=False):
-            if own.any():
-                mask |= own[level.labels]
-        return mask, score
+        mask, score = self._taken(self._judge, *self._described(looks))
+        return np.zeros(shape, bool) if mask is None else mask, score
 
 
 class _Model:
@@ -464,11 +503,14 @@ class _Model:
         odds = np.empty(height * width, np.float32)
         for begin in range(0, odds.size, _BLOCK):
             part = self._scaled(flat[:, begin : begin + _BLOCK])
-            line = self._line[0] @ part + self._line[1]
+            line = np.clip((self._line[0] @ part + self._line[1])[0], -_MOST, _MOST)
+            likely = np.flatnonzero(line > _HOPELESS)
+            part = part[:, likely]
             for weights, offset in self._net[:-1]:
                 part = np.maximum(weights @ part + offset, 0)
             net = self._net[-1][0] @ part + self._net[-1][1]
-            odds[begin : begin + _BLOCK] = (np.clip(line[0], -_MOST, _MOST) + np.clip(net[0], -_MOST, _MOST)) / 2
+            line[likely] = (line[likely] + np.clip(net[0], -_MOST, _MOST)) / 2
+            odds[begin : begin + _BLOCK] = line
         where = np.flatnonzero(odds > _CHANCE)
         if len(where):
             share = np.clip(self._trees.predict_proba(np.ascontiguousarray(flat[:, where].T))[:, 1], 1e-5, 1 - 1e-5)

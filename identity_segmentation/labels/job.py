@@ -59,7 +59,7 @@ from .targets import (
 )
 
 _SCHEMA = 1
-_PROPOSING = 2  # grows where an engine proposes otherwise from the same marks: `relearn` is offered then
+_PROPOSING = 3  # grows where an engine proposes otherwise from the same marks: `relearn` is offered then
 
 Progress = Callable[[int, int, float | None], None]
 
