@@ -1,7 +1,7 @@
 """Few-shot labels with the embedded engine: real defects against two baselines, and the pace and memory of thousands.
 
     python benchmarks/few_shot.py [--data DIR] [--parts quality light clean drawn marks speed] [--half choose report]
-                                  [--counts 1 3 5]
+                                  [--counts 1 3 5] [--starts 0 1 2]
     python benchmarks/few_shot.py --parts judge    # prints PRIOR and BIAS of engines/_judge.py
 
 Halves: of a class's pictures, in the files' order, the 1st, 3rd, 5th ... are those that the design was chosen on
@@ -21,6 +21,8 @@ Speed: 100 and 1,000 drawn 512 x 512 pictures through the whole job, each in a p
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import resource
 import subprocess
@@ -84,13 +86,19 @@ def baselines(references, image: np.ndarray, truth: np.ndarray) -> tuple[float, 
     return mask_iou(truth, otsu(image, bool(np.argmax(fits)))), mask_iou(truth, mean >= 0.5)
 
 
-def learnt(items: Sequence[Item], at: int, count: int) -> PixelClassifier:
-    """What the next so many of a class's pictures teach."""
-    chosen = [items[(at + step) % len(items)] for step in range(1, count + 1)]
+def references_of(items: Sequence[Item], at: int, count: int, start: int = 0) -> list[Item]:
+    """The next so many of a class's pictures, from so many places further on."""
+    places = [(at + start + step) % len(items) for step in range(1, count + 1)]
+    return [items[place] for place in places if place != at]
+
+
+def learnt(items: Sequence[Item], at: int, count: int, start: int = 0) -> PixelClassifier:
+    """What they teach."""
+    chosen = references_of(items, at, count, start)
     return PixelClassifier([Exemplar(picture, {1: mask}) for picture, mask in chosen], "embedded")
 
 
-def quality(data: Path, half: str, counts: Sequence[int]) -> None:
+def quality(data: Path, half: str, counts: Sequence[int], starts: Sequence[int] = (0,)) -> None:
     rows, means = [], {count: [] for count in counts}
     judged: dict[int, list[tuple[float, float, float]]] = {count: [] for count in counts}
     for name, items in classes(data).items():
@@ -98,16 +106,15 @@ def quality(data: Path, half: str, counts: Sequence[int]) -> None:
         cells = [name, len(places)]
         for count in counts:
             fits = []
-            for at in places:
+            for at, start in itertools.product(places, starts):
                 image, truth = items[at]
-                learned = learnt(items, at, count)
+                learned = learnt(items, at, count, start)
                 found = learned.label(image)[1]
                 iou = mask_iou(truth, found.mask)
                 if found.area:
                     expected = Calibration.of(learned.trials).expected(found.score)
                     judged[count].append((found.score, found.score if expected is None else expected, iou))
-                references = [items[(at + step) % len(items)] for step in range(1, count + 1)]
-                fits.append((iou, *baselines(references, image, truth)))
+                fits.append((iou, *baselines(references_of(items, at, count, start), image, truth)))
             means[count].append(np.mean(fits, axis=0))
             cells += [" / ".join(f"{v:.2f}" for v in means[count][-1])]
         rows.append(tuple(cells))
@@ -208,9 +215,7 @@ def _judged(items: Sequence[Item], starts: Sequence[int] = (0, 1, 2)) -> Iterato
     for at in range(0, len(items), 2):
         for count in (1, 3):
             for start in starts:
-                chosen = [(at + start + step) % len(items) for step in range(1, count + 1)]
-                references = [Exemplar(items[n][0], {1: items[n][1]}) for n in chosen if n != at]
-                yield from _told(PixelClassifier(references, "embedded"), *items[at])
+                yield from _told(learnt(items, at, count, start), *items[at])
 
 
 def _told(learned: PixelClassifier, image: np.ndarray, truth: np.ndarray) -> list[Judged]:
@@ -305,7 +310,11 @@ def main() -> None:
     )
     arguments.add_argument("--counts", nargs="*", type=int, default=list(COUNTS), help="how many references")
     arguments.add_argument("--one", nargs="+", help="(used by the speed part) a job and its targets")
+    arguments.add_argument(
+        "--starts", nargs="*", type=int, default=[0], help="how many places further on the references begin (quality)"
+    )
     options = arguments.parse_args()
+    halved["quality"] = functools.partial(quality, starts=options.starts)
     if options.one:
         one(Path(options.one[0]), options.one[1:])
         return

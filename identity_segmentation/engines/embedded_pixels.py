@@ -59,8 +59,8 @@ _TRAININGS = 32  # for leave-one-out: with many ids several references are left 
 _RARITY = 0.55
 _TEXTURE = 0.5  # weight of the texture's log-odds beside the pixels'
 _WORTH, _MARGIN = 0.35, 0.001  # expected IoU from which a region is taken, or else the best of the picture,
-_NOTHING = 0.1  # ... unless that is worth no more than this; or than halfway from the best that is found in references
-# that show nothing to what is found in half of the others;
+_NOTHING = 0.1  # ... unless that is worth no more than this; or than the best that is found in references that show
+# nothing, or than halfway from there to what is found in half of the others;
 _SHARE = 0.5  # ... or, where all show something, than this share of what is found in half of them
 _LEAST = 0.1  # of the area of the smaller marked parts (the tenth percentile): smaller ones are specks
 _HOPELESS = -6.0  # log-odds by the line below which the net is not asked: it seldom says more than -2, and what both
@@ -389,7 +389,7 @@ class Finder:
 
     def judged_by(self, tried: Sequence[Tried]) -> None:
         """Take what the references say of each other to the judge, and from those without any thing, how good nothing
-        looks. A judge that cannot tell the two apart takes little."""
+        looks. Where the two cannot be told apart little is taken."""
         self._known = [(one, judged) for one in tried if (judged := one.judged()) is not None]
         self._judge = Judge([judged for _, judged in self._known])
         best: dict[bool, list[float]] = {True: [], False: []}
@@ -398,7 +398,7 @@ class Finder:
         things = float(np.median(best[True])) if best[True] else 0.0
         if best[False]:
             clean = max(best[False])
-            self._nothing = max(_NOTHING, (clean + things) / 2 if best[True] else clean)
+            self._nothing = max(_NOTHING, clean, (clean + things) / 2)
         elif len(best[True]) > 1:
             self._nothing = max(_NOTHING, things * _SHARE)
 
