@@ -249,7 +249,17 @@ def test_the_documentation_names_no_option_that_there_is_not():
     known = set().union(*(_options(parser) for _, parser in _verbs()))
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])(--[a-z][\w-]+)", page.read_text("utf-8")))
-        of_scripts = {"--dev", "--light", "--data", "--parts", "--sets", "--half", "--version", "--index-url"}
+        of_scripts = {
+            "--dev",
+            "--light",
+            "--data",
+            "--parts",
+            "--sets",
+            "--half",
+            "--starts",
+            "--version",
+            "--index-url",
+        }
         of_scripts |= {"--head", "--address"}  # Ray's
         assert named - known - of_scripts == set(), page
 
