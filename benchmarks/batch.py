@@ -48,6 +48,7 @@ from identity_segmentation.batch.units import Source, Unit
 
 PARTS = ("faults", "overhead", "speedup", "memory", "plan", "ray-nodes", "ray-pipeline", "stores")
 _CLIP_FRAMES, _SIDE = 30, 320  # of a short clip: a second or so, 320 pixels wide
+_TURNS = 24  # clips of `speedup` at most: it takes each six times
 
 
 # ---- clips, good and broken
@@ -307,7 +308,7 @@ def overhead(options: argparse.Namespace, home: Path) -> None:
 def speedup(options: argparse.Namespace, home: Path) -> None:
     clips = home / "clips"
     clips.mkdir()
-    make_clips(options.data, clips, options.clips)
+    make_clips(options.data, clips, min(options.clips, _TURNS))
     walls: dict[int, list[float]] = {1: [], 2: []}
     cores: dict[int, list[float]] = {1: [], 2: []}
     for number in range(options.rounds):
