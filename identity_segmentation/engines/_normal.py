@@ -29,6 +29,8 @@ class NormalTexture:
     """
 
     def __init__(self, cells: Sequence[Cells]):
+        from threadpoolctl import threadpool_limits
+
         normal = np.concatenate([one.soft[one.share <= _FREE] for one in cells])
         self._memory: np.ndarray | None = None
         if len(normal) < _NEAREST:
@@ -36,7 +38,8 @@ class NormalTexture:
         rng = np.random.default_rng(0)
         pool = normal[np.sort(rng.choice(len(normal), min(len(normal), _POOL), replace=False))]
         self._mean, self._scale = pool.mean(0), pool.std(0) + 1e-3
-        self._memory = coreset(self._scaled(pool), _MEMORY)
+        with threadpool_limits(1):  # the same memory on any number of cores
+            self._memory = coreset(self._scaled(pool), _MEMORY)
         self._lengths = (self._memory**2).sum(1)
 
     def _scaled(self, looks: np.ndarray) -> np.ndarray:
