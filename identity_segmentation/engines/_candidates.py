@@ -271,16 +271,15 @@ def _beyond(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.maximum(0, np.maximum(known.min() - values, values - known.max()))
 
 
-def overlaps(level: Regions, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """With a bool mask (H, W): the pixels that every region shares with it, and its IoU with those parts of the mask
-    that it touches; float64 (N,) both."""
+def fits_of(level: Regions, truth: np.ndarray) -> np.ndarray:
+    """The IoU of every region with those parts of a bool mask (H, W) that it touches: float64 (N,)."""
     count, parts = cv2.connectedComponents(truth.astype(np.uint8))
     inside = np.flatnonzero(level.labels.ravel() > 0)
     pairs = level.labels.ravel()[inside].astype(np.int64) * count + parts.ravel()[inside]
     shared = np.bincount(pairs, minlength=len(level.areas) * count).reshape(-1, count)[:, 1:]
     touched = (shared > 0) @ np.bincount(parts.ravel(), minlength=count)[1:]
     total = shared.sum(1).astype(np.float64)
-    return total, total / np.maximum(level.areas + touched - total, 1)
+    return total / np.maximum(level.areas + touched - total, 1)
 
 
 class Taken(NamedTuple):

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ._texture import Cells
+from ._texture import Cells, Scale
 
 _MEMORY, _POOL = 400, 4000  # cells that are kept, and those that they are chosen from
 _NEAREST = 3  # cells of the memory whose distance is averaged
 _FREE = 0.02  # share of a cell that may be marked: more, and it is not normal
-_HELD = 4.0  # features are held within this many spreads
 
 
 class NormalTexture:
@@ -37,13 +36,10 @@ class NormalTexture:
             return
         rng = np.random.default_rng(0)
         pool = normal[np.sort(rng.choice(len(normal), min(len(normal), _POOL), replace=False))]
-        self._mean, self._scale = pool.mean(0), pool.std(0) + 1e-3
+        self._scaled = Scale(pool)
         with threadpool_limits(1):  # the same memory on any number of cores
             self._memory = coreset(self._scaled(pool), _MEMORY)
         self._lengths = (self._memory**2).sum(1)
-
-    def _scaled(self, looks: np.ndarray) -> np.ndarray:
-        return np.clip((looks - self._mean) / self._scale, -_HELD, _HELD)
 
     def unusual(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """How unusual each pixel's surroundings are: float32 (H, W), the logarithm of their distance from all that is

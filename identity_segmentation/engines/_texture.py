@@ -24,6 +24,7 @@ _LAYERS = ("blocks_4/Add", "blocks_9/Add")  # of the net: 40 x 40 x 40 and 20 x 
 _GREY, _SPREAD, _FLAT = 110.0, 45.0, 2.0  # mean and spread that every picture is given; a spread that is noise
 _LINE = 0.02  # C of the regression: strongly held back, for a few hundred cells teach 152 weights
 _MOST = 8.0  # log-odds
+_HELD = 4.0  # spreads
 
 
 class Texture(NamedTuple):
@@ -147,6 +148,20 @@ _TURNS = (
 )
 
 
+class Scale:
+    """Features in units of their spread, held within `_HELD`.
+
+    Args:
+        looks: (N, C), those that the spread is that of.
+    """
+
+    def __init__(self, looks: np.ndarray):
+        self._mean, self._spread = looks.mean(0), looks.std(0) + 1e-3
+
+    def __call__(self, looks: np.ndarray) -> np.ndarray:
+        return np.clip((looks - self._mean) / self._spread, -_HELD, _HELD)
+
+
 class TextureModel:
     """One id against the rest, by texture.
 
@@ -162,7 +177,7 @@ class TextureModel:
         looks = np.concatenate([one.looks for one in cells])
         truth = np.concatenate([one.share for one in cells]).astype(np.float64)
         weights = np.concatenate([np.full(len(one.share), 1 / len(one.share)) for one in cells])
-        self._mean, self._scale = looks.mean(0), looks.std(0) + 1e-3
+        self._scaled = Scale(looks)
         share = float(np.clip((truth * weights).sum() / weights.sum(), 1e-4, 0.9))
         odds = (share / (1 - share)) ** rarity
         raised = odds / (1 + odds)
@@ -179,9 +194,6 @@ class TextureModel:
                 np.concatenate([scaled, scaled])[told], classes, sample_weight=both[told] / both[told].mean()
             )
         self._line = np.round(line.coef_[0], 5).astype(np.float32), float(np.round(line.intercept_[0], 5))
-
-    def _scaled(self, looks: np.ndarray) -> np.ndarray:
-        return np.clip((looks - self._mean) / self._scale, -4, 4)
 
     def log_odds(self, looks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """float32 (H, W) for the features of its cells.

@@ -32,8 +32,8 @@ from ._candidates import (
     best_of,
     candidates,
     descriptions,
+    fits_of,
     large_enough,
-    overlaps,
 )
 from ._examples import held_out, ids_of
 from ._exposure import Exposure
@@ -385,16 +385,17 @@ class Finder:
         self._normal = NormalTexture(cells) if cells else None
         self._marked = Marked.all_of([lesson.marked for lesson in lessons])
         self._judge, self._nothing = Judge(), _NOTHING
-        self._known: list[tuple[Tried, Judged]] = []
+        self._without: list[tuple[Tried, Judge]] = []  # a reference, and the judge as all the others make it
 
     def judged_by(self, tried: Sequence[Tried]) -> None:
         """Take what the references say of each other to the judge, and from those without any thing, how good nothing
         looks. Where the two cannot be told apart little is taken."""
-        self._known = [(one, judged) for one in tried if (judged := one.judged()) is not None]
-        self._judge = Judge([judged for _, judged in self._known])
+        known = [(one, judged) for one in tried if (judged := one.judged()) is not None]
+        self._judge = Judge([judged for _, judged in known])
+        self._without = [(one, Judge([judged for other, judged in known if other is not one])) for one, _ in known]
         best: dict[bool, list[float]] = {True: [], False: []}
-        for one, judged in self._known:
-            best[bool(one.mask.any())].append(float(self._without(one).worth(judged.what).max()))
+        for (one, judged), (_, judge) in zip(known, self._without, strict=True):
+            best[bool(one.mask.any())].append(float(judge.worth(judged.what).max()))
         things = float(np.median(best[True])) if best[True] else 0.0
         if best[False]:
             clean = max(best[False])
@@ -402,18 +403,14 @@ class Finder:
         elif len(best[True]) > 1:
             self._nothing = max(_NOTHING, things * _SHARE)
 
-    def _without(self, tried: Tried) -> Judge:
-        """The judge as all but one of the references make it."""
-        return Judge([judged for one, judged in self._known if one is not tried])
-
     def _described(self, looks: Looks) -> tuple[list[Regions], list[np.ndarray], list[np.ndarray]]:
         """Regions of a picture by level, their descriptions, and which of them can be judged."""
-        evidence = self.evidence(looks)
+        evidence = self._evidence(looks)
         levels = candidates(evidence, looks.view, self._marked.signs)
         what = [descriptions(level, self._marked, evidence) for level in levels]
         return levels, what, [large_enough(level, self._pixels.least_area) for level in levels]
 
-    def evidence(self, looks: Looks) -> Evidence:
+    def _evidence(self, looks: Looks) -> Evidence:
         """What the models say of a picture."""
         odds = self._pixels.log_odds(looks.planes)
         texture, unusual = np.zeros_like(odds), np.zeros_like(odds)
@@ -427,13 +424,14 @@ class Finder:
     def tried(self, looks: Looks, mask: np.ndarray) -> Tried:
         """What is found in a reference that was left out, mask bool (H, W)."""
         levels, what, fine = self._described(looks)
-        fits = [overlaps(level, mask)[1] for level in levels]
+        fits = [fits_of(level, mask) for level in levels]
         return Tried([Folded.of(level) for level in levels], what, fine, fits, np.packbits(mask))
 
     def trial_of(self, tried: Tried, number: int) -> Trial | None:
         """How a reference was labelled, judged by what the others say; None where nothing was found in it."""
         levels = [folded.regions() for folded in tried.levels]
-        found, score = self._taken(self._without(tried), levels, tried.what, tried.fine)
+        judge = next((judge for one, judge in self._without if one is tried), self._judge)
+        found, score = self._taken(judge, levels, tried.what, tried.fine)
         if found is None or not found.any():
             return None
         truth = np.unpackbits(tried.mask, count=found.size).reshape(found.shape) > 0
