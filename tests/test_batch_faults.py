@@ -20,7 +20,7 @@ from test_batch import ask, contents, gallery, photo, photos, rows  # noqa: F401
 from test_video import make_video, walk
 
 from identity_segmentation import Settings, write_image
-from identity_segmentation.batch.executors import Local, Queue
+from identity_segmentation.batch.executors import Local, Queue, exit_status
 from identity_segmentation.batch.faults import LEAST_ALONE, MOST_ALONE, Faults
 from identity_segmentation.batch.job import batch
 from identity_segmentation.batch.units import Outcome, Source, Unit
@@ -122,6 +122,26 @@ def test_deaths_while_engines_load_are_no_units_fault_and_many_end_the_job(ask, 
     with pytest.raises(EngineUnavailable, match="ended 4 times in a row while it loaded.*SIGKILL"):
         ask(photos, out=tmp_path / "2", executor=lambda setup: Local(setup, 1, 1), maker="batch_fakes:never_loads")
     assert not list((tmp_path / "2" / ".batch").glob("rows/*/*"))
+
+
+class Reaped:
+    """A process that another thread has waited for: how it ended is known once that thread has written it down."""
+
+    def __init__(self, looks: int):
+        self.looks, self.patience = looks, 0.0
+
+    def join(self, patience: float) -> None:
+        self.patience = patience
+
+    @property
+    def exitcode(self) -> int | None:
+        self.looks -= 1
+        return None if self.looks >= 0 else -signal.SIGKILL
+
+
+def test_how_a_process_ended_is_known_although_the_pools_own_thread_waited_for_it():
+    assert exit_status(Reaped(looks=3)) == -signal.SIGKILL
+    assert exit_status(Reaped(looks=10**9), patience=0.05) is None and exit_status(None) is None
 
 
 # ---- everything at once

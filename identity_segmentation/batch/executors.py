@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -241,33 +242,41 @@ def _do(text: str, heart: str) -> Outcome:
     return outcome_of(_worker, Unit.from_json(text), beat)
 
 
+class _Spawned(SpawnContext):
+    """Starts processes as `multiprocessing` does, and says which one was started last."""
+
+    last: SpawnProcess | None = None
+
+    def Process(self, *given: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]
+        """See `multiprocessing.Process`."""
+        self.last = SpawnProcess(*given, **named)
+        return self.last
+
+
 class _Slot:
     """One process; if it dies, one unit is lost, and no other slot notices."""
 
     def __init__(self, setup: Setup, threads: int, heart: Path):
         self._setup, self.threads, self._heart = setup, threads, heart
-        self._pool = self._new()
-        self._process: BaseProcess | None = None
+        self._spawned, self._pool = self._new()
         self.unit: Unit | None = None
         self.future: Future[Outcome] | None = None
         self.started = 0.0
         self.begun: float | None = None  # when it was first seen at work on the unit
         self._stillborn = 0  # deaths in a row before the unit was begun
 
-    def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self._setup, self.threads))
+    def _new(self) -> tuple[_Spawned, ProcessPoolExecutor]:
+        spawned = _Spawned()
+        return spawned, ProcessPoolExecutor(1, spawned, _begin, (self._setup, self.threads))
 
     def start(self, unit: Unit) -> None:
         self._heart.unlink(missing_ok=True)
         self.unit, self.begun, self.started = unit, None, time.monotonic()
-        before = set() if self._process else set(multiprocessing.active_children())
         try:
             self.future = self._pool.submit(_do, unit.as_json(), str(self._heart))
         except BrokenProcessPool:  # it died between two units: nothing is lost
             self.renew(self.threads)
             return self.start(unit)
-        if self._process is None:
-            self._process = next(iter(set(multiprocessing.active_children()) - before), None)
 
     def is_late(self, least: float, factor: float) -> bool:
         """Has it been at work too long, or too long without a sign that its engines are loaded?"""
@@ -293,7 +302,7 @@ class _Slot:
         try:
             outcome = ended.result()
         except BrokenProcessPool:
-            code, heard = self._exit_code(), self._heard()
+            code, heard = exit_status(self._spawned.last), self._heard()
             self.renew(max(1, self.threads // 2) if code in (None, _GUARD) else self.threads)
             if heard is None:
                 self._count_stillborn(code)
@@ -309,12 +318,6 @@ class _Slot:
             self.renew(max(1, self.threads // 2))
         return outcome
 
-    def _exit_code(self) -> int | None:
-        if self._process is None:
-            return None
-        self._process.join(5)
-        return self._process.exitcode
-
     def _count_stillborn(self, code: int | None) -> None:
         """A process that dies while it loads its engines is no unit's fault; again and again, it is the machine's."""
         self._stillborn += 1
@@ -328,14 +331,34 @@ class _Slot:
         """Another process in its place, which begins with the next unit."""
         self.close()
         self.threads = threads
-        self._pool = self._new()
+        self._spawned, self._pool = self._new()
 
     def close(self) -> None:
         """End the process: at once if it is at work."""
-        if self._process is not None and (self.future is not None or not self._process.is_alive()):
-            self._process.kill()
-        self._process, self.future = None, None
+        process = self._spawned.last
+        if process is not None and (self.future is not None or not process.is_alive()):
+            process.kill()
+        self._spawned.last, self.future = None, None
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def exit_status(process: BaseProcess | None, patience: float = 5.0) -> int | None:
+    """Exit status of a process that has ended or is about to, as `Process.exitcode` gives it; None = nobody knows.
+
+    The pool's own thread waits for the process too. Whoever comes second is told by the system that there is no such
+    child, and reads None until the first has written the status down: so it is asked again.
+
+    Args:
+        process: asked; None = it was never started.
+        patience: seconds to wait for it.
+    """
+    if process is None:
+        return None
+    until = time.monotonic() + patience
+    process.join(patience)
+    while (code := process.exitcode) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return code
 
 
 def _ended_by(code: int | None) -> str:
