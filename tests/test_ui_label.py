@@ -887,3 +887,49 @@ def test_advice_is_of_labelled_pictures_and_says_what_is_wrong(label, plates):
     assert "no pictures among" in label.advise("s", {"job": "new"})["said"]
     with pytest.raises(InputError):
         label.advise("s", "nonsense")
+
+
+def test_browser_before_anything_is_marked_the_page_says_which_reference_to_mark_first(tab, plates):
+    found = tab("Label")
+    begin(found, "cold", plates[0], "표시 1", "표시 2", "t1", "t2", "t3 <b>x")
+    found.locator("#label_suggest").click()
+    box = found.locator("#label_reference input")
+    found.wait_for_function(
+        "() => document.querySelector('#label_reference input').value.includes('typical of these pictures')",
+        timeout=60_000,
+    )
+    box.click()
+    shown = found.locator("#label_reference [role=option]").all_inner_texts()
+    assert len(shown) == 5 and sum("stands for pictures unlike" in text for text in shown) == 4
+    shot(found, "label_cold")
+    picture = box.input_value().split(": ")[0]
+    found.keyboard.press("Escape")
+    hand = Hand(found)
+    hand.tool("brush")
+    hand.drag((60, 60), (70, 60))
+    hand.saved()
+    found.locator("#label_suggest").click()
+    found.wait_for_function(
+        "name => { const value = document.querySelector('#label_reference input').value;"
+        " return value && !value.startsWith(name); }",
+        arg=picture, timeout=60_000,
+    )  # fmt: skip
+
+
+def test_what_to_mark_first_is_of_uploaded_pictures_and_ends_when_all_are_marked(label, plates):
+    label.open("s", "job")
+    with pytest.raises(InputError, match="upload some reference pictures first"):
+        label.suggest("s")
+    label.upload("s", [str(plates[0] / f"{name}.png") for name in ("표시 1", "표시 2", "t1", "t2", "t3 <b>x")])
+    names = label.references("s")
+    choices, first = label.suggest("s")
+    assert sorted(name for _, name in choices) == sorted(names) and first == choices[0][1]
+    assert choices[0][0] == f"{first}: typical of these pictures"
+    assert str(plates[0]) not in json.dumps(choices) and str(label.folder) not in json.dumps(choices)
+    for number, name in enumerate(names):
+        where = label.show("s", name)["where"]
+        label.gesture("s", [gesture(number + 1, where, tool="box", points=[[40, 40], [80, 80]])])
+        choices, first = label.suggest("s")
+        left = [choice for choice, known in choices if choice != known]
+        assert len(choices) == 5 and len(left) <= 4 - number and (first is None) == (not left)
+    assert first is None and [shown for shown, _ in choices] == names

@@ -27,6 +27,7 @@ from ..images import decode_image, shrink_to, write_image
 from ..labels.canvas import Canvas
 from ..labels.job import LabelJob
 from ..labels.marks import MOST_IDS, Mark, checked_id, colour_of_id
+from ..labels.targets import real_path
 from . import speech
 from .jobs import Work
 from .label_grid import Grid, Run
@@ -121,6 +122,29 @@ class LabelPage:
     def references(self, name: str) -> list[str]:
         """Every picture to mark: those uploaded, and those marked before."""
         return list(self._references(self._job(self._session(name))))
+
+    def suggest(self, name: str) -> tuple[list[tuple[str, str]], str | None]:
+        """The uploaded references, those whose marks would teach most first, even where nothing is marked yet.
+
+        Args:
+            name: of the session.
+
+        Returns:
+            (what is shown of it, its name) of every reference; and the name of the best, None where nothing is left to
+            suggest.
+
+        Raises:
+            InputError: no job is open, or nothing was uploaded.
+        """
+        job = self._job(self._session(name))
+        folder = job.folder / "pictures"
+        if not folder.is_dir():
+            raise InputError("upload some reference pictures first")
+        names = {real_path(path): label for label, path in self._references(job).items()}
+        reasons = {names[o.picture]: o.reason for o in self.grid.suggested(job, [folder]) if o.picture in names}
+        choices = [(f"{label}: {speech.said(reason)}", label) for label, reason in reasons.items()]
+        choices += [(label, label) for label in names.values() if label not in reasons]
+        return choices, next(iter(reasons), None)
 
     def upload(self, name: str, files: Sequence[str] | None, place: str = "pictures") -> tuple[list[str], list[str]]:
         """Keep uploaded pictures with the job; the same picture twice is kept once.

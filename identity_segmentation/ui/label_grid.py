@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..errors import IdentitySegmentationError, InputError
 from ..files import safe_filename
 from ..labels.job import LabelJob
 from ..labels.looking import Looking, seen_of
+from ..labels.suggesting import Suggestion
 from . import speech
 from .page import served
 
@@ -139,6 +140,19 @@ class Grid:
 
     # ---- what to mark next
 
+    def suggested(self, job: LabelJob, pictures: Sequence[Path] = ()) -> list[Suggestion]:
+        """Which pictures would teach most if they were marked, the best first.
+
+        Args:
+            job: the job.
+            pictures: pictures and folders to choose from; none = those that are labelled.
+
+        Raises:
+            InputError: there are no pictures.
+        """
+        with self._advising:
+            return job.suggest(pictures, ADVISED).pictures
+
     def advice(self, job: LabelJob) -> dict[str, Any]:
         """Which labelled pictures would teach most if they were marked: {"advice": [{name, reason}], "said": what could
         not be done}; the best first.
@@ -147,8 +161,7 @@ class Grid:
             job: the job.
         """
         try:
-            with self._advising:
-                found = job.suggest(count=ADVISED).pictures
+            found = self.suggested(job)
         except IdentitySegmentationError as error:
             return {"advice": [], "said": speech.told(error)}
         rows = [{"name": one.name, "reason": speech.said(one.reason)} for one in found if one.labelled]

@@ -14,6 +14,7 @@ from . import speech
 from .label import LabelPage
 from .page import PHOTO_FILES, PRIVATE, Words, safely, widget
 
+NOTHING_LEFT = "every uploaded picture is marked, or nearly the same as a marked one"
 _SHOWN = ("job", "picture", "canvas", "grid", "uploads", "targets", "status", "exported")  # parts that a job fills
 
 
@@ -65,6 +66,13 @@ class _Requests:
 
     def picked(self, reference, request: gr.Request):
         return self.label.show(request.session_hash, reference)
+
+    def suggested(self, request: gr.Request):
+        choices, first = self.label.suggest(request.session_hash)
+        if first is None:
+            gr.Info(html.escape(speech.said(NOTHING_LEFT)))
+            return gr.update(choices=choices), gr.skip()
+        return gr.update(choices=choices, value=first), self.label.show(request.session_hash, first)
 
     def gestured(self, request: gr.Request, event: gr.EventData):
         return self.label.gesture(request.session_hash, event._data.get("actions"))
@@ -128,7 +136,9 @@ class _Layout:
                 label=words("label_references"), file_count="multiple", file_types=PHOTO_FILES,
                 elem_id="label_references", height=120,
             )  # fmt: skip
-            self.picture = gr.Dropdown([], value=None, label=words("label_reference"), elem_id="label_reference")
+            with gr.Column():
+                self.picture = gr.Dropdown([], value=None, label=words("label_reference"), elem_id="label_reference")
+                self.suggest = gr.Button(words("label_suggest"), size="sm", elem_id="label_suggest")
             with gr.Column():
                 self.number = gr.Number(
                     1, label=words("label_id"), precision=0, minimum=1, maximum=MOST_IDS, elem_id="label_id"
@@ -183,6 +193,7 @@ def build(label: LabelPage, words: Words, demo: gr.Blocks) -> None:
     see.grid.reopened(safely(do.reopened), None, fresh, **hidden)
     see.uploads.upload(safely(do.uploaded), see.uploads, [see.picture, see.canvas], **hidden)
     see.picture.input(safely(do.picked), see.picture, see.canvas, **hidden)
+    see.suggest.click(safely(do.suggested), None, [see.picture, see.canvas], **PRIVATE)
     see.canvas.gesture(safely(do.gestured), None, see.canvas, trigger_mode="multiple", **quick)
     see.called.submit(safely(do.named), [see.number, see.called], see.canvas, **hidden)
     see.canvas.finished(safely(do.fixed), None, see.grid, **hidden)
