@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -268,6 +270,17 @@ def test_black_and_white_pictures_have_no_light_to_match(level):
     flat = np.full((30, 40, 3), level, np.uint8)
     assert np.array_equal(Exposure([scene(30, 40, seed=0)[0]]).matched(flat), flat)
     assert Exposure([flat]).matched(scene(30, 40, seed=0)[0]).shape == (30, 40, 3)
+
+
+def test_what_is_learnt_does_not_hang_on_how_many_threads_learn_and_warnings_stay_as_they_were(monkeypatch):
+    pairs = [Exemplar(*scene(60, 80, seed=n, stripe=True)) for n in range(3)]
+    before, found = list(warnings.filters), []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("IDSEG_THREADS", threads)
+        learned = PixelClassifier(pairs, "e")
+        found.append((learned.trials, learned.label(scene(60, 80, seed=7, stripe=True)[0])))
+    assert found[0][0] == found[1][0] and len(found[0][0]) > 1 and same(found[0][1], found[1][1])
+    assert warnings.filters == before
 
 
 def test_references_that_show_nothing_teach_what_nothing_looks_like():

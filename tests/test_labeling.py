@@ -25,7 +25,7 @@ from identity_segmentation.labels.canvas import Canvas
 from identity_segmentation.labels.job import LabelJob
 from identity_segmentation.labels.markbook import MarkBook
 from identity_segmentation.labels.marks import Mark, Marks
-from identity_segmentation.labels.pace import in_order, pool_of
+from identity_segmentation.pace import in_order, pool_of
 from identity_segmentation.types import Trial
 
 RED, BLUE, GREY = (40, 40, 220), (220, 60, 40), (120, 125, 120)
@@ -404,6 +404,28 @@ def test_pictures_side_by_side_have_one_core_each():
             with pool_of(2, parallel) as pool:
                 assert list(in_order(pool, threads, range(5), 2)) == [{1} if parallel else before] * 5
             assert threads() == before
+
+
+def test_two_jobs_at_once_give_the_cores_back_when_both_are_over():
+    """The first to begin is the first to end: the second must not put back what the first had set."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads():
+        return cv2.getNumThreads(), {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    usual = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        with threadpool_limits(2, "blas"):
+            before, first, second = threads(), pool_of(2, True), pool_of(2, True)
+            first.__enter__()
+            second.__enter__()
+            first.__exit__(None, None, None)
+            assert threads() == (1, {1})
+            second.__exit__(None, None, None)
+            assert threads() == before
+    finally:
+        cv2.setNumThreads(usual)
 
 
 def test_progress_tells_the_time_left_and_a_cancelled_run_keeps_what_it_has(folder, job):

@@ -8,7 +8,6 @@ Recall in Industrial Anomaly Detection", CVPR 2022); here a line is drawn throug
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -188,8 +187,7 @@ class TextureModel:
         self._line: tuple[np.ndarray, float] | None = None
         if not classes.any() or classes.all():
             return
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "not converged": a few rounds are what is wanted
+        with threadpool_limits(1):
             line = LogisticRegression(C=_LINE, max_iter=60).fit(
                 np.concatenate([scaled, scaled])[told], classes, sample_weight=both[told] / both[told].mean()
             )

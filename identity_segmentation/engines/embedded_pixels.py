@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from ..geometry import mask_box, mask_iou, whole_box
+from ..pace import in_order, pool_of
 from ..types import Exemplar, Segment, Trial, as_image
 from ._candidates import (
     AREA,
@@ -40,6 +41,7 @@ from ._exposure import Exposure
 from ._judge import Judge, Judged
 from ._normal import NormalTexture
 from ._texture import Texture, TextureModel, Textures, backbone
+from .nets import thread_count
 
 _AREAS = (512**2, 1024**2)  # pixels at work; the larger only where what is marked would be thinner than _THIN
 _THIN = 4.0  # pixels: twice the distance from the middle to the edge
@@ -91,8 +93,14 @@ class PixelClassifier:
         rng = np.random.default_rng(0)
         share = min(1.0, _FULL / len(references))
         taken = [self._taken(reference, rng, share) for reference in references]
-        self._finders = {number: Finder([t[number] for t in taken]) for number in self.ids}
-        tried = list(self._tried(references, taken))
+        threads = thread_count()
+        # Filters of warnings are the process's, so they are set once, and not by every thread.
+        with warnings.catch_warnings(), pool_of(threads, True) as pool:
+            warnings.simplefilter("ignore")  # "not converged": a few rounds are what is wanted
+            waiting = {number: pool.submit(Finder, [t[number] for t in taken]) for number in self.ids}
+            folds = self._folds(references, taken)
+            tried = [one for found in in_order(pool, self._tried, folds, threads) for one in found]
+            self._finders = {number: future.result() for number, future in waiting.items()}
         for number, finder in self._finders.items():
             finder.judged_by([one for who, one in tried if who == number])
         self.trials = tuple(
@@ -123,18 +131,23 @@ class PixelClassifier:
             for number in self.ids
         }
 
-    def _tried(self, references, taken) -> Iterator[tuple[int, Tried]]:
-        """(id, what was found of it) in every reference by what the others taught."""
+    def _folds(self, references, taken) -> Iterator[tuple[int, list[Exemplar], list[Lesson]]]:
+        """(id, references that are left out, what the others taught of it)."""
         places = {id(reference): number for number, reference in enumerate(references)}
         for left_out, others in held_out(references, max(2, min(8, _TRAININGS // len(self.ids)))):
-            lessons = [taken[places[id(reference)]] for reference in others]
             for number in self.ids:
-                if not any(lesson[number].sample.things for lesson in lessons):
-                    continue
-                finder = Finder([lesson[number] for lesson in lessons])
-                for reference in left_out:
-                    looks = self._look(reference.image)
-                    yield number, finder.tried(looks, _mask_at_work(reference, number, looks.view.light.shape))
+                lessons = [taken[places[id(reference)]][number] for reference in others]
+                if any(lesson.sample.things for lesson in lessons):
+                    yield number, left_out, lessons
+
+    def _tried(self, fold: tuple[int, list[Exemplar], list[Lesson]]) -> list[tuple[int, Tried]]:
+        """(id, what was found of it) in references that were left out, by what the others taught."""
+        number, left_out, lessons = fold
+        finder, found = Finder(lessons), []
+        for reference in left_out:
+            looks = self._look(reference.image)
+            found.append((number, finder.tried(looks, _mask_at_work(reference, number, looks.view.light.shape))))
+        return found
 
     def _segment(self, shape, mask: np.ndarray, score: float) -> Segment:
         if mask.shape != shape:
@@ -476,8 +489,7 @@ class _Model:
         if self.everything:
             return
         # One thread, double precision and rounded weights: the same model on any number of cores.
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "not converged": a few rounds are what is wanted
+        with threadpool_limits(1):
             line = LogisticRegression(C=0.1, max_iter=100).fit(scaled, truth, sample_weight=weights)
             net = MLPClassifier(
                 (48, 24), alpha=1e-2, batch_size=256, learning_rate_init=2e-3, max_iter=12, random_state=0

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import ImageError, OutputError
 from ..files import as_json, atomic_write, read_bytes
 from ..images import decode_image, shrink_to
-from .pace import in_order, pool_of
+from ..pace import in_order, pool_of
 from .targets import stamp_of
 
 _MADE_AS = 1  # counted up when the numbers come to mean something else

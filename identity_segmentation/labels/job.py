@@ -37,13 +37,13 @@ from ..errors import EngineUnavailable, ImageError, InputError
 from ..files import PATIENCE, as_json, held, read_bytes, shown_path, write_json
 from ..geometry import decode_rle, encode_rle, mask_box, whole_box
 from ..images import decode_image, indexed_png, read_image, write_image
+from ..pace import in_order, pool_of
 from ..types import Segment
 from .calibration import Calibration
 from .export import Labelled, Source, export
 from .manifest import Manifest
 from .markbook import MarkBook, Marked
 from .marks import MOST_IDS, Mark, Marks, checked_id, colour_of_id
-from .pace import in_order, pool_of
 from .suggesting import Suggested, looked, suggest
 from .targets import (
     DECIDED,

@@ -24,9 +24,9 @@ import numpy as np
 from ..engines.protocols import Learned
 from ..errors import InputError
 from ..images import read_image
+from ..pace import in_order, pool_of
 from .calibration import Calibration
 from .describing import Description, Looks, copies_of, placed
-from .pace import in_order, pool_of
 from .targets import DECIDED, Target
 
 _UNSURE = 1 / 3  # of the pictures; but enough for a choice:

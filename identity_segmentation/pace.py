@@ -46,6 +46,35 @@ def in_order(
             future.cancel()
 
 
+class _OneCoreEach:
+    """While any pool works on pictures side by side, OpenCV and BLAS take one core for each: their limits are the
+    process's, so the first pool sets them, and the last one to end puts them back."""
+
+    def __init__(self) -> None:
+        self._lock, self._pools = threading.Lock(), 0
+        self._before, self._blas = 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            self._pools += 1
+            if self._pools == 1:
+                self._before = cv2.getNumThreads()
+                self._blas.enter_context(threadpool_limits(1, "blas"))
+                cv2.setNumThreads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._pools -= 1
+            if self._pools == 0:
+                cv2.setNumThreads(self._before)
+                self._blas.close()
+
+
+_one_core_each = _OneCoreEach()
+
+
 @contextlib.contextmanager
 def pool_of(workers: int, parallel: bool) -> Iterator[ThreadPoolExecutor]:
     """Threads. Where pictures are worked on side by side each has one core: libraries that shared one picture between
@@ -57,14 +86,8 @@ def pool_of(workers: int, parallel: bool) -> Iterator[ThreadPoolExecutor]:
     """
     from threadpoolctl import threadpool_limits
 
-    before = cv2.getNumThreads()
-    try:
-        if parallel:
-            cv2.setNumThreads(1)
-        # OpenMP's limit is each thread's own, so it is set in every worker; that of BLAS is the process's.
-        limit = (lambda: threadpool_limits(1, "openmp")) if parallel else None
-        alone = threadpool_limits(1, "blas") if parallel else contextlib.nullcontext()
-        with alone, ThreadPoolExecutor(workers, "label", limit) as pool:
-            yield pool
-    finally:
-        cv2.setNumThreads(before)
+    # OpenMP's limit is each thread's own, so it is set in every worker.
+    limit = (lambda: threadpool_limits(1, "openmp")) if parallel else None
+    alone = _one_core_each if parallel else contextlib.nullcontext()
+    with alone, ThreadPoolExecutor(workers, "pictures", limit) as pool:
+        yield pool
