@@ -38,6 +38,12 @@ def scene(height: int, width: int, seed: int, discs: int = 2, stripe: bool = Fal
     return np.dstack([np.clip(image, 0, 255).astype(np.uint8)] * 3), masks
 
 
+@pytest.fixture(autouse=True)
+def few_trainings(monkeypatch):
+    """Of the embedded engine's minutes here most are leave-one-out; what it promises holds with fewer parts, too."""
+    monkeypatch.setattr(embedded_pixels, "_TRAININGS", 4)
+
+
 @pytest.fixture(params=[name for name in SEGMENTERS if name != "sam3.1"])  # that one is for video
 def engine(request):
     fixtures = {"embedded": "embedded_masks", "sam3": "sam3_official", "sam3-hf": "sam3_hf"}
