@@ -7,13 +7,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+from made_videos import WholeBox
 from test_video import make_video
 
 from identity_segmentation import IdentityAwareSegmentation
 from identity_segmentation.cli.command import main
 from identity_segmentation.errors import InputError
 from identity_segmentation.geometry import decode_rle, encode_rle
-from identity_segmentation.types import Segment
 from identity_segmentation.video.analysis import read_analysis
 from identity_segmentation.video.propagation import Propagator, box_seed
 
@@ -51,28 +51,6 @@ def iou(a, b) -> float:
 def box_at(i: int, grow: int = 0) -> list[int]:
     x, y = (round(v) for v in place(i))
     return [x - 26 - grow, y - 26 - grow, x + 27 + grow, y + 27 + grow]
-
-
-class WholeBox:
-    """A segmenter that takes the whole box for the thing."""
-
-    id = "whole-box"
-    uses_neighbours = False
-
-    def describe(self) -> str:
-        return self.id
-
-    def encode(self, image_bgr):
-        return image_bgr.shape[:2]
-
-    def by_box(self, encoded, boxes, faces=None, others=()):
-        segments = []
-        for box in boxes:
-            mask = np.zeros(encoded, bool)
-            x0, y0, x1, y1 = (int(v) for v in box)
-            mask[y0:y1, x0:x1] = True
-            segments.append(Segment(mask, 0.9, box, self.id))
-        return segments
 
 
 @pytest.fixture
