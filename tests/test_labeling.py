@@ -428,6 +428,17 @@ def test_two_jobs_at_once_give_the_cores_back_when_both_are_over():
         cv2.setNumThreads(usual)
 
 
+def test_where_something_is_found_in_every_picture_one_is_asked_to_mark_some_that_show_nothing(folder, job):
+    report = job.run([folder / "targets", folder / "refs"])
+    assert (report.done, report.by_engine, report.found, report.showing_nothing) == (6, 4, 4, 0)
+    assert "something was found in every picture" in report.advice and "--nothing" in report.advice
+    draw(folder / "targets/plain.png", seed=9)
+    assert job.run([folder / "targets"]).advice == "", "one picture is no pattern"
+    job.mark(draw(folder / "refs/c.png", seed=8), Mark.of_mask(1, np.zeros((60, 80), bool)))
+    again = job.run([folder / "targets"], overwrite=True)
+    assert again.showing_nothing == 1 and again.by_engine == 5 and again.advice == ""
+
+
 def test_progress_tells_the_time_left_and_a_cancelled_run_keeps_what_it_has(folder, job):
     for number in range(20):
         draw(folder / f"many/{number:02d}.png", (RED, 30, 30, 9), seed=number)
@@ -612,6 +623,9 @@ def test_the_command_marks_runs_fixes_relearns_and_exports(folder, capsys):
     assert idseg("label", "run", folder / "targets", "--format", "coco", "yolo", "--json", *out) == 0
     report = json.loads(capsys.readouterr().out.split("\n", 1)[1])
     assert report["done"] == 4 and len(report["exports"]) == 2 and report["calibration"]["trials"] == 2
+    assert "something was found in every picture" in report["advice"]
+    assert idseg("label", "run", folder / "targets", "--overwrite", *out) == 0
+    assert "something was found in every picture" not in capsys.readouterr().out, "nothing was labelled"
     for number in range(4):
         truth = np.zeros((60, 80), np.uint8)
         cv2.circle(truth, (20 + 10 * number, 30), 6 + number, 1, -1)
@@ -625,7 +639,8 @@ def test_the_command_marks_runs_fixes_relearns_and_exports(folder, capsys):
     assert idseg("label", "fix", "t2", "--nothing", *out) == 0
     assert "a reference now" in capsys.readouterr().out
     assert idseg("label", "relearn", *out) == 0
-    assert "2 pictures labelled, 2 were done before" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 pictures labelled, 2 were done before" in told and "something was found in every picture" not in told
     assert idseg("label", "list", "--state", "corrected", "accepted", *out) == 0
     text = capsys.readouterr().out
     assert "t0" in text and "t2  corrected  nothing found" in text

@@ -286,7 +286,7 @@ def _reported(arguments: argparse.Namespace, job: LabelJob, label: Callable[...,
         say(left_out({Path(path): why for path, why in report.left_out.items()}))
     folders = [str(job.export(kind, arguments.parts)) for kind in getattr(arguments, "format", ())]
     if arguments.json:
-        print_json(asdict(report) | {"folder": str(job.folder), "exports": folders})
+        print_json(asdict(report) | {"advice": report.advice, "folder": str(job.folder), "exports": folders})
     else:
         print(
             f"{report.done} pictures labelled, {report.kept} were done before, {len(report.unreadable)} passed over; "
@@ -294,6 +294,8 @@ def _reported(arguments: argparse.Namespace, job: LabelJob, label: Callable[...,
         )
         if report.references:
             print(f"learnt from {report.references} references; {report.calibration}")
+        if report.advice:
+            print(report.advice)
         for folder in folders:
             print(f"  {folder}")
     return 4 if report.unreadable else 0

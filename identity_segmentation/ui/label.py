@@ -382,7 +382,7 @@ class LabelPage:
         more = f" ({'; '.join(broken[:5])}{'; ...' if len(broken) > 5 else ''})" if broken else ""
         said = (
             f"{report.done} labelled, {report.kept} kept, {len(broken)} passed over{more}; "
-            f"{report.seconds:.1f} s. {report.calibration}"
+            f"{report.seconds:.1f} s. {report.calibration}" + f". {report.advice}" * bool(report.advice)
         )
         if report.cancelled:
             raise Cancelled(f"stopped; what was finished is kept. {said}")
