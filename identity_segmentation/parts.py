@@ -36,6 +36,15 @@ def part_name(what: str) -> str:
     return f".{what}-{_machine()}-{process}-{_begun(process)}-{secrets.token_hex(4)}.part"
 
 
+def is_part(name: str) -> bool:
+    """Is this the name of something that a process is writing, or was writing when it was killed?
+
+    Args:
+        name: of a file, without its folder.
+    """
+    return bool(_PART.fullmatch(name))
+
+
 def sweep_once(folder: Path) -> None:
     """`sweep` a folder, if this process has not done so yet."""
     key = os.path.abspath(folder)

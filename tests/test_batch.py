@@ -42,6 +42,7 @@ from identity_segmentation.errors import (
     OutputError,
     UnknownPerson,
 )  # fmt: skip
+from identity_segmentation.parts import part_name
 from identity_segmentation.video.files import VideoReader
 
 
@@ -384,6 +385,16 @@ def lives(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] not in "ZX"
     return False
+
+
+def test_a_row_or_a_claim_that_is_being_written_is_not_on_record_yet(tmp_path):
+    there = Records(place(tmp_path / "out"))
+    there.write_row("ab" * 16, {"state": "done"})
+    assert there.claim("cd" * 16)
+    for folder in ("rows/ab", "claims"):
+        (tmp_path / "out/.batch" / folder / part_name("writing")).write_bytes(b"{")  # as a killed worker leaves it, too
+    assert list(there.done()) == ["ab" * 16] and list(there.claimed()) == ["cd" * 16]
+    assert all(there.row(key) for key in there.done()) and len(list(there.rows())) == 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ..errors import EngineUnavailable, InputError, OutputError
 from ..files import atomic_write, check_writable, shown_path
-from ..parts import part_name
+from ..parts import is_part, part_name
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _LATER = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
@@ -84,7 +84,7 @@ class Place(Protocol):
         """Is there such a file?"""
 
     def names(self, below: str = "") -> Iterator[str]:
-        """All files below a name, in no order."""
+        """All files below a name, in no order; none that is still being written."""
 
     def delete(self, name: str) -> None:
         """Delete a file, or all below a name; nothing happens where there is none."""
@@ -163,7 +163,7 @@ class Folder:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
-                    else:
+                    elif not is_part(entry.name):
                         yield Path(entry.path).relative_to(self._root).as_posix()
 
     def delete(self, name: str) -> None:
