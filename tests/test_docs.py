@@ -83,11 +83,11 @@ def master(tmp_path_factory, group, astronaut, embedded_faces) -> Path:
     other = np.full_like(small, 40)
     cv2.circle(other, (330, 230), 50, (60, 90, 200), -1)
     films = {
-        "in.mp4": [np.roll(small, i, 1) for i in range(12)] + [other] * 4 + [np.roll(small, -i, 1) for i in range(12)],
+        "in.mp4": [np.roll(small, i, 1) for i in range(8)] + [other] * 4 + [np.roll(small, -i, 1) for i in range(8)],
         "herd.mp4": [np.roll(other, 2 * i, 1) for i in range(12)],
     }
     for name, pictures in films.items():
-        rate = Fraction(8)
+        rate = Fraction(6)
         with SegmentWriter(home / name, FORMATS[".mp4"], (640, 480), rate, 1 / rate) as writer:
             for i, picture in enumerate(pictures):
                 writer.write(picture, i)
