@@ -14,7 +14,8 @@ from .console import Run, Verbs, numbers
 
 if TYPE_CHECKING:
     from ..labels.importing.taking import ImportReport
-    from ..labels.job import LabelJob, LabelReport
+    from ..labels.job import LabelJob
+    from ..labels.report import LabelReport
 
 _NAMED = 20  # of a list, on the terminal; --json has them all
 LABEL_STATES = ("proposed", "accepted", "corrected", "rejected", "unreadable")

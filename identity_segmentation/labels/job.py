@@ -23,7 +23,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from .export import Labelled, Source, export
 from .manifest import Manifest
 from .markbook import MarkBook, Marked
 from .marks import MOST_IDS, Mark, Marks, checked_id, colour_of_id
+from .report import LabelReport
 from .suggesting import Suggested, looked, suggest
 from .targets import (
     DECIDED,
@@ -59,50 +59,9 @@ from .targets import (
 )
 
 _SCHEMA = 1
-_SUSPICIOUS = 4  # pictures, in each of which something was found, after which one asks whether some show nothing
-_ADVICE = (
-    "something was found in every picture: if some show nothing, mark one or two of them so (None here, or idseg label "
-    "mark PICTURE --nothing), and far fewer get wrong labels"
-)
 _PROPOSING = 3  # grows where an engine proposes otherwise from the same marks: `relearn` is offered then
 
 Progress = Callable[[int, int, float | None], None]
-
-
-@dataclass
-class LabelReport:
-    """What a run did: pictures labelled (how many by the engine, and of these how many with anything in them), kept
-    from before, passed over as unreadable (path: why); the other files of the folders, which are no pictures (path:
-    what it is); references, and how many of them show nothing of an id."""
-
-    done: int = 0
-    by_engine: int = 0
-    found: int = 0
-    kept: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    references: int = 0
-    showing_nothing: int = 0
-    seconds: float = 0.0
-    learning_seconds: float = 0.0
-    cancelled: bool = False
-    calibration: Calibration = field(default_factory=Calibration)
-
-    @property
-    def advice(self) -> str:
-        """What would better the labels most, in a sentence; empty where nothing is to be said."""
-        suspicious = self.by_engine >= _SUSPICIOUS and self.found == self.by_engine
-        return _ADVICE if suspicious and not self.showing_nothing else ""
-
-    def count(self, row: Mapping) -> None:
-        """Take up the record of one more picture."""
-        if row["state"] == "unreadable":
-            self.unreadable[row["picture"]] = row["reason"]
-            return
-        self.done += 1
-        if row["by"] == "engine":
-            self.by_engine += 1
-            self.found += bool(row["objects"])
 
 
 class LabelJob:
