@@ -317,8 +317,8 @@ class Net:
 
 
 def thread_count() -> int:
-    """How many threads a net computes with where nobody says: what ``IDSEG_THREADS`` says, which a job over many
-    processes sets for its workers; else one a core, four at most."""
+    """How many threads a net computes with, and few marks are learnt with, where nobody says: what ``IDSEG_THREADS``
+    says, which a job over many processes sets for its workers; else one a core, four at most."""
     said = os.environ.get("IDSEG_THREADS", "")
     return int(said) if said.isdecimal() and int(said) else min(4, os.cpu_count() or 1)
 

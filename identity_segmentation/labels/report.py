@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 
 from .calibration import Calibration
 
-_SUSPICIOUS = 4  # pictures, in each of which something was found, after which one asks whether some show nothing
-_ADVICE = (
-    "something was found in every picture: if some show nothing, mark one or two of them so (None here, or idseg label "
-    "mark PICTURE --nothing), and far fewer get wrong labels"
-)
+_SOME, _MOST = 4, 0.75  # of so many pictures, a thing in more than this share: one asks whether some show nothing
 
 
 @dataclass
@@ -36,8 +32,12 @@ class LabelReport:
     @property
     def advice(self) -> str:
         """What would better the labels most, in a sentence; empty where nothing is to be said."""
-        suspicious = self.by_engine >= _SUSPICIOUS and self.found == self.by_engine
-        return _ADVICE if suspicious and not self.showing_nothing else ""
+        if self.showing_nothing or self.by_engine < _SOME or self.found <= _MOST * self.by_engine:
+            return ""
+        return (
+            f"something was found in {self.found} of {self.by_engine} pictures: if more of them show nothing, mark one "
+            "or two so (None here, or idseg label mark PICTURE --nothing), and far fewer get wrong labels"
+        )
 
     def count(self, row: Mapping) -> None:
         """Take up the record of one more picture."""
